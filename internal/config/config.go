@@ -1,0 +1,78 @@
+// Package config owns every setting of MASS: its name, default and meaning stand
+// once, in the table of this file. It reads no environment by itself and does
+// nothing with the values.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config holds all settings. A subcommand uses those whose "for" tag names it.
+//
+// Each setting is read from its flag, else from its environment variable, else
+// from the file that the variable with the suffix _FILE names, else it is the
+// default. The flag's name is that of the variable in lower case, without MASS_.
+type Config struct {
+	DatabaseURL string `env:"DATABASE_URL" for:"api worker migrate dev" secret:"true" help:"PostgreSQL, as postgres://user:password@host:port/name"`
+	RedisURL    string `env:"REDIS_URL" for:"api worker dev" secret:"true" help:"Redis, as redis://, rediss://, redis-sentinel://…?master=name or redis-cluster://"`
+	DataDir     string `env:"MASS_DATA_DIR" for:"dev" default:".mass" help:"folder of the private servers' data"`
+
+	Addr        string        `env:"MASS_ADDR" for:"api dev" default:":8000" help:"address to listen on"`
+	MaxBody     int64         `env:"MASS_MAX_BODY" for:"api dev" default:"1048576" min:"1024" help:"largest request body, in bytes"`
+	MaxDepth    int           `env:"MASS_MAX_DEPTH" for:"api dev" default:"32" min:"4" help:"deepest nesting of a payload"`
+	ReadTimeout time.Duration `env:"MASS_READ_TIMEOUT" for:"api dev" default:"30s" min:"100ms" help:"for reading one HTTP request"`
+
+	BatchMax        int           `env:"MASS_BATCH_MAX" for:"api worker dev" default:"64" min:"1" max:"1000" help:"requests in one task at most"`
+	TaskRetention   time.Duration `env:"MASS_TASK_RETENTION" for:"api worker dev" default:"5m" help:"how long finished tasks stay visible in Asynqmon"`
+	ShutdownTimeout time.Duration `env:"MASS_SHUTDOWN_TIMEOUT" for:"api worker dev" default:"20s" min:"1s" help:"how long running work may go on after SIGTERM"`
+
+	Concurrency    int           `env:"MASS_CONCURRENCY" for:"worker dev" default:"32" min:"1" help:"batches worked on at once"`
+	MaxTries       int           `env:"MASS_MAX_TRIES" for:"worker dev" default:"5" min:"1" help:"tries of a request before it fails"`
+	RetryBase      time.Duration `env:"MASS_RETRY_BASE" for:"worker dev" default:"1s" min:"1ms" help:"wait after the first failed try; doubles with each"`
+	RetryMax       time.Duration `env:"MASS_RETRY_MAX" for:"worker dev" default:"10m" min:"1ms" help:"longest wait between two tries"`
+	RetryJitter    float64       `env:"MASS_RETRY_JITTER" for:"worker dev" default:"0.25" min:"0" max:"1" help:"share of the wait that is added at random"`
+	RequestTimeout time.Duration `env:"MASS_REQUEST_TIMEOUT" for:"worker dev" default:"30s" min:"10ms" help:"for one try of one request"`
+	PollInterval   time.Duration `env:"MASS_POLL_INTERVAL" for:"worker dev" default:"5ms" min:"1ms" help:"how often an idle worker looks at the queues"`
+	Heartbeat      time.Duration `env:"MASS_HEARTBEAT" for:"worker dev" default:"1s" min:"10ms" help:"between two signs of life of a worker"`
+	SilentAfter    time.Duration `env:"MASS_SILENT_AFTER" for:"worker dev" default:"5s" min:"50ms" help:"without a sign of life, a worker's requests go to others"`
+	MaxRescues     int           `env:"MASS_MAX_RESCUES" for:"worker dev" default:"10" min:"1" help:"workers that may die on a request before it fails"`
+	Reconcile      time.Duration `env:"MASS_RECONCILE_INTERVAL" for:"worker dev" default:"1s" min:"10ms" help:"between two looks of the reconciler"`
+	ReconcileGrace time.Duration `env:"MASS_RECONCILE_GRACE" for:"worker dev" default:"5s" min:"10ms" help:"age of a batch before a missing task counts"`
+	ReconcileStep  int           `env:"MASS_RECONCILE_STEP" for:"worker dev" default:"500" min:"1" max:"10000" help:"batches the reconciler checks a look"`
+
+	DBMaxConns         int           `env:"MASS_DB_MAX_CONNS" for:"api worker dev" default:"16" min:"4" help:"database connections of this process at most"`
+	DBMaxIdle          int           `env:"MASS_DB_MAX_IDLE" for:"api worker dev" default:"8" min:"0" help:"database connections kept open when idle"`
+	DBConnLifetime     time.Duration `env:"MASS_DB_CONN_LIFETIME" for:"api worker dev" default:"30m" help:"age at which a database connection is renewed; 0 never"`
+	DBConnectTimeout   time.Duration `env:"MASS_DB_CONNECT_TIMEOUT" for:"api worker dev" default:"3s" min:"1s" help:"for connecting to the database, in whole seconds"`
+	DBStatementTimeout time.Duration `env:"MASS_DB_STATEMENT_TIMEOUT" for:"api worker dev" default:"10s" min:"100ms" help:"for one statement, enforced by the server"`
+
+	LogLevel  string `env:"MASS_LOG_LEVEL" for:"api worker migrate dev" default:"info" oneof:"debug info warn error" help:"debug, info, warn or error"`
+	LogFormat string `env:"MASS_LOG_FORMAT" for:"api worker migrate dev" default:"text" oneof:"text json" help:"text or json"`
+}
+
+// check reports what no single value can: values that do not go together, and
+// missing ones.
+func (c *Config) check(command string) error {
+	var errs []error
+	needsServers := command == "api" || command == "worker" || command == "migrate"
+	if needsServers && c.DatabaseURL == "" {
+		errs = append(errs, errors.New("DATABASE_URL is not set"))
+	}
+	if needsServers && command != "migrate" && c.RedisURL == "" {
+		errs = append(errs, errors.New("REDIS_URL is not set"))
+	}
+	if command == "worker" || command == "dev" {
+		if c.SilentAfter < 3*c.Heartbeat {
+			errs = append(errs, fmt.Errorf("MASS_SILENT_AFTER (%v) must be at least three times MASS_HEARTBEAT (%v)", c.SilentAfter, c.Heartbeat))
+		}
+		if c.RetryMax < c.RetryBase {
+			errs = append(errs, fmt.Errorf("MASS_RETRY_MAX (%v) must not be below MASS_RETRY_BASE (%v)", c.RetryMax, c.RetryBase))
+		}
+	}
+	if c.DBMaxIdle > c.DBMaxConns && command != "migrate" {
+		errs = append(errs, fmt.Errorf("MASS_DB_MAX_IDLE (%d) must not be above MASS_DB_MAX_CONNS (%d)", c.DBMaxIdle, c.DBMaxConns))
+	}
+	return errors.Join(errs...)
+}

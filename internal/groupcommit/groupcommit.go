@@ -1,0 +1,208 @@
+// Package groupcommit turns many small writes into few large ones.
+//
+// While one flush is under way, the items that arrive gather; they go together
+// in the next flush. There is no timer: an item that arrives at an idle
+// Committer is flushed at once, so an idle system adds no wait, and under load
+// the groups grow by themselves. It knows nothing of what is written.
+package groupcommit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// ErrClosed is returned for items that arrive after Close.
+var ErrClosed = errors.New("group commit is closed")
+
+// Flush writes a group of items, in the order of their arrival, and returns one
+// result an item, in the same order. An error fails the whole group: then
+// nothing of it may have been written, or the write must be repeatable.
+type Flush[I, O any] func(ctx context.Context, items []I) ([]O, error)
+
+// Options bound a Committer.
+type Options struct {
+	MaxGroup int // items a flush at most; 0 means 1024
+	Parallel int // flushes at once; 0 means 1
+
+	// Split tells of a group's error whether a single item may be to blame.
+	// Such a group is flushed again in halves until the culprit stands alone,
+	// so that one bad item never fails its neighbors. nil: never.
+	Split func(error) bool
+}
+
+// Committer gathers items and flushes them in groups. It is safe for
+// concurrent use; the zero value is not usable.
+type Committer[I, O any] struct {
+	ctx   context.Context // of the flushes; ends them when the Committer is abandoned
+	stop  context.CancelFunc
+	flush Flush[I, O]
+	opt   Options
+
+	mu      sync.Mutex
+	waiting []*item[I, O]
+	running int // flushers under way
+	closed  bool
+	idle    chan struct{} // closed when the Committer is closed and empty
+}
+
+type item[I, O any] struct {
+	in   I
+	out  O
+	err  error
+	done chan struct{}
+}
+
+// New returns a Committer that writes by flush. The flushes run under a context
+// of their own, detached from those of the items they carry.
+func New[I, O any](flush Flush[I, O], opt Options) *Committer[I, O] {
+	if opt.MaxGroup <= 0 {
+		opt.MaxGroup = 1024
+	}
+	if opt.Parallel <= 0 {
+		opt.Parallel = 1
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	return &Committer[I, O]{ctx: ctx, stop: stop, flush: flush, opt: opt, idle: make(chan struct{})}
+}
+
+// Do hands the item to the next flush and waits for its result. When ctx ends
+// before the item's flush has begun, the item is withdrawn and nothing of it is
+// written; from then on Do waits, because the outcome is not known before.
+func (c *Committer[I, O]) Do(ctx context.Context, in I) (O, error) {
+	it := &item[I, O]{in: in, done: make(chan struct{})}
+	if err := c.add(it); err != nil {
+		return it.out, err
+	}
+	select {
+	case <-it.done:
+	case <-ctx.Done():
+		if c.withdraw(it) {
+			return it.out, fmt.Errorf("withdrawn before it was written: %w", context.Cause(ctx))
+		}
+		<-it.done
+	}
+	return it.out, it.err
+}
+
+// Close takes no more items, flushes those that wait, and returns when all are
+// written. When ctx ends first, the flushes under way are canceled, the items
+// that wait fail, and Close returns the error of ctx.
+func (c *Committer[I, O]) Close(ctx context.Context) error {
+	c.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		c.finishIfIdle()
+	}
+	c.mu.Unlock()
+
+	defer c.stop()
+	select {
+	case <-c.idle:
+		return nil
+	case <-ctx.Done():
+		c.stop()
+		<-c.idle
+		return fmt.Errorf("close group commit: %w", ctx.Err())
+	}
+}
+
+func (c *Committer[I, O]) add(it *item[I, O]) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return ErrClosed
+	}
+	c.waiting = append(c.waiting, it)
+	if c.running < c.opt.Parallel {
+		c.running++
+		go c.run()
+	}
+	return nil
+}
+
+func (c *Committer[I, O]) withdraw(it *item[I, O]) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, w := range c.waiting {
+		if w == it {
+			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// run flushes group after group until nothing waits.
+func (c *Committer[I, O]) run() {
+	for {
+		group := c.take()
+		if group == nil {
+			return
+		}
+		c.write(group)
+	}
+}
+
+func (c *Committer[I, O]) take() []*item[I, O] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.waiting) == 0 {
+		c.running--
+		c.finishIfIdle()
+		return nil
+	}
+	n := min(len(c.waiting), c.opt.MaxGroup)
+	group := c.waiting[:n:n]
+	c.waiting = c.waiting[n:]
+	if len(c.waiting) == 0 {
+		c.waiting = nil // frees the array that the group still uses
+	}
+	return group
+}
+
+func (c *Committer[I, O]) finishIfIdle() {
+	if c.closed && c.running == 0 && len(c.waiting) == 0 {
+		close(c.idle)
+	}
+}
+
+func (c *Committer[I, O]) write(group []*item[I, O]) {
+	in := make([]I, len(group))
+	for i, it := range group {
+		in[i] = it.in
+	}
+	out, err := c.call(in)
+	if err == nil && len(out) != len(in) {
+		err = fmt.Errorf("flush of %d items returned %d results", len(in), len(out))
+	}
+	if err != nil && len(group) > 1 && c.opt.Split != nil && c.opt.Split(err) {
+		half := len(group) / 2
+		c.write(group[:half])
+		c.write(group[half:])
+		return
+	}
+	for i, it := range group {
+		if err != nil {
+			it.err = err
+		} else {
+			it.out = out[i]
+		}
+		close(it.done)
+	}
+}
+
+// call turns a panic of the flush into an error of its group: the items' owners
+// must be told, and the Committer must go on.
+func (c *Committer[I, O]) call(in []I) (out []O, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("flush panicked: %v", p)
+		}
+	}()
+	if err := c.ctx.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return c.flush(c.ctx, in)
+}

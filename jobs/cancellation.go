@@ -1,0 +1,43 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// cancelChannel carries the ids of requests that were cancelled or deleted while
+// a worker may be running them. A lost message costs time and never truth: the
+// worker's next heartbeat finds the same in the rows, and its writes are refused.
+const cancelChannel = "mass:cancel"
+
+// AnnounceCancel tells the workers that a request was taken away from them.
+func AnnounceCancel(ctx context.Context, rdb redis.UniversalClient, id int64) error {
+	if err := rdb.Publish(ctx, cancelChannel, id).Err(); err != nil {
+		return fmt.Errorf("announce the cancellation of request %d: %w", id, err)
+	}
+	return nil
+}
+
+// HearCancels calls cancel with every announced request until ctx ends. The
+// subscription mends itself when Redis comes back.
+func HearCancels(ctx context.Context, rdb redis.UniversalClient, cancel func(id int64)) {
+	sub := rdb.Subscribe(ctx, cancelChannel)
+	defer sub.Close() //nolint:errcheck // the connection is given up either way
+	messages := sub.Channel()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m, ok := <-messages:
+			if !ok {
+				return
+			}
+			if id, err := strconv.ParseInt(m.Payload, 10, 64); err == nil {
+				cancel(id)
+			}
+		}
+	}
+}

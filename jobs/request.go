@@ -1,0 +1,57 @@
+package jobs
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Request is a MassRequest as Postgres holds it.
+type Request struct {
+	ID            int64
+	Payload       json.RawMessage // as submitted
+	SchemaVersion string          // "1.0-simple" or "1.1"
+	CorrelationID string          // "" when the payload names none
+	SiteID        string          // "" when the payload names none
+	ClusterID     string          // "" when the payload names none
+	Status        Status
+	Priority      Priority
+	Attempt       int             // claims so far; the fencing token of the current one
+	Failures      int             // tries that failed; the retry policy counts these
+	Rescues       int             // times its worker fell silent
+	Result        json.RawMessage // nil until done
+	Error         string          // what the latest failed try said; "" when none
+	Faults        json.RawMessage // the faults of a refused payload as a JSON array; nil when none
+	BatchID       int64
+	CreatedBy     string
+	CreatedAt     time.Time
+	RunAt         time.Time // not before this time
+	StartedAt     time.Time // of the latest claim; zero before the first
+	FinishedAt    time.Time // zero until a final state
+	UpdatedAt     time.Time
+}
+
+// Lease identifies one claim of one request. A worker's writes are accepted
+// only while the row still bears this attempt (fencing).
+type Lease struct {
+	ID      int64
+	Attempt int
+}
+
+// Claimed is a request in a worker's hands: what the pipeline needs, and no more.
+type Claimed struct {
+	Lease
+	BatchID       int64
+	Failures      int
+	CorrelationID string
+	Payload       json.RawMessage
+}
+
+// Outcome is what a worker has to say at the end of one attempt.
+type Outcome struct {
+	Lease
+	Action Action          // Finish, Fail or Retry
+	Result json.RawMessage // with Finish
+	Error  string          // with Fail and Retry
+	Faults json.RawMessage // with Fail, when the payload is at fault
+	Delay  time.Duration   // with Retry: how long to wait
+}

@@ -1,0 +1,121 @@
+package jobs
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Status is the state of a MassRequest.
+type Status string
+
+// The states of a request. Pending, Processing and Done are the contract with
+// the submitter; Failed and Cancelled are what a queue needs beside them.
+const (
+	Pending    Status = "pending"
+	Processing Status = "processing"
+	Done       Status = "done"
+	Failed     Status = "failed"
+	Cancelled  Status = "cancelled"
+)
+
+// Statuses lists every state, in the order of a request's life. The CHECK
+// constraint of mass_requests.status holds the same set; a test compares them.
+func Statuses() []Status {
+	return []Status{Pending, Processing, Done, Failed, Cancelled}
+}
+
+// ParseStatus returns the state named s, or an error that names the known ones.
+func ParseStatus(s string) (Status, error) {
+	if st := Status(s); slices.Contains(Statuses(), st) {
+		return st, nil
+	}
+	return "", fmt.Errorf("unknown status %q: want one of %v", s, Statuses())
+}
+
+// Final tells whether a request in this state is left alone until somebody replays it.
+func (s Status) Final() bool { return s == Done || s == Failed || s == Cancelled }
+
+// Action is what moves a request from one state to another. It is also the
+// name of the audit event that records the move.
+type Action string
+
+// The actions. Submit and Delete bound a request's life; the others are the
+// arrows of the state diagram.
+const (
+	Submit  Action = "submit"  // the API stored the request
+	Claim   Action = "claim"   // a worker took it
+	Finish  Action = "finish"  // the worker stored its result
+	Fail    Action = "fail"    // the worker gave up for good
+	Retry   Action = "retry"   // the try failed, another one follows
+	Release Action = "release" // the worker handed it back untried, as at shutdown
+	Rescue  Action = "rescue"  // its worker fell silent, it was taken away
+	Cancel  Action = "cancel"  // a person stopped it
+	Replay  Action = "replay"  // a person asked for it to be done again
+	Delete  Action = "delete"  // a person removed it
+)
+
+// Transition is one row of the table of legal moves.
+type Transition struct {
+	Action Action
+	From   []Status
+	To     Status // "" when the request is gone afterwards
+	Person bool   // a person may ask for it; otherwise only the workers do it
+}
+
+// Transitions is the one table of legal moves, obeyed by the API, the workers
+// and the SQL of package store.
+func Transitions() []Transition {
+	return []Transition{
+		{Action: Claim, From: []Status{Pending}, To: Processing},
+		{Action: Finish, From: []Status{Processing}, To: Done},
+		{Action: Fail, From: []Status{Processing}, To: Failed},
+		{Action: Retry, From: []Status{Processing}, To: Pending},
+		{Action: Release, From: []Status{Processing}, To: Pending},
+		{Action: Rescue, From: []Status{Processing}, To: Pending},
+		{Action: Cancel, From: []Status{Pending, Processing}, To: Cancelled, Person: true},
+		{Action: Replay, From: []Status{Done, Failed, Cancelled}, To: Pending, Person: true},
+		{Action: Delete, From: Statuses(), Person: true},
+	}
+}
+
+// From lists the states in which the action is legal.
+func (a Action) From() []Status {
+	for _, t := range Transitions() {
+		if t.Action == a {
+			return t.From
+		}
+	}
+	return nil
+}
+
+// PersonAction returns the action by which a person moves a request from one
+// state to another; false when the table has none.
+func PersonAction(from, to Status) (Action, bool) {
+	for _, t := range Transitions() {
+		if t.Person && t.To == to && t.To != "" && slices.Contains(t.From, from) {
+			return t.Action, true
+		}
+	}
+	return "", false
+}
+
+// PersonTargets lists the states into which a person may move a request that
+// is in state from.
+func PersonTargets(from Status) []Status {
+	var to []Status
+	for _, s := range Statuses() {
+		if _, ok := PersonAction(from, s); ok {
+			to = append(to, s)
+		}
+	}
+	return to
+}
+
+// TransitionError says that the table has no move from From to To for a person.
+type TransitionError struct {
+	From, To Status
+}
+
+func (e *TransitionError) Error() string {
+	return fmt.Sprintf("a %s request cannot be set to %s; allowed: %v", e.From, e.To, PersonTargets(e.From))
+}

@@ -1,0 +1,155 @@
+// Package migrations owns the schema: the SQL files, applied in the order of
+// their names, and the code that applies them. It knows nothing of the rows.
+//
+// Files are append-only: a released one is never edited, and the program runs
+// before and after each of them.
+package migrations
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"time"
+
+	_ "github.com/lib/pq" // the driver of this package's connections
+	migrate "github.com/rubenv/sql-migrate"
+)
+
+//go:embed *.sql
+var files embed.FS
+
+// lockKey is the advisory lock that migrating processes take in turn. The
+// number is "mass" in ASCII.
+const lockKey = 0x6d617373
+
+// Migration is one file of the schema.
+type Migration struct {
+	ID        string
+	AppliedAt time.Time // zero while pending
+}
+
+// Up applies all pending migrations and returns how many there were. Several
+// processes may call it at once: they wait for each other.
+func Up(ctx context.Context, databaseURL string) (int, error) {
+	return run(ctx, databaseURL, migrate.Up, 0)
+}
+
+// Down reverts the latest steps migrations and returns how many were reverted.
+func Down(ctx context.Context, databaseURL string, steps int) (int, error) {
+	return run(ctx, databaseURL, migrate.Down, steps)
+}
+
+func run(ctx context.Context, databaseURL string, dir migrate.MigrationDirection, limit int) (n int, err error) {
+	db, err := open(databaseURL)
+	if err != nil {
+		return 0, err
+	}
+	defer db.Close() //nolint:errcheck // nothing to be done about it
+
+	// The lock belongs to a session, so it needs a connection of its own.
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("connect to migrate: %w", err)
+	}
+	defer conn.Close() //nolint:errcheck // closing the session frees the lock, too
+	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, lockKey); err != nil {
+		return 0, fmt.Errorf("wait for the migration lock: %w", err)
+	}
+	defer func() {
+		// The pool outlives the session no longer than this call; unlocking
+		// explicitly lets the next process start without waiting for the close.
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, lockKey)
+	}()
+
+	n, err = set().ExecMaxContext(ctx, db, "postgres", source(), dir, limit)
+	if err != nil {
+		return n, fmt.Errorf("migrate: %w", err)
+	}
+	return n, nil
+}
+
+// Status lists all migrations in order. It creates nothing, so it may be asked
+// of an empty database by a role that cannot create tables.
+func Status(ctx context.Context, databaseURL string) ([]Migration, error) {
+	db, err := open(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close() //nolint:errcheck // nothing to be done about it
+
+	known, err := source().FindMigrations()
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	applied, err := appliedAt(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Migration, len(known))
+	for i, m := range known {
+		list[i] = Migration{ID: m.Id, AppliedAt: applied[m.Id]}
+	}
+	return list, nil
+}
+
+// Pending counts the migrations that are still to be applied.
+func Pending(ctx context.Context, databaseURL string) (int, error) {
+	list, err := Status(ctx, databaseURL)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, m := range list {
+		if m.AppliedAt.IsZero() {
+			n++
+		}
+	}
+	return n, nil
+}
+
+func appliedAt(ctx context.Context, db *sql.DB) (map[string]time.Time, error) {
+	var exists bool
+	err := db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, table).Scan(&exists)
+	if err != nil {
+		return nil, fmt.Errorf("look for the migrations table: %w", err)
+	}
+	applied := map[string]time.Time{}
+	if !exists {
+		return applied, nil
+	}
+	rows, err := db.QueryContext(ctx, `SELECT id, applied_at FROM mass_migrations`)
+	if err != nil {
+		return nil, fmt.Errorf("read the applied migrations: %w", err)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err below tells what matters
+	for rows.Next() {
+		var id string
+		var at time.Time
+		if err := rows.Scan(&id, &at); err != nil {
+			return nil, fmt.Errorf("read an applied migration: %w", err)
+		}
+		applied[id] = at
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read the applied migrations: %w", err)
+	}
+	return applied, nil
+}
+
+// table is where sql-migrate keeps what it has applied.
+const table = "mass_migrations"
+
+func set() migrate.MigrationSet { return migrate.MigrationSet{TableName: table} }
+
+func source() *migrate.EmbedFileSystemMigrationSource {
+	return &migrate.EmbedFileSystemMigrationSource{FileSystem: files, Root: "."}
+}
+
+func open(databaseURL string) (*sql.DB, error) {
+	db, err := sql.Open("postgres", databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("open the database to migrate: %w", err)
+	}
+	return db, nil
+}

@@ -1,0 +1,116 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+)
+
+// BatchWatermark is the newest batch id handed out so far. A batch at or below
+// a watermark read some time ago is at least that old, by no clock but the reader's.
+func (s *Store) BatchWatermark(ctx context.Context) (int64, error) {
+	var n int64
+	err := s.db.GetContext(ctx, &n, `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM mass_batches`)
+	return n, fault("read the batch watermark", err)
+}
+
+// OpenBatches walks the batches that hold pending requests: up to limit of them,
+// with ids in (after, upTo], in order.
+func (s *Store) OpenBatches(ctx context.Context, after, upTo int64, limit int) ([]jobs.BatchRef, error) {
+	var rows []struct {
+		BatchID  int64  `db:"batch_id"`
+		Priority string `db:"priority"`
+	}
+	err := s.db.SelectContext(ctx, &rows, `
+        WITH RECURSIVE batch AS ( -- a loose index scan: one probe a batch, however many rows it has
+            (SELECT batch_id, priority, 1 AS n FROM mass_requests
+             WHERE status = 'pending' AND batch_id > $1 AND batch_id <= $2 ORDER BY batch_id LIMIT 1)
+            UNION ALL
+            SELECT r.batch_id, r.priority, b.n + 1
+            FROM batch b, LATERAL (
+                SELECT batch_id, priority FROM mass_requests
+                WHERE status = 'pending' AND batch_id > b.batch_id AND batch_id <= $2 ORDER BY batch_id LIMIT 1) r
+            WHERE b.n < $3
+        )
+        SELECT batch_id, priority FROM batch ORDER BY batch_id`, after, upTo, limit)
+	if err != nil {
+		return nil, fault("walk open batches", err)
+	}
+	list := make([]jobs.BatchRef, len(rows))
+	for i, r := range rows {
+		list[i] = jobs.BatchRef{ID: r.BatchID, Priority: jobs.Priority(r.Priority)}
+	}
+	return list, nil
+}
+
+// LoadBatches returns the batches with their pending requests, to be enqueued;
+// those that hold none anymore are left out.
+func (s *Store) LoadBatches(ctx context.Context, ids []int64) ([]jobs.Batch, error) {
+	var rows []movedRow
+	err := s.db.SelectContext(ctx, &rows, `
+        SELECT id, batch_id, priority, `+dueAt+`
+        FROM mass_requests WHERE batch_id = ANY ($1) AND status = 'pending' ORDER BY batch_id, id`, pq.Int64Array(ids))
+	if err != nil {
+		return nil, fault("load batches", err)
+	}
+	return batches(rows), nil
+}
+
+// PendingBatches returns those of the given batches that still hold pending requests.
+func (s *Store) PendingBatches(ctx context.Context, ids []int64) ([]int64, error) {
+	var list []int64
+	err := s.db.SelectContext(ctx, &list, `
+        SELECT b FROM unnest($1::bigint[]) AS b
+        WHERE EXISTS (SELECT FROM mass_requests r WHERE r.batch_id = b AND r.status = 'pending')`, pq.Int64Array(ids))
+	return list, fault("look up batches", err)
+}
+
+// Leadership is the advisory lock that one process at a time holds. It lives as
+// long as its connection: a process that loses Postgres loses it.
+type Leadership struct {
+	conn *sqlx.Conn
+}
+
+// leaderKey is the advisory lock of the reconciler's leader: "lead" in ASCII.
+const leaderKey = 0x6c656164
+
+// TryLead takes the leadership if it is free; ErrConflict when another has it.
+func (s *Store) TryLead(ctx context.Context) (*Leadership, error) {
+	conn, err := s.db.Connx(ctx)
+	if err != nil {
+		return nil, fault("connect to lead", err)
+	}
+	var got bool
+	if err := conn.GetContext(ctx, &got, `SELECT pg_try_advisory_lock($1)`, leaderKey); err != nil {
+		_ = conn.Close()
+		return nil, fault("try to lead", err)
+	}
+	if !got {
+		_ = conn.Close()
+		return nil, fmt.Errorf("try to lead: %w: another process does", ErrConflict)
+	}
+	return &Leadership{conn: conn}, nil
+}
+
+// Check returns an error when the leadership is lost.
+func (l *Leadership) Check(ctx context.Context) error {
+	return fault("check the leadership", l.conn.PingContext(ctx))
+}
+
+// Resign gives the leadership up.
+func (l *Leadership) Resign(ctx context.Context) error {
+	_, err := l.conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, leaderKey)
+	if err != nil {
+		// A session of unknown state must not go back to the pool with the lock.
+		_ = l.conn.Raw(func(any) error { return sql.ErrConnDone })
+	}
+	if cerr := l.conn.Close(); err == nil {
+		err = cerr
+	}
+	return fault("resign the leadership", err)
+}

@@ -1,0 +1,230 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lib/pq"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+)
+
+// NewRequest is a request on its way in. Requests of one call that bear the
+// same Group travel in one batch; they must share Priority and RunAt.
+type NewRequest struct {
+	Payload       json.RawMessage
+	SchemaVersion string
+	CorrelationID string
+	SiteID        string
+	ClusterID     string
+	Priority      jobs.Priority
+	CreatedBy     string
+	Group         int
+}
+
+// Inserted is what Postgres decided about a NewRequest.
+type Inserted struct {
+	ID        int64
+	BatchID   int64
+	CreatedAt time.Time
+}
+
+// insertRequests takes its ids from the sequences before it inserts, so that the
+// answer maps each of them to the place of its item, whatever the order in which
+// Postgres returns rows. The submissions enter the trail in the same statement.
+const insertRequests = `
+WITH item AS MATERIALIZED (
+    SELECT nextval('mass_requests_id_seq') AS id, u.*
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[])
+         WITH ORDINALITY AS u(payload, schema_version, correlation_id, site_id, cluster_id, priority, created_by, grp, ord)
+), batch AS MATERIALIZED (
+    SELECT grp, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT grp FROM item ORDER BY grp) g
+), stored AS (
+    INSERT INTO mass_requests (id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, created_by)
+    OVERRIDING SYSTEM VALUE
+    SELECT id, batch_id, payload::jsonb, schema_version, nullif(correlation_id, ''), nullif(site_id, ''),
+           nullif(cluster_id, ''), priority, nullif(created_by, '')
+    FROM item JOIN batch USING (grp) ORDER BY id
+), trail AS (
+    INSERT INTO audit_events (request_id, batch_id, action, actor, to_status)
+    SELECT id, batch_id, 'submit', coalesce(nullif(created_by, ''), 'api'), 'pending' FROM item JOIN batch USING (grp) ORDER BY id
+)
+SELECT id, batch_id, now() AS created_at FROM item JOIN batch USING (grp) ORDER BY ord`
+
+// InsertRequests stores all items as pending, or none, and returns their ids in
+// the same order. ErrInvalid means that Postgres refused one of the payloads.
+func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inserted, error) {
+	n := len(items)
+	var (
+		payload, schema, correlation = make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
+		site, cluster                = make(pq.StringArray, n), make(pq.StringArray, n)
+		priority, by                 = make(pq.StringArray, n), make(pq.StringArray, n)
+		group                        = make(pq.Int32Array, n)
+	)
+	for i, r := range items {
+		payload[i], schema[i], correlation[i] = string(r.Payload), r.SchemaVersion, r.CorrelationID
+		site[i], cluster[i] = r.SiteID, r.ClusterID
+		priority[i], by[i], group[i] = string(r.Priority), r.CreatedBy, int32(r.Group) //nolint:gosec // a group's number is below the number of items
+	}
+	var rows []struct {
+		ID        int64     `db:"id"`
+		BatchID   int64     `db:"batch_id"`
+		CreatedAt time.Time `db:"created_at"`
+	}
+	err := s.insert.selectInto(ctx, &rows, payload, schema, correlation, site, cluster, priority, by, group)
+	if err != nil {
+		return nil, fault("insert requests", err)
+	}
+	if len(rows) != n {
+		return nil, fmt.Errorf("insert requests: %d items became %d rows", n, len(rows))
+	}
+	out := make([]Inserted, n)
+	for i, r := range rows {
+		out[i] = Inserted(r)
+	}
+	return out, nil
+}
+
+const requestColumns = `id, payload, schema_version, correlation_id, site_id, cluster_id, status, priority, attempt,
+    failures, rescues, result, error, faults, batch_id, created_by, created_at, run_at, started_at, finished_at, updated_at`
+
+type requestRow struct {
+	ID            int64          `db:"id"`
+	Payload       []byte         `db:"payload"`
+	SchemaVersion string         `db:"schema_version"`
+	CorrelationID sql.NullString `db:"correlation_id"`
+	SiteID        sql.NullString `db:"site_id"`
+	ClusterID     sql.NullString `db:"cluster_id"`
+	Status        string         `db:"status"`
+	Priority      string         `db:"priority"`
+	Attempt       int            `db:"attempt"`
+	Failures      int            `db:"failures"`
+	Rescues       int            `db:"rescues"`
+	Result        []byte         `db:"result"`
+	Error         sql.NullString `db:"error"`
+	Faults        []byte         `db:"faults"`
+	BatchID       int64          `db:"batch_id"`
+	CreatedBy     sql.NullString `db:"created_by"`
+	CreatedAt     time.Time      `db:"created_at"`
+	RunAt         time.Time      `db:"run_at"`
+	StartedAt     sql.NullTime   `db:"started_at"`
+	FinishedAt    sql.NullTime   `db:"finished_at"`
+	UpdatedAt     time.Time      `db:"updated_at"`
+}
+
+func (r *requestRow) request() jobs.Request {
+	return jobs.Request{
+		ID: r.ID, Payload: r.Payload, SchemaVersion: r.SchemaVersion, CorrelationID: r.CorrelationID.String,
+		SiteID: r.SiteID.String, ClusterID: r.ClusterID.String,
+		Status: jobs.Status(r.Status), Priority: jobs.Priority(r.Priority), Attempt: r.Attempt, Failures: r.Failures,
+		Rescues: r.Rescues, Result: r.Result, Error: r.Error.String, Faults: r.Faults, BatchID: r.BatchID,
+		CreatedBy: r.CreatedBy.String, CreatedAt: r.CreatedAt.UTC(), RunAt: r.RunAt.UTC(),
+		StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt), UpdatedAt: r.UpdatedAt.UTC(),
+	}
+}
+
+func utc(t sql.NullTime) time.Time {
+	if !t.Valid {
+		return time.Time{}
+	}
+	return t.Time.UTC()
+}
+
+// Request returns one request, or ErrNotFound.
+func (s *Store) Request(ctx context.Context, id int64) (jobs.Request, error) {
+	var row requestRow
+	err := s.db.GetContext(ctx, &row, `SELECT `+requestColumns+` FROM mass_requests WHERE id = $1`, id)
+	if err != nil {
+		return jobs.Request{}, fault(fmt.Sprintf("read request %d", id), err)
+	}
+	return row.request(), nil
+}
+
+// Filter selects requests for a list. The zero value of a field does not restrict.
+type Filter struct {
+	Status        jobs.Status
+	SiteID        string
+	ClusterID     string
+	CreatedFrom   time.Time // inclusive
+	CreatedBefore time.Time // exclusive
+	After         Position  // continue a list behind this row
+	Limit         int
+}
+
+// Position is the key of a row in the order of lists.
+type Position struct {
+	CreatedAt time.Time
+	ID        int64
+}
+
+// ListRequests returns up to f.Limit requests, newest first.
+func (s *Store) ListRequests(ctx context.Context, f Filter) ([]jobs.Request, error) {
+	query, args := listQuery(f)
+	var rows []requestRow
+	if err := s.db.SelectContext(ctx, &rows, query, args...); err != nil {
+		return nil, fault("list requests", err)
+	}
+	list := make([]jobs.Request, len(rows))
+	for i := range rows {
+		list[i] = rows[i].request()
+	}
+	return list, nil
+}
+
+func listQuery(f Filter) (query string, args []any) {
+	var where []string
+	add := func(condition string, values ...any) {
+		for _, v := range values {
+			args = append(args, v)
+			condition = strings.Replace(condition, "?", fmt.Sprintf("$%d", len(args)), 1)
+		}
+		where = append(where, condition)
+	}
+	if f.Status != "" {
+		add(`status = ?`, string(f.Status))
+		if f.Status != jobs.Done {
+			// Said in so many words, because the planner cannot match a
+			// parameter with the partial index.
+			where = append(where, `status <> 'done'`)
+		}
+	}
+	if f.SiteID != "" {
+		add(`site_id = ?`, f.SiteID)
+	}
+	if f.ClusterID != "" {
+		add(`cluster_id = ?`, f.ClusterID)
+	}
+	if !f.CreatedFrom.IsZero() {
+		add(`created_at >= ?`, f.CreatedFrom)
+	}
+	if !f.CreatedBefore.IsZero() {
+		add(`created_at < ?`, f.CreatedBefore)
+	}
+	if f.After.ID != 0 {
+		add(`(created_at, id) < (?, ?)`, f.After.CreatedAt, f.After.ID)
+	}
+	query = `SELECT ` + requestColumns + ` FROM mass_requests`
+	if len(where) > 0 {
+		query += ` WHERE ` + strings.Join(where, ` AND `)
+	}
+	args = append(args, f.Limit)
+	return query + fmt.Sprintf(` ORDER BY created_at DESC, id DESC LIMIT $%d`, len(args)), args
+}
+
+// DeleteRequest removes a request in whatever state it is; its events stay. A
+// worker that holds it finds its writes refused. ErrNotFound when it is gone.
+func (s *Store) DeleteRequest(ctx context.Context, id int64, actor string) error {
+	var deleted int64
+	err := s.db.GetContext(ctx, &deleted, `
+        WITH gone AS (
+            DELETE FROM mass_requests WHERE id = $1 RETURNING id, batch_id, attempt, status
+        )
+        INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status)
+        SELECT id, batch_id, attempt, 'delete', $2, status FROM gone
+        RETURNING request_id`, id, actor)
+	return fault(fmt.Sprintf("delete request %d", id), err)
+}

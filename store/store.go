@@ -1,0 +1,96 @@
+// Package store owns all SQL of MASS and nothing else: one file a table or
+// aggregate, each statement beside the method that runs it. It returns domain
+// types of package jobs and the errors of this file; it knows no HTTP and no
+// queue.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	_ "github.com/lib/pq" // registers the driver
+)
+
+// Config says how to reach Postgres.
+type Config struct {
+	URL              string        // postgres:// URL
+	MaxOpen          int           // connections at most
+	MaxIdle          int           // connections kept
+	ConnLifetime     time.Duration // a connection's age at most
+	ConnectTimeout   time.Duration // whole seconds
+	StatementTimeout time.Duration // enforced by the server
+	Application      string        // shown in pg_stat_activity
+}
+
+// Store runs the statements. It is safe for concurrent use.
+type Store struct {
+	db *sqlx.DB
+
+	// The three statements of every request's life are prepared once a connection.
+	insert, claim, settle *prepared
+}
+
+// Open returns a Store. It does not connect: the first statement does, so that a
+// process starts, and tells the truth on /health/ready, while Postgres is away.
+func Open(c Config) (*Store, error) {
+	dsn, err := dataSourceName(c)
+	if err != nil {
+		return nil, err
+	}
+	db, err := sqlx.Open("postgres", dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	db.SetMaxOpenConns(c.MaxOpen)
+	db.SetMaxIdleConns(c.MaxIdle)
+	db.SetConnMaxLifetime(c.ConnLifetime)
+	return &Store{
+		db:     db,
+		insert: &prepared{db: db, query: insertRequests},
+		claim:  &prepared{db: db, query: claimBatches},
+		settle: &prepared{db: db, query: settleRequests},
+	}, nil
+}
+
+// dataSourceName adds to the URL what it does not say itself: the driver passes
+// unknown parameters to the server as run-time settings.
+func dataSourceName(c Config) (string, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
+		// The URL holds a password, so neither it nor the parser's error is shown.
+		return "", fmt.Errorf("the database URL is not of the form postgres://user:password@host:port/name")
+	}
+	q := u.Query()
+	set := func(name, value string) {
+		if !q.Has(name) {
+			q.Set(name, value)
+		}
+	}
+	if c.ConnectTimeout > 0 {
+		set("connect_timeout", strconv.Itoa(max(1, int(c.ConnectTimeout.Seconds()))))
+	}
+	if c.StatementTimeout > 0 {
+		set("statement_timeout", strconv.FormatInt(c.StatementTimeout.Milliseconds(), 10))
+	}
+	if c.Application != "" {
+		set("application_name", c.Application)
+	}
+	u.RawQuery = q.Encode()
+	return u.String(), nil
+}
+
+// Close closes all connections.
+func (s *Store) Close() error { return s.db.Close() }
+
+// Ping tells whether Postgres answers.
+func (s *Store) Ping(ctx context.Context) error {
+	return fault("ping the database", s.db.PingContext(ctx))
+}
+
+// Stats are the figures of the connection pool.
+func (s *Store) Stats() sql.DBStats { return s.db.Stats() }

@@ -1,0 +1,108 @@
+package store_test
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/migrations"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+func TestMain(m *testing.M) {
+	devtest.Main(m, func(ctx context.Context, url string) error {
+		_, err := migrations.Up(ctx, url)
+		return err
+	})
+}
+
+// bench is a store on a database of its own, with a second connection to look behind it.
+type bench struct {
+	*store.Store
+	db  *sqlx.DB
+	ctx context.Context
+	t   *testing.T
+}
+
+func setup(t *testing.T) bench {
+	t.Helper()
+	url := devtest.Database(t)
+	st, err := store.Open(store.Config{URL: url, MaxOpen: 8, MaxIdle: 8, ConnectTimeout: 5 * time.Second, StatementTimeout: 30 * time.Second, Application: "test"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, st.Close()) })
+	db, err := sqlx.Open("postgres", url)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	return bench{Store: st, db: db, ctx: t.Context(), t: t}
+}
+
+// submit inserts one request per payload, all in one batch.
+func (b bench) submit(payloads ...string) []store.Inserted {
+	b.t.Helper()
+	var items []store.NewRequest
+	for _, p := range payloads {
+		items = append(items, store.NewRequest{Payload: json.RawMessage(p), SchemaVersion: "1.0-simple", Priority: jobs.Default})
+	}
+	in, err := b.InsertRequests(b.ctx, items)
+	require.NoError(b.t, err)
+	return in
+}
+
+func (b bench) worker() int64 {
+	b.t.Helper()
+	id, err := b.RegisterWorker(b.ctx, "host", 1, "test")
+	require.NoError(b.t, err)
+	return id
+}
+
+func (b bench) claim(worker int64, batch int64) []jobs.Claimed {
+	b.t.Helper()
+	c, err := b.ClaimBatches(b.ctx, worker, []int64{batch})
+	require.NoError(b.t, err)
+	return c
+}
+
+func (b bench) settle(worker int64, o jobs.Outcome) store.Settled {
+	b.t.Helper()
+	s, err := b.SettleRequests(b.ctx, worker, []jobs.Outcome{o})
+	require.NoError(b.t, err)
+	return s[0]
+}
+
+func (b bench) get(id int64) jobs.Request {
+	b.t.Helper()
+	r, err := b.Request(b.ctx, id)
+	require.NoError(b.t, err)
+	return r
+}
+
+// inStatus makes a request that is in the given state, by legal moves only.
+func (b bench) inStatus(s jobs.Status) jobs.Request {
+	b.t.Helper()
+	in := b.submit(`{"a": 1}`)[0]
+	if s == jobs.Pending {
+		return b.get(in.ID)
+	}
+	if s == jobs.Cancelled {
+		_, err := b.MoveRequest(b.ctx, in.ID, jobs.Cancelled, "test")
+		require.NoError(b.t, err)
+		return b.get(in.ID)
+	}
+	w := b.worker()
+	c := b.claim(w, in.BatchID)[0]
+	switch s {
+	case jobs.Done:
+		b.settle(w, jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, Result: json.RawMessage(`{"ok": true}`)})
+	case jobs.Failed:
+		b.settle(w, jobs.Outcome{Lease: c.Lease, Action: jobs.Fail, Error: "no"})
+	}
+	r := b.get(in.ID)
+	require.Equal(b.t, s, r.Status)
+	return r
+}

@@ -1,0 +1,348 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/lib/pq"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+)
+
+// claimBatches takes the pending requests of some batches, each batch for the
+// worker at the same place of $2. The attempt it returns is the fencing token:
+// every later write of the worker names it.
+const claimBatches = `
+WITH claimed AS (
+    UPDATE mass_requests r
+    SET status = 'processing', attempt = attempt + 1, claimed_by = $2::bigint, started_at = now(), updated_at = now()
+    WHERE batch_id = ANY ($1) AND status = 'pending'
+    RETURNING id, attempt, batch_id, failures, correlation_id, payload
+), trail AS (
+    INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status)
+    SELECT id, batch_id, attempt, 'claim', 'worker:' || $2::bigint, 'pending', 'processing' FROM claimed
+)
+SELECT id, attempt, batch_id, failures, correlation_id, payload FROM claimed`
+
+// ClaimBatches gives the worker all pending requests of the batches. A batch of
+// which nothing is pending yields nothing: its task was a repeated delivery.
+func (s *Store) ClaimBatches(ctx context.Context, worker int64, batches []int64) ([]jobs.Claimed, error) {
+	var rows []struct {
+		ID            int64          `db:"id"`
+		Attempt       int            `db:"attempt"`
+		BatchID       int64          `db:"batch_id"`
+		Failures      int            `db:"failures"`
+		CorrelationID sql.NullString `db:"correlation_id"`
+		Payload       []byte         `db:"payload"`
+	}
+	if err := s.claim.selectInto(ctx, &rows, pq.Int64Array(batches), worker); err != nil {
+		return nil, fault("claim batches", err)
+	}
+	claimed := make([]jobs.Claimed, len(rows))
+	for i, r := range rows {
+		claimed[i] = jobs.Claimed{
+			Lease:   jobs.Lease{ID: r.ID, Attempt: r.Attempt},
+			BatchID: r.BatchID, Failures: r.Failures, CorrelationID: r.CorrelationID.String, Payload: r.Payload,
+		}
+	}
+	return claimed, nil
+}
+
+// settleRequests writes the ends of many attempts, each a compare-and-set on
+// (id, processing, attempt). A retry moves to a new batch of its own.
+const settleRequests = `
+WITH item AS MATERIALIZED (
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[])
+                  AS u(id, attempt, action, status, result, error, faults, delay)
+), settled AS (
+    UPDATE mass_requests r
+    SET status = i.status,
+        result = nullif(i.result, '')::jsonb,
+        error = nullif(i.error, ''),
+        faults = nullif(i.faults, '')::jsonb,
+        failures = failures + CASE WHEN i.action IN ('fail', 'retry') THEN 1 ELSE 0 END,
+        batch_id = CASE WHEN i.action = 'retry' THEN nextval('mass_batches') ELSE batch_id END,
+        run_at = CASE WHEN i.action = 'retry' THEN now() + make_interval(secs => i.delay) ELSE run_at END,
+        finished_at = CASE WHEN i.action = 'retry' THEN NULL ELSE now() END,
+        claimed_by = NULL,
+        updated_at = now()
+    FROM item i
+    WHERE r.id = i.id AND r.status = 'processing' AND r.attempt = i.attempt
+    RETURNING r.id, r.attempt, r.batch_id, r.status, r.priority, r.run_at, r.error, i.action
+), trail AS (
+    INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail)
+    SELECT id, batch_id, attempt, action, 'worker:' || $9::bigint, 'processing', status, error FROM settled
+)
+SELECT id, batch_id, priority, run_at FROM settled`
+
+// Settled tells what became of an Outcome.
+type Settled struct {
+	Accepted bool       // false: the claim was outdated and nothing was written
+	Next     jobs.Batch // after Retry: the batch that carries the next try
+}
+
+// SettleRequests writes the outcomes of the worker's attempts and returns, in the
+// same order, which were accepted. An outdated attempt changes nothing. ErrInvalid means
+// that Postgres refused one of the values, and nothing was written.
+func (s *Store) SettleRequests(ctx context.Context, worker int64, outcomes []jobs.Outcome) ([]Settled, error) {
+	n := len(outcomes)
+	var (
+		id                   = make(pq.Int64Array, n)
+		attempt              = make(pq.Int32Array, n)
+		action, status       = make(pq.StringArray, n), make(pq.StringArray, n)
+		result, errs, faults = make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
+		delay                = make(pq.Float64Array, n)
+		place                = make(map[int64]int, n)
+		settled              = make([]Settled, n)
+		rows                 []struct {
+			ID       int64     `db:"id"`
+			BatchID  int64     `db:"batch_id"`
+			Priority string    `db:"priority"`
+			RunAt    time.Time `db:"run_at"`
+		}
+	)
+	for i, o := range outcomes {
+		to, err := target(o.Action)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := place[o.ID]; twice {
+			return nil, fmt.Errorf("settle requests: request %d stands twice in one group", o.ID)
+		}
+		place[o.ID] = i
+		id[i], attempt[i], action[i], status[i] = o.ID, int32(o.Attempt), string(o.Action), string(to) //nolint:gosec // the column is an integer
+		result[i], errs[i], faults[i], delay[i] = string(o.Result), o.Error, string(o.Faults), o.Delay.Seconds()
+	}
+	if err := s.settle.selectInto(ctx, &rows, id, attempt, action, status, result, errs, faults, delay, worker); err != nil {
+		return nil, fault("settle requests", err)
+	}
+	for _, r := range rows {
+		i := place[r.ID]
+		settled[i].Accepted = true
+		if outcomes[i].Action == jobs.Retry {
+			settled[i].Next = jobs.Batch{
+				ID: r.BatchID, Priority: jobs.Priority(r.Priority), Requests: []int64{r.ID}, RunAt: r.RunAt.UTC(),
+			}
+		}
+	}
+	return settled, nil
+}
+
+// target is where the table of transitions sends a worker's outcome.
+func target(a jobs.Action) (jobs.Status, error) {
+	if a == jobs.Finish || a == jobs.Fail || a == jobs.Retry {
+		for _, t := range jobs.Transitions() {
+			if t.Action == a {
+				return t.To, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("settle requests: %q is not the end of an attempt", a)
+}
+
+// movedRow is what a statement returns of a request that it moved to a new batch.
+type movedRow struct {
+	ID       int64        `db:"id"`
+	BatchID  int64        `db:"batch_id"`
+	Priority string       `db:"priority"`
+	RunAt    sql.NullTime `db:"run_at"`
+}
+
+// dueAt is run_at where it lies ahead and NULL where it is past, by the clock of
+// Postgres, so that no other clock decides whether a batch has to wait.
+const dueAt = `CASE WHEN run_at > now() THEN run_at END AS run_at`
+
+// batches gathers moved requests by their new batch, in the order of the rows.
+func batches(rows []movedRow) []jobs.Batch {
+	var list []jobs.Batch
+	place := map[int64]int{}
+	for _, r := range rows {
+		i, ok := place[r.BatchID]
+		if !ok {
+			i = len(list)
+			place[r.BatchID] = i
+			list = append(list, jobs.Batch{ID: r.BatchID, Priority: jobs.Priority(r.Priority), RunAt: utc(r.RunAt)})
+		}
+		list[i].Requests = append(list[i].Requests, r.ID)
+	}
+	return list
+}
+
+// ReleaseRequests hands requests back untried: they are pending again, in new
+// batches of up to size, which the caller enqueues. Outdated leases are passed over.
+func (s *Store) ReleaseRequests(ctx context.Context, leases []jobs.Lease, reason string, size int) ([]jobs.Batch, error) {
+	ids, attempts := make(pq.Int64Array, len(leases)), make(pq.Int32Array, len(leases))
+	for i, l := range leases {
+		ids[i], attempts[i] = l.ID, int32(l.Attempt) //nolint:gosec // the column is an integer
+	}
+	var rows []movedRow
+	err := s.db.SelectContext(ctx, &rows, `
+        WITH held AS MATERIALIZED (
+            SELECT r.id, r.priority, r.claimed_by
+            FROM mass_requests r JOIN unnest($1::bigint[], $2::int[]) AS l(id, attempt) USING (id, attempt)
+            WHERE r.status = 'processing'
+            ORDER BY r.id FOR UPDATE OF r
+        ), place AS MATERIALIZED (
+            SELECT id, priority, claimed_by, (row_number() OVER (PARTITION BY priority ORDER BY id) - 1) / $4 AS run FROM held
+        ), batch AS MATERIALIZED (
+            SELECT priority, run, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT priority, run FROM place) d
+        ), moved AS (
+            UPDATE mass_requests r
+            SET status = 'pending', batch_id = b.batch_id, claimed_by = NULL, updated_at = now()
+            FROM place p JOIN batch b USING (priority, run)
+            WHERE r.id = p.id
+            RETURNING r.id, r.batch_id, r.attempt, r.priority, r.run_at, p.claimed_by AS was
+        ), trail AS (
+            INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail)
+            SELECT id, batch_id, attempt, 'release', 'worker:' || was, 'processing', 'pending', $3 FROM moved
+        )
+        SELECT id, batch_id, priority, `+dueAt+` FROM moved ORDER BY batch_id, id`,
+		ids, attempts, reason, size)
+	if err != nil {
+		return nil, fault("release requests", err)
+	}
+	return batches(rows), nil
+}
+
+// RescueLimits bound the rescue of a silent worker's requests.
+type RescueLimits struct {
+	Step       int // requests a call
+	BatchSize  int // requests a new batch
+	MaxRescues int // a request rescued more often than this fails: it may be what kills its workers
+}
+
+// RescueRequests takes requests away from a worker that fell silent. They are
+// pending again, in new batches, which the caller enqueues; no retry is used up.
+// A request that was rescued before travels alone, so that one that kills its
+// workers holds nobody else back, and fails after lim.MaxRescues. more tells
+// whether the worker may hold others.
+func (s *Store) RescueRequests(ctx context.Context, worker int64, lim RescueLimits) (list []jobs.Batch, more bool, err error) {
+	var rows []struct {
+		movedRow
+		Status string `db:"status"`
+	}
+	err = s.db.SelectContext(ctx, &rows, `
+        WITH held AS MATERIALIZED (
+            SELECT id, priority, rescues FROM mass_requests
+            WHERE claimed_by = $1::bigint AND status = 'processing'
+            ORDER BY id LIMIT $2 FOR UPDATE
+        ), place AS MATERIALIZED (
+            SELECT id, priority, rescues,
+                   CASE WHEN rescues = 0 THEN (row_number() OVER (PARTITION BY priority, rescues = 0 ORDER BY id) - 1) / $3
+                        ELSE -id END AS run
+            FROM held
+        ), batch AS MATERIALIZED (
+            SELECT priority, run, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT priority, run FROM place) d
+        ), moved AS (
+            UPDATE mass_requests r
+            SET status = CASE WHEN p.rescues >= $4 THEN 'failed' ELSE 'pending' END,
+                finished_at = CASE WHEN p.rescues >= $4 THEN now() END,
+                error = CASE WHEN p.rescues >= $4
+                             THEN format('gave up: %s workers in turn fell silent while they worked on this request', p.rescues + 1)
+                             ELSE r.error END,
+                batch_id = b.batch_id, rescues = r.rescues + 1, claimed_by = NULL, updated_at = now()
+            FROM place p JOIN batch b USING (priority, run)
+            WHERE r.id = p.id
+            RETURNING r.id, r.batch_id, r.attempt, r.priority, r.run_at, r.status, r.error
+        ), trail AS (
+            INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail)
+            SELECT id, batch_id, attempt, CASE status WHEN 'failed' THEN 'fail' ELSE 'rescue' END, 'reconciler', 'processing', status,
+                   CASE status WHEN 'failed' THEN error ELSE 'worker ' || $1::bigint || ' fell silent' END
+            FROM moved
+        )
+        SELECT id, batch_id, priority, status, `+dueAt+` FROM moved ORDER BY batch_id, id`,
+		worker, lim.Step, lim.BatchSize, lim.MaxRescues)
+	if err != nil {
+		return nil, false, fault(fmt.Sprintf("rescue the requests of worker %d", worker), err)
+	}
+	var again []movedRow
+	for _, r := range rows {
+		if jobs.Status(r.Status) == jobs.Pending {
+			again = append(again, r.movedRow)
+		}
+	}
+	return batches(again), len(rows) == lim.Step, nil
+}
+
+// RequeueBatches moves the pending requests of batches whose delivery got stuck
+// to new batches of their own kind, which the caller enqueues. Nobody tried
+// them, so nothing is counted; the late delivery will find nothing to claim.
+func (s *Store) RequeueBatches(ctx context.Context, stuck []int64) ([]jobs.Batch, error) {
+	var rows []movedRow
+	err := s.db.SelectContext(ctx, &rows, `
+        WITH held AS MATERIALIZED (
+            SELECT id, batch_id FROM mass_requests
+            WHERE batch_id = ANY ($1) AND status = 'pending'
+            ORDER BY id FOR UPDATE
+        ), batch AS MATERIALIZED (
+            SELECT batch_id AS was, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT batch_id FROM held) d
+        ), moved AS (
+            UPDATE mass_requests r SET batch_id = b.batch_id, updated_at = now()
+            FROM held h JOIN batch b ON b.was = h.batch_id
+            WHERE r.id = h.id
+            RETURNING r.id, r.batch_id, r.priority, r.run_at
+        )
+        SELECT id, batch_id, priority, `+dueAt+` FROM moved ORDER BY batch_id, id`, pq.Int64Array(stuck))
+	if err != nil {
+		return nil, fault("requeue batches", err)
+	}
+	return batches(rows), nil
+}
+
+// The two moves of a person. A replay starts the count of tries anew; the
+// attempt, being the fencing token, goes on.
+const (
+	cancelRequest = `
+        UPDATE mass_requests
+        SET status = 'cancelled', claimed_by = NULL, finished_at = now(), updated_at = now()
+        WHERE id = $1 RETURNING ` + requestColumns
+	replayRequest = `
+        UPDATE mass_requests
+        SET status = 'pending', batch_id = nextval('mass_batches'), failures = 0, rescues = 0, result = NULL, error = NULL,
+            faults = NULL, run_at = now(), started_at = NULL, finished_at = NULL, updated_at = now()
+        WHERE id = $1 RETURNING ` + requestColumns
+)
+
+// MoveRequest carries out a person's wish to set a request to status to: cancel
+// or replay, as the table of transitions says. It returns the request as it is
+// afterwards; a replayed one is in a new batch, which the caller enqueues.
+//
+// The error is ErrNotFound, or ErrConflict together with a *jobs.TransitionError.
+func (s *Store) MoveRequest(ctx context.Context, id int64, to jobs.Status, actor string) (jobs.Request, error) {
+	act := fmt.Sprintf("set request %d to %s", id, to)
+	tx, err := s.db.BeginTxx(ctx, nil)
+	if err != nil {
+		return jobs.Request{}, fault(act, err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit it is a no-op, before it the error is known already
+
+	var from string
+	err = tx.GetContext(ctx, &from, `SELECT status FROM mass_requests WHERE id = $1 FOR UPDATE`, id)
+	if err != nil {
+		return jobs.Request{}, fault(act, err)
+	}
+	action, ok := jobs.PersonAction(jobs.Status(from), to)
+	if !ok {
+		return jobs.Request{}, fmt.Errorf("%s: %w: %w", act, ErrConflict, &jobs.TransitionError{From: jobs.Status(from), To: to})
+	}
+	query := cancelRequest
+	if action == jobs.Replay {
+		query = replayRequest
+	}
+	var row requestRow
+	if err := tx.GetContext(ctx, &row, query, id); err != nil {
+		return jobs.Request{}, fault(act, err)
+	}
+	_, err = tx.ExecContext(ctx, `
+        INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)`, id, row.BatchID, row.Attempt, string(action), actor, from, string(to))
+	if err != nil {
+		return jobs.Request{}, fault(act, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return jobs.Request{}, fault(act, err)
+	}
+	return row.request(), nil
+}

@@ -1,0 +1,355 @@
+package store_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+// act tries one action on a request, whatever its state, and tells whether it happened.
+func act(b bench, a jobs.Action, r jobs.Request) bool {
+	ctx := b.ctx
+	lease := jobs.Lease{ID: r.ID, Attempt: r.Attempt}
+	switch a {
+	case jobs.Claim:
+		return len(b.claim(b.worker(), r.BatchID)) == 1
+	case jobs.Finish:
+		return b.settle(1, jobs.Outcome{Lease: lease, Action: a, Result: json.RawMessage(`{}`)}).Accepted
+	case jobs.Fail, jobs.Retry:
+		return b.settle(1, jobs.Outcome{Lease: lease, Action: a, Error: "boom", Delay: time.Minute}).Accepted
+	case jobs.Release:
+		list, err := b.ReleaseRequests(ctx, []jobs.Lease{lease}, "test", 64)
+		require.NoError(b.t, err)
+		return len(list) == 1
+	case jobs.Rescue:
+		var holder int64
+		err := b.db.GetContext(ctx, &holder, `SELECT coalesce(claimed_by, 0) FROM mass_requests WHERE id = $1`, r.ID)
+		require.NoError(b.t, err)
+		list, _, err := b.RescueRequests(ctx, holder, store.RescueLimits{Step: 10, BatchSize: 64, MaxRescues: 10})
+		require.NoError(b.t, err)
+		return len(list) == 1
+	case jobs.Cancel, jobs.Replay:
+		to := jobs.Cancelled
+		if a == jobs.Replay {
+			to = jobs.Pending
+		}
+		_, err := b.MoveRequest(ctx, r.ID, to, "test")
+		if err != nil {
+			require.ErrorIs(b.t, err, store.ErrConflict)
+		}
+		return err == nil
+	case jobs.Delete:
+		require.NoError(b.t, b.DeleteRequest(ctx, r.ID, "test"))
+		return true
+	}
+	b.t.Fatalf("no statement for %s", a)
+	return false
+}
+
+// Every action in every state: the statements obey the table of package jobs,
+// and each move leaves exactly one event that tells of it.
+func TestStatementsObeyTheTable(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, tr := range jobs.Transitions() {
+		for _, from := range jobs.Statuses() {
+			t.Run(fmt.Sprintf("%s/%s", tr.Action, from), func(t *testing.T) {
+				b.t = t
+				r := b.inStatus(from)
+				before, err := b.Events(b.ctx, r.ID, 0, 100)
+				require.NoError(t, err)
+
+				legal := slices.Contains(tr.From, from)
+				require.Equal(t, legal, act(b, tr.Action, r))
+
+				after, err := b.Events(b.ctx, r.ID, 0, 100)
+				require.NoError(t, err)
+				if !legal {
+					assert.Equal(t, before, after, "nothing happened, so nothing is told")
+					assert.Equal(t, r, b.get(r.ID), "nothing changed")
+					return
+				}
+				require.Len(t, after, len(before)+1)
+				event := after[len(before)]
+				assert.Equal(t, string(tr.Action), event.Action)
+				assert.Equal(t, string(from), event.FromStatus)
+				assert.Equal(t, string(tr.To), event.ToStatus)
+				if tr.Action != jobs.Delete {
+					assert.Equal(t, tr.To, b.get(r.ID).Status)
+				}
+			})
+		}
+	}
+}
+
+func TestTheCheckConstraintsHoldTheSameNames(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for constraint, want := range map[string]string{
+		"mass_requests_status_known":   fmt.Sprint(jobs.Statuses()),
+		"mass_requests_priority_known": fmt.Sprint(jobs.Priorities()),
+	} {
+		var names []string
+		err := b.db.SelectContext(b.ctx, &names, `
+            SELECT m[1] FROM pg_constraint, regexp_matches(pg_get_constraintdef(oid), '''(\w+)''', 'g') m WHERE conname = $1`, constraint)
+		require.NoError(t, err)
+		assert.Equal(t, want, fmt.Sprint(names), constraint)
+	}
+}
+
+func TestAnOutdatedAttemptChangesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	in := b.submit(`{"a": 1}`)[0]
+	first, second := b.worker(), b.worker()
+	old := b.claim(first, in.BatchID)[0]
+	list, _, err := b.RescueRequests(b.ctx, first, store.RescueLimits{Step: 10, BatchSize: 64, MaxRescues: 10})
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	now := b.claim(second, list[0].ID)[0]
+	require.Equal(t, old.Attempt+1, now.Attempt)
+
+	for _, a := range []jobs.Action{jobs.Finish, jobs.Fail, jobs.Retry, jobs.Release} {
+		assert.False(t, act(b, a, jobs.Request{ID: old.ID, Attempt: old.Attempt}), a)
+	}
+	assert.True(t, b.settle(second, jobs.Outcome{Lease: now.Lease, Action: jobs.Finish, Result: json.RawMessage(`{"by": 2}`)}).Accepted)
+	assert.JSONEq(t, `{"by": 2}`, string(b.get(in.ID).Result))
+	assert.False(t, b.settle(second, jobs.Outcome{Lease: now.Lease, Action: jobs.Finish, Result: json.RawMessage(`{"by": 3}`)}).Accepted, "done is reached once")
+}
+
+func TestTwoDeliveriesOfABatchClaimOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	in := b.submit(`{"a": 1}`, `{"a": 2}`, `{"a": 3}`)
+	w := b.worker()
+	var mu sync.Mutex
+	var total int
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			c, err := b.ClaimBatches(context.WithoutCancel(b.ctx), w, []int64{in[0].BatchID})
+			assert.NoError(t, err)
+			mu.Lock()
+			defer mu.Unlock()
+			total += len(c)
+		})
+	}
+	wg.Wait()
+	assert.Equal(t, 3, total)
+}
+
+func TestARetryMovesToABatchOfItsOwn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	in := b.submit(`{"a": 1}`, `{"a": 2}`)
+	w := b.worker()
+	claimed := b.claim(w, in[0].BatchID)
+	settled, err := b.SettleRequests(b.ctx, w, []jobs.Outcome{
+		{Lease: claimed[0].Lease, Action: jobs.Retry, Error: "later", Delay: time.Hour},
+		{Lease: claimed[1].Lease, Action: jobs.Finish, Result: json.RawMessage(`{}`)},
+	})
+	require.NoError(t, err)
+	require.True(t, settled[0].Accepted)
+	next := settled[0].Next
+	assert.NotEqual(t, in[0].BatchID, next.ID)
+	assert.Equal(t, []int64{claimed[0].ID}, next.Requests)
+
+	r := b.get(claimed[0].ID)
+	assert.Equal(t, jobs.Pending, r.Status)
+	assert.Equal(t, 1, r.Failures)
+	assert.Equal(t, "later", r.Error)
+	assert.WithinDuration(t, r.UpdatedAt.Add(time.Hour), r.RunAt, time.Second)
+	assert.True(t, r.RunAt.Equal(next.RunAt))
+	assert.Zero(t, r.FinishedAt)
+	assert.Equal(t, next.ID, r.BatchID)
+}
+
+func TestSettleKeepsTheOrderAndTheValues(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	in := b.submit(`{"n": 1}`, `{"n": 2}`, `{"n": 3}`)
+	w := b.worker()
+	claimed := b.claim(w, in[0].BatchID)
+	outcomes := []jobs.Outcome{
+		{Lease: jobs.Lease{ID: 999999, Attempt: 1}, Action: jobs.Finish, Result: json.RawMessage(`{}`)},
+		{Lease: claimed[2].Lease, Action: jobs.Finish, Result: json.RawMessage(`{"big": 123456789012345678901234567890, "text": "a\"b\\c{},'"}`)},
+		{Lease: claimed[0].Lease, Action: jobs.Fail, Error: `quotes " and \ and {}`, Faults: json.RawMessage(`[{"pointer": "/a", "detail": "bad"}]`)},
+	}
+	settled, err := b.SettleRequests(b.ctx, w, outcomes)
+	require.NoError(t, err)
+	assert.Equal(t, []bool{false, true, true}, []bool{settled[0].Accepted, settled[1].Accepted, settled[2].Accepted})
+	done := b.get(claimed[2].ID)
+	assert.Contains(t, string(done.Result), "123456789012345678901234567890")
+	assert.Contains(t, string(done.Result), `"a\"b\\c{},'"`)
+	assert.NotZero(t, done.FinishedAt)
+	failed := b.get(claimed[0].ID)
+	assert.Equal(t, `quotes " and \ and {}`, failed.Error)
+	assert.JSONEq(t, `[{"pointer": "/a", "detail": "bad"}]`, string(failed.Faults))
+	assert.Equal(t, jobs.Processing, b.get(claimed[1].ID).Status)
+}
+
+func TestAValuePostgresRefusesIsInvalidAndWritesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	in := b.submit(`{"n": 1}`, `{"n": 2}`)
+	w := b.worker()
+	claimed := b.claim(w, in[0].BatchID)
+	_, err := b.SettleRequests(b.ctx, w, []jobs.Outcome{
+		{Lease: claimed[0].Lease, Action: jobs.Finish, Result: json.RawMessage(`{}`)},
+		{Lease: claimed[1].Lease, Action: jobs.Finish, Result: json.RawMessage(`{"nul": "\u0000"}`)},
+	})
+	require.ErrorIs(t, err, store.ErrInvalid)
+	assert.Equal(t, jobs.Processing, b.get(claimed[0].ID).Status)
+
+	_, err = b.InsertRequests(b.ctx, []store.NewRequest{
+		{Payload: json.RawMessage(`{}`), SchemaVersion: "1.0-simple", Priority: jobs.Default},
+		{Payload: json.RawMessage(`{"broken`), SchemaVersion: "1.0-simple", Priority: jobs.Default},
+	})
+	require.ErrorIs(t, err, store.ErrInvalid)
+	var n int
+	require.NoError(t, b.db.GetContext(b.ctx, &n, `SELECT count(*) FROM mass_requests`))
+	assert.Equal(t, 2, n, "all or none")
+}
+
+func TestReleaseMakesNewBatchesByPriority(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var items []store.NewRequest
+	for i, p := range []jobs.Priority{jobs.High, jobs.High, jobs.High, jobs.Low} {
+		group := 0
+		if p == jobs.Low {
+			group = 1
+		}
+		items = append(items, store.NewRequest{Payload: json.RawMessage(fmt.Sprintf(`{"n": %d}`, i)), SchemaVersion: "1.0-simple", Priority: p, Group: group})
+	}
+	in, err := b.InsertRequests(b.ctx, items)
+	require.NoError(t, err)
+	require.Equal(t, in[0].BatchID, in[2].BatchID)
+	require.NotEqual(t, in[0].BatchID, in[3].BatchID)
+	w := b.worker()
+	claimed, err := b.ClaimBatches(b.ctx, w, []int64{in[0].BatchID, in[3].BatchID})
+	require.NoError(t, err)
+	var leases []jobs.Lease
+	for _, c := range claimed {
+		leases = append(leases, c.Lease)
+	}
+	leases = append(leases, jobs.Lease{ID: claimed[0].ID, Attempt: 77}) // outdated
+	list, err := b.ReleaseRequests(b.ctx, leases, "shutdown", 2)
+	require.NoError(t, err)
+	var sizes []string
+	for _, batch := range list {
+		sizes = append(sizes, fmt.Sprint(batch.Priority, len(batch.Requests)))
+		assert.Zero(t, batch.RunAt, "due at once")
+	}
+	assert.ElementsMatch(t, []string{"high2", "high1", "low1"}, sizes)
+	r := b.get(in[0].ID)
+	assert.Equal(t, jobs.Pending, r.Status)
+	assert.Zero(t, r.Failures, "nobody tried it")
+}
+
+func TestRescueIsolatesAndGivesUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	in := b.submit(`{"n": 1}`, `{"n": 2}`)
+	limits := store.RescueLimits{Step: 10, BatchSize: 64, MaxRescues: 2}
+	batchIDs := []int64{in[0].BatchID}
+	for round, want := range []int{1, 2, 0} { // together, then alone, then not again
+		w := b.worker()
+		claimed, err := b.ClaimBatches(b.ctx, w, batchIDs)
+		require.NoError(t, err)
+		require.Len(t, claimed, 2)
+		list, more, err := b.RescueRequests(b.ctx, w, limits)
+		require.NoError(t, err)
+		assert.False(t, more)
+		assert.Len(t, list, want, "round %d", round)
+		batchIDs = nil
+		for _, l := range list {
+			batchIDs = append(batchIDs, l.ID)
+		}
+	}
+	r := b.get(in[0].ID)
+	assert.Equal(t, jobs.Failed, r.Status)
+	assert.Zero(t, r.Failures, "no retry is used up")
+	assert.Equal(t, 3, r.Rescues)
+	assert.Contains(t, r.Error, "3 workers in turn fell silent")
+}
+
+func TestRescueGoesInSteps(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	in := b.submit(`{"n": 1}`, `{"n": 2}`, `{"n": 3}`)
+	w := b.worker()
+	require.Len(t, b.claim(w, in[0].BatchID), 3)
+	_, more, err := b.RescueRequests(b.ctx, w, store.RescueLimits{Step: 2, BatchSize: 64, MaxRescues: 5})
+	require.NoError(t, err)
+	assert.True(t, more)
+	require.NoError(t, b.RemoveWorker(b.ctx, w))
+	_, err = b.Beat(b.ctx, w)
+	require.NoError(t, err, "a worker that still holds a request is not forgotten")
+	_, more, err = b.RescueRequests(b.ctx, w, store.RescueLimits{Step: 2, BatchSize: 64, MaxRescues: 5})
+	require.NoError(t, err)
+	assert.False(t, more)
+	require.NoError(t, b.RemoveWorker(b.ctx, w))
+	_, err = b.Beat(b.ctx, w)
+	assert.ErrorIs(t, err, store.ErrNotFound)
+}
+
+func TestReplayStartsAnew(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r := b.inStatus(jobs.Failed)
+	got, err := b.MoveRequest(b.ctx, r.ID, jobs.Pending, "alice")
+	require.NoError(t, err)
+	assert.Equal(t, jobs.Pending, got.Status)
+	assert.NotEqual(t, r.BatchID, got.BatchID)
+	assert.Zero(t, got.Failures)
+	assert.Empty(t, got.Error)
+	assert.Nil(t, got.Result)
+	assert.Zero(t, got.FinishedAt)
+	assert.Equal(t, r.Attempt, got.Attempt, "the fencing token never goes back")
+}
+
+func TestMoveErrors(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, err := b.MoveRequest(b.ctx, 4711, jobs.Cancelled, "x")
+	require.ErrorIs(t, err, store.ErrNotFound)
+	r := b.inStatus(jobs.Done)
+	_, err = b.MoveRequest(b.ctx, r.ID, jobs.Cancelled, "x")
+	require.ErrorIs(t, err, store.ErrConflict)
+	var te *jobs.TransitionError
+	require.True(t, errors.As(err, &te))
+	assert.Equal(t, jobs.Done, te.From)
+}
+
+func TestEventsAreAppendOnlyAndSurviveDelete(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r := b.inStatus(jobs.Done)
+	require.NoError(t, b.DeleteRequest(b.ctx, r.ID, "alice"))
+	_, err := b.Request(b.ctx, r.ID)
+	require.ErrorIs(t, err, store.ErrNotFound)
+	require.ErrorIs(t, b.DeleteRequest(b.ctx, r.ID, "alice"), store.ErrNotFound)
+	events, err := b.Events(b.ctx, r.ID, 0, 100)
+	require.NoError(t, err)
+	var actions []string
+	for _, e := range events {
+		actions = append(actions, e.Action)
+	}
+	assert.Equal(t, []string{"submit", "claim", "finish", "delete"}, actions)
+	for _, q := range []string{`UPDATE audit_events SET actor = 'x'`, `DELETE FROM audit_events`, `TRUNCATE audit_events`} {
+		_, err := b.db.ExecContext(b.ctx, q)
+		assert.ErrorContains(t, err, "append-only", q)
+	}
+}

@@ -1,0 +1,126 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+// handleBatch claims what is pending of a batch and tries all of it at once,
+// each request on its own. An error, after which Asynq delivers the batch
+// again, means only that Postgres could not be asked: what happens to a request
+// is in its row, never in the fate of the task.
+//
+// The context of the delivery ends when Asynq loses its lease, as when Redis is
+// away. The claim is in Postgres and still good then, so the requests go on.
+func (w *Worker) handleBatch(_ context.Context, task *asynq.Task) error {
+	w.handlers.Add(1)
+	defer w.handlers.Done()
+
+	p, err := jobs.ParseBatchPayload(task.Payload())
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+	}
+	claimed, err := w.claims.Do(w.running, p.Batch)
+	if err != nil {
+		return fmt.Errorf("claim batch %d: %w", p.Batch, err)
+	}
+	summary := w.tryAll(claimed)
+
+	if result, err := json.Marshal(summary); err == nil {
+		// For people who look at Asynqmon; without Redis there is nobody to look.
+		_, _ = task.ResultWriter().Write(result)
+	}
+	return nil
+}
+
+// tryAll tries the claimed requests concurrently and counts how they ended.
+func (w *Worker) tryAll(claimed []jobs.Claimed) jobs.BatchSummary {
+	summary := jobs.BatchSummary{Claimed: len(claimed)}
+	var (
+		mu       sync.Mutex
+		returned []jobs.Lease
+		wg       sync.WaitGroup
+	)
+	for _, c := range claimed {
+		wg.Go(func() {
+			end := w.try(c)
+			mu.Lock()
+			defer mu.Unlock()
+			switch end {
+			case jobs.Finish:
+				summary.Done++
+			case jobs.Fail:
+				summary.Failed++
+			case jobs.Retry:
+				summary.Retried++
+			case jobs.Release:
+				returned = append(returned, c.Lease)
+			default:
+				summary.Cancelled++
+			}
+		})
+	}
+	wg.Wait()
+	if len(returned) > 0 {
+		summary.Released = w.release(context.WithoutCancel(w.running), returned, errShutdown.Error())
+	}
+	return summary
+}
+
+// release hands claimed requests back untried and enqueues them for others.
+func (w *Worker) release(ctx context.Context, leases []jobs.Lease, reason string) (released int) {
+	ctx, cancel := context.WithTimeout(ctx, handBackTime)
+	defer cancel()
+	var list []jobs.Batch
+	err := w.persist(ctx, "release requests", func() (err error) {
+		list, err = w.store.ReleaseRequests(ctx, leases, reason, w.config.BatchMax)
+		return err
+	})
+	if err != nil {
+		w.log.Error("requests could not be handed back; they will be rescued", "count", len(leases), "error", err)
+		return 0
+	}
+	for _, b := range list {
+		released += len(b.Requests)
+		w.enqueue(ctx, b)
+	}
+	return released
+}
+
+// enqueue delivers a batch. When Redis is away the reconciler does it later.
+func (w *Worker) enqueue(ctx context.Context, b jobs.Batch) {
+	ctx, cancel := context.WithTimeout(ctx, enqueueTimeout)
+	defer cancel()
+	if err := w.enqueuer.Enqueue(ctx, b); err != nil {
+		w.log.Warn("batch not enqueued; the reconciler will do it", "batch", b.ID, "error", err)
+	}
+}
+
+// flushClaims claims several batches in one statement.
+func (w *Worker) flushClaims(ctx context.Context, batches []int64) ([][]jobs.Claimed, error) {
+	claimed, err := w.store.ClaimBatches(ctx, w.id.Load(), batches)
+	if err != nil {
+		return nil, err
+	}
+	place := make(map[int64]int, len(batches))
+	for i, b := range batches { // of two deliveries of a batch one gets everything
+		place[b] = i
+	}
+	out := make([][]jobs.Claimed, len(batches))
+	for _, c := range claimed {
+		i := place[c.BatchID]
+		out[i] = append(out[i], c)
+	}
+	return out, nil
+}
+
+func (w *Worker) flushSettles(ctx context.Context, outcomes []jobs.Outcome) ([]store.Settled, error) {
+	return w.store.SettleRequests(ctx, w.id.Load(), outcomes)
+}

@@ -1,0 +1,142 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/payload"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+// enqueueTimeout bounds an enqueue; the reconciler mends what it cuts off.
+const enqueueTimeout = 5 * time.Second
+
+// try makes one try of one request and writes its outcome as soon as it is
+// known. It returns how the try ended; Release means that nothing was written
+// and the request is to be handed back, "" that it was taken away meanwhile.
+func (w *Worker) try(c jobs.Claimed) jobs.Action {
+	started := time.Now()
+	ctx, cancel := context.WithCancelCause(w.running)
+	defer cancel(nil)
+	w.holdings.add(c.Lease, cancel)
+	defer w.holdings.remove(c.Lease)
+
+	bounded, stop := context.WithTimeoutCause(ctx, w.config.RequestTimeout, errTimeout)
+	result, err := w.run(bounded, c.Payload)
+	stop()
+
+	log := w.log.With("request", c.ID, "batch", c.BatchID, "attempt", c.Attempt, "correlation", c.CorrelationID)
+	o := w.judge(c, result, err)
+	switch o.Action {
+	case jobs.Release:
+		log.Info("try handed back", "error", err)
+		return jobs.Release
+	case "":
+		log.Info("try dropped", "error", err)
+		return ""
+	}
+	settled, action, err := w.settle(ctx, o)
+	if err != nil {
+		log.Error("the outcome could not be written; the request will be tried again", "error", err)
+		return jobs.Release
+	}
+	if !settled.Accepted {
+		log.Info("outcome refused: the request was taken away meanwhile")
+		return ""
+	}
+	if action == jobs.Retry {
+		w.enqueue(context.WithoutCancel(ctx), settled.Next)
+	}
+	log.Info("try ended", "outcome", action, "duration", time.Since(started), "error", o.Error)
+	return action
+}
+
+// run calls the pipeline. A panic is an error, and a pipeline that does not heed
+// the end of its context is left behind, so that it holds nobody up.
+func (w *Worker) run(ctx context.Context, raw []byte) (json.RawMessage, error) {
+	type end struct {
+		result json.RawMessage
+		err    error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		var e end
+		defer func() {
+			if p := recover(); p != nil {
+				w.log.Error("the pipeline panicked", "panic", p, "stack", string(debug.Stack()))
+				e = end{err: fmt.Errorf("the pipeline panicked: %v", p)}
+			}
+			ended <- e
+		}()
+		e.result, e.err = w.pipeline(ctx, raw)
+	}()
+	select {
+	case e := <-ended:
+		if e.err != nil && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return e.result, e.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// judge is the one place that decides what follows from the end of a try.
+func (w *Worker) judge(c jobs.Claimed, result json.RawMessage, err error) jobs.Outcome {
+	o := jobs.Outcome{Lease: c.Lease}
+	var faults payload.Faults
+	switch {
+	case err == nil:
+		o.Action, o.Result = jobs.Finish, result
+	case errors.Is(err, errTaken):
+		o.Action = ""
+	case errors.Is(err, errShutdown):
+		o.Action = jobs.Release
+	case errors.As(err, &faults):
+		o.Action, o.Error = jobs.Fail, faults.Error()
+		o.Faults, _ = json.Marshal(faults) // a list of pairs of strings has a JSON form
+	case w.config.Retry.Again(c.Failures + 1):
+		o.Action, o.Error = jobs.Retry, describe(err)
+		o.Delay = w.config.Retry.Delay(c.Failures+1, rand.Float64())
+	default:
+		o.Action, o.Error = jobs.Fail, fmt.Sprintf("gave up after %d tries: %s", c.Failures+1, describe(err))
+	}
+	return o
+}
+
+// settle writes the outcome, waiting for Postgres as long as the request is
+// ours. A result that Postgres refuses makes the request fail with that reason.
+func (w *Worker) settle(ctx context.Context, o jobs.Outcome) (settled store.Settled, written jobs.Action, err error) {
+	write := func() (err error) {
+		settled, err = w.settles.Do(ctx, o)
+		return err
+	}
+	err = w.persist(ctx, "write an outcome", write)
+	if errors.Is(err, store.ErrInvalid) && o.Action == jobs.Finish {
+		o = jobs.Outcome{Lease: o.Lease, Action: jobs.Fail, Error: "the result could not be stored: the database refused it"}
+		err = w.persist(ctx, "write an outcome", write)
+	}
+	return settled, o.Action, err
+}
+
+// describe is an error's text for the row: one line of bounded length, and of
+// characters that Postgres can hold.
+func describe(err error) string {
+	const limit = 2000
+	text := []rune(err.Error())
+	if len(text) > limit {
+		text = append(text[:limit], '…')
+	}
+	for i, r := range text {
+		if r < ' ' {
+			text[i] = ' '
+		}
+	}
+	return string(text)
+}

@@ -1,0 +1,333 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/jmoiron/sqlx"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/payload"
+	"github.com/leomutto/pilot-in-a-box/jobs/pipeline"
+	"github.com/leomutto/pilot-in-a-box/migrations"
+	"github.com/leomutto/pilot-in-a-box/store"
+	"github.com/leomutto/pilot-in-a-box/worker"
+)
+
+func TestMain(m *testing.M) {
+	devtest.Main(m, func(ctx context.Context, url string) error {
+		_, err := migrations.Up(ctx, url)
+		return err
+	})
+}
+
+// system is a database, a Redis and as many workers as a test starts.
+type system struct {
+	t     *testing.T
+	store *store.Store
+	db    *sqlx.DB
+	rdb   redis.UniversalClient
+	opt   asynq.RedisConnOpt
+	enq   *jobs.Enqueuer
+}
+
+func setup(t *testing.T) *system {
+	t.Helper()
+	return setupOn(t, devtest.Database(t), devtest.Redis(t))
+}
+
+func setupOn(t *testing.T, databaseURL, redisURL string) *system {
+	t.Helper()
+	st, err := store.Open(store.Config{URL: databaseURL, MaxOpen: 12, MaxIdle: 12, ConnectTimeout: 2 * time.Second, StatementTimeout: 20 * time.Second})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, st.Close()) })
+	db, err := sqlx.Open("postgres", databaseURL)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	opt, err := jobs.ParseRedisURL(redisURL)
+	require.NoError(t, err)
+	rdb, err := jobs.Dial(opt)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
+	return &system{t: t, store: st, db: db, rdb: rdb, opt: opt, enq: jobs.NewEnqueuer(rdb, time.Minute)}
+}
+
+// quick is a configuration in which everything that takes seconds takes less.
+func quick() worker.Config {
+	return worker.Config{
+		Concurrency: 8, BatchMax: 64,
+		Retry:          jobs.RetryPolicy{MaxTries: 3, Base: time.Millisecond, Max: time.Millisecond},
+		RequestTimeout: 20 * time.Second, ShutdownTimeout: 10 * time.Second,
+		PollInterval: 2 * time.Millisecond, Heartbeat: 50 * time.Millisecond,
+		Reconcile: worker.ReconcileConfig{
+			Interval: 50 * time.Millisecond, Grace: 200 * time.Millisecond, SilentAfter: 500 * time.Millisecond, Step: 100, MaxRescues: 5,
+		},
+		Version: "test",
+	}
+}
+
+// start runs a worker until the test ends or the returned function is called;
+// that function returns when the worker has shut down.
+func (s *system) start(c worker.Config, p worker.Pipeline) (stop func()) {
+	s.t.Helper()
+	w := worker.New(s.store, s.rdb, s.enq, p, c, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		assert.NoError(s.t, <-ended)
+	})
+	s.t.Cleanup(stop)
+	return stop
+}
+
+// submit stores payloads as one batch and enqueues it unless told not to.
+func (s *system) submit(enqueue bool, payloads ...string) []int64 {
+	s.t.Helper()
+	var items []store.NewRequest
+	for _, p := range payloads {
+		items = append(items, store.NewRequest{Payload: json.RawMessage(p), SchemaVersion: "1.0-simple", Priority: jobs.Default})
+	}
+	in, err := s.store.InsertRequests(s.t.Context(), items)
+	require.NoError(s.t, err)
+	ids := make([]int64, len(in))
+	for i := range in {
+		ids[i] = in[i].ID
+	}
+	if enqueue {
+		require.NoError(s.t, s.enq.Enqueue(s.t.Context(), jobs.Batch{ID: in[0].BatchID, Priority: jobs.Default, Requests: ids}))
+	}
+	return ids
+}
+
+// until waits for a request to satisfy ok; the bound is only there to end a broken test.
+func (s *system) until(id int64, what string, ok func(jobs.Request) bool) jobs.Request {
+	s.t.Helper()
+	var r jobs.Request
+	require.Eventually(s.t, func() bool {
+		var err error
+		r, err = s.store.Request(s.t.Context(), id)
+		return err == nil && ok(r)
+	}, 60*time.Second, 5*time.Millisecond, "request %d: %s", id, what)
+	return r
+}
+
+func (s *system) untilStatus(id int64, want jobs.Status) jobs.Request {
+	s.t.Helper()
+	return s.until(id, "wants "+string(want), func(r jobs.Request) bool { return r.Status == want })
+}
+
+func (s *system) actions(id int64) (list []string) {
+	s.t.Helper()
+	events, err := s.store.Events(s.t.Context(), id, 0, 1000)
+	require.NoError(s.t, err)
+	for _, e := range events {
+		list = append(list, e.Action)
+	}
+	return list
+}
+
+func echo(_ context.Context, raw []byte) (json.RawMessage, error) { return raw, nil }
+
+func TestARequestIsDoneByTheRealPipeline(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.start(quick(), pipeline.Run)
+	ids := s.submit(true, `{"Site Name": "  Oslo  "}`, `{"aB": 1, "a_b": 2}`)
+	done := s.untilStatus(ids[0], jobs.Done)
+	assert.JSONEq(t, `{"normalized": {"site_name": "Oslo"}, "warnings": []}`, string(done.Result))
+	assert.Equal(t, 1, done.Attempt)
+	assert.Equal(t, []string{"submit", "claim", "finish"}, s.actions(ids[0]))
+
+	failed := s.untilStatus(ids[1], jobs.Failed)
+	assert.Contains(t, failed.Error, "a_b")
+	assert.Equal(t, 1, failed.Attempt, "a wrong payload is not tried again")
+	var faults []payload.Fault
+	require.NoError(t, json.Unmarshal(failed.Faults, &faults))
+	assert.NotEmpty(t, faults)
+}
+
+func TestAFailingRequestIsRetriedAloneAndGivenUp(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	var tries atomic.Int32
+	s.start(quick(), func(_ context.Context, raw []byte) (json.RawMessage, error) {
+		if string(raw) == `{"bad": true}` {
+			return nil, fmt.Errorf("try %d went wrong", tries.Add(1))
+		}
+		return raw, nil
+	})
+	ids := s.submit(true, `{"good": 1}`, `{"bad": true}`, `{"good": 2}`)
+	r := s.untilStatus(ids[1], jobs.Failed)
+	assert.EqualValues(t, 3, tries.Load())
+	assert.Equal(t, "gave up after 3 tries: try 3 went wrong", r.Error)
+	assert.Equal(t, 3, r.Failures)
+	assert.Equal(t, []string{"submit", "claim", "retry", "claim", "retry", "claim", "fail"}, s.actions(ids[1]))
+	for _, id := range []int64{ids[0], ids[2]} {
+		assert.Equal(t, 1, s.untilStatus(id, jobs.Done).Attempt, "the neighbors are not held back")
+	}
+}
+
+func TestAPanicIsAFailedTry(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	var calls atomic.Int32
+	s.start(quick(), func(_ context.Context, raw []byte) (json.RawMessage, error) {
+		if calls.Add(1) == 1 {
+			panic("a nil map, say")
+		}
+		return raw, nil
+	})
+	id := s.submit(true, `{}`)[0]
+	r := s.untilStatus(id, jobs.Done)
+	assert.Equal(t, 1, r.Failures)
+	assert.Empty(t, r.Error, "a done request bears no error")
+	assert.Equal(t, []string{"submit", "claim", "retry", "claim", "finish"}, s.actions(id))
+}
+
+func TestATryIsBoundedEvenIfItDoesNotListen(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	c := quick()
+	c.Retry.MaxTries = 1
+	c.RequestTimeout = 30 * time.Millisecond
+	deaf := make(chan struct{})
+	t.Cleanup(func() { close(deaf) })
+	s.start(c, func(context.Context, []byte) (json.RawMessage, error) {
+		<-deaf
+		return nil, errors.New("too late")
+	})
+	r := s.untilStatus(s.submit(true, `{}`)[0], jobs.Failed)
+	assert.Contains(t, r.Error, "longer than the request timeout")
+}
+
+func TestAResultThatCannotBeStoredFailsItsRequestOnly(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.start(quick(), func(_ context.Context, raw []byte) (json.RawMessage, error) {
+		if string(raw) == `{"n": 2}` {
+			return json.RawMessage(`{"text": "\u0000"}`), nil
+		}
+		return raw, nil
+	})
+	ids := s.submit(true, `{"n": 1}`, `{"n": 2}`, `{"n": 3}`)
+	assert.Contains(t, s.untilStatus(ids[1], jobs.Failed).Error, "could not be stored")
+	s.untilStatus(ids[0], jobs.Done)
+	s.untilStatus(ids[2], jobs.Done)
+}
+
+// gate is a pipeline that waits: started tells of each try, open lets them end.
+type gate struct {
+	started chan struct{}
+	open    chan struct{}
+	ended   chan error // the cause with which each try was told to stop
+}
+
+func newGate() *gate {
+	return &gate{started: make(chan struct{}, 1000), open: make(chan struct{}), ended: make(chan error, 1000)}
+}
+
+func (g *gate) run(ctx context.Context, raw []byte) (json.RawMessage, error) {
+	g.started <- struct{}{}
+	select {
+	case <-g.open:
+		return raw, nil
+	case <-ctx.Done():
+		g.ended <- context.Cause(ctx)
+		return nil, ctx.Err()
+	}
+}
+
+func TestACancelledRequestIsToldThroughItsContext(t *testing.T) {
+	t.Parallel()
+	for _, announced := range []bool{true, false} {
+		t.Run(fmt.Sprintf("announced=%t", announced), func(t *testing.T) {
+			t.Parallel()
+			s := setup(t)
+			g := newGate()
+			s.start(quick(), g.run)
+			id := s.submit(true, `{}`)[0]
+			<-g.started
+			_, err := s.store.MoveRequest(t.Context(), id, jobs.Cancelled, "test")
+			require.NoError(t, err)
+			if announced {
+				require.NoError(t, jobs.AnnounceCancel(t.Context(), s.rdb, id))
+			} // else the heartbeat finds it
+			assert.ErrorContains(t, <-g.ended, "cancelled")
+			assert.Equal(t, jobs.Cancelled, s.untilStatus(id, jobs.Cancelled).Status)
+			assert.Equal(t, []string{"submit", "claim", "cancel"}, s.actions(id))
+		})
+	}
+}
+
+func TestShutdownFinishesWhatIsQuick(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	g := newGate()
+	stop := s.start(quick(), g.run)
+	id := s.submit(true, `{}`)[0]
+	<-g.started
+	go close(g.open)
+	stop()
+	assert.Equal(t, jobs.Done, s.untilStatus(id, jobs.Done).Status)
+	workers, err := s.store.Workers(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, workers, "a worker that ends says goodbye")
+}
+
+func TestShutdownHandsBackWhatIsSlow(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	g := newGate()
+	c := quick()
+	c.ShutdownTimeout = 20 * time.Millisecond
+	stop := s.start(c, g.run)
+	ids := s.submit(true, `{"n": 1}`, `{"n": 2}`)
+	<-g.started
+	<-g.started
+	stop()
+	for _, id := range ids {
+		r := s.untilStatus(id, jobs.Pending)
+		assert.Zero(t, r.Failures, "no retry is used up")
+	}
+	s.start(quick(), echo)
+	for _, id := range ids {
+		s.untilStatus(id, jobs.Done)
+		assert.Equal(t, []string{"submit", "claim", "release", "claim", "finish"}, s.actions(id))
+	}
+}
+
+func TestPrioritiesUseTheirQueues(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	var items []store.NewRequest
+	for i, p := range jobs.Priorities() {
+		items = append(items, store.NewRequest{Payload: json.RawMessage(`{}`), SchemaVersion: "1.0-simple", Priority: p, Group: i})
+	}
+	in, err := s.store.InsertRequests(t.Context(), items)
+	require.NoError(t, err)
+	inspector := asynq.NewInspectorFromRedisClient(s.rdb)
+	for i, p := range jobs.Priorities() {
+		require.NoError(t, s.enq.Enqueue(t.Context(), jobs.Batch{ID: in[i].BatchID, Priority: p, Requests: []int64{in[i].ID}}))
+		info, err := inspector.GetTaskInfo(string(p), jobs.TaskID(in[i].BatchID))
+		require.NoError(t, err)
+		assert.Equal(t, asynq.TaskStatePending, info.State)
+	}
+	s.start(quick(), echo)
+	for i := range in {
+		s.untilStatus(in[i].ID, jobs.Done)
+	}
+}
