@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/hibiken/asynq"
@@ -33,7 +34,7 @@ func ParseRedisURL(raw string) (asynq.RedisConnOpt, error) {
 		}, nil
 	case "redis-sentinel":
 		o, err := asynq.ParseRedisURI(raw)
-		if err != nil {
+		if s, ok := o.(asynq.RedisFailoverClientOpt); err != nil || !ok || s.MasterName == "" || slices.Contains(s.SentinelAddrs, "") {
 			return nil, errors.New("the Redis URL is not of the form redis-sentinel://[:password@]host:port,host:port[/db]?master=name")
 		}
 		return o, nil

@@ -12,6 +12,7 @@ import (
 
 // Enqueuer puts batches into the Asynq queues.
 type Enqueuer struct {
+	redis     redis.UniversalClient
 	client    *asynq.Client
 	inspector *asynq.Inspector
 	retention time.Duration
@@ -21,15 +22,27 @@ type Enqueuer struct {
 // closes. Finished tasks stay visible in Asynqmon for the retention.
 func NewEnqueuer(rdb redis.UniversalClient, retention time.Duration) *Enqueuer {
 	return &Enqueuer{
+		redis:     rdb,
 		client:    asynq.NewClientFromRedisClient(rdb),
 		inspector: asynq.NewInspectorFromRedisClient(rdb),
 		retention: retention,
 	}
 }
 
-// Enqueue makes sure that a live task carries the batch. Enqueueing the same
-// batch again changes nothing, whichever process does it.
+// Enqueue makes sure that a live task carries the batch, and wakes the workers
+// when it is due. Enqueueing the same batch again changes nothing, whichever
+// process does it.
 func (e *Enqueuer) Enqueue(ctx context.Context, b Batch) error {
+	if err := e.put(ctx, b); err != nil {
+		return err
+	}
+	if !b.RunAt.IsZero() {
+		return nil
+	}
+	return Ring(ctx, e.redis)
+}
+
+func (e *Enqueuer) put(ctx context.Context, b Batch) error {
 	task, err := NewBatchTask(b, e.retention)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -73,4 +74,39 @@ func PublishQueues(ctx context.Context, rdb redis.UniversalClient) error {
 		return fmt.Errorf("publish the queues: %w", err)
 	}
 	return nil
+}
+
+// CheckRedis tells whether the server suits Asynq: version 6.2 or later, and no
+// eviction, which would silently lose tasks. A server that does not let itself be
+// asked is taken as it is.
+func CheckRedis(ctx context.Context, rdb redis.UniversalClient) error {
+	var errs []error
+	if info, err := rdb.Info(ctx, "server").Result(); err == nil {
+		if v := infoField(info, "redis_version"); v != "" && !atLeast(v, 6, 2) {
+			errs = append(errs, fmt.Errorf("redis is version %s; 6.2 or later is needed", v))
+		}
+	}
+	if policy, err := rdb.ConfigGet(ctx, "maxmemory-policy").Result(); err == nil {
+		if p := policy["maxmemory-policy"]; p != "" && p != "noeviction" {
+			errs = append(errs, fmt.Errorf("redis has maxmemory-policy %s; noeviction is needed, or tasks vanish when memory is short", p))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func infoField(info, name string) string {
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func atLeast(version string, major, minor int) bool {
+	var ma, mi int
+	if _, err := fmt.Sscanf(version, "%d.%d", &ma, &mi); err != nil {
+		return true // an unknown scheme is not held against the server
+	}
+	return ma > major || ma == major && mi >= minor
 }

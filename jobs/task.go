@@ -41,7 +41,8 @@ type BatchSummary struct {
 	Cancelled int `json:"cancelled_or_outdated,omitempty"`
 }
 
-const taskIDPrefix = "batch-"
+// No dash: Asynqmon cuts an id at its first one.
+const taskIDPrefix = "batch_"
 
 // TaskID derives the Asynq task id from a batch id, so that enqueueing a batch
 // twice makes one task.

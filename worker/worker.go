@@ -36,7 +36,7 @@ type Config struct {
 	Retry           jobs.RetryPolicy // of a request
 	RequestTimeout  time.Duration    // of one try of one request
 	ShutdownTimeout time.Duration    // how long running requests may go on after the end was asked for
-	PollInterval    time.Duration    // how often an idle worker looks at the queues
+	PollInterval    time.Duration    // how often an idle worker looks at the queues when nobody rings
 	Heartbeat       time.Duration    // between two signs of life
 	Reconcile       ReconcileConfig
 	Version         string
@@ -52,6 +52,7 @@ type Worker struct {
 	log      *slog.Logger
 
 	id       atomic.Int64 // mass_workers.id; changes when the worker was declared dead and came back
+	doorbell *jobs.Doorbell
 	holdings *holdings
 	claims   *groupcommit.Committer[int64, []jobs.Claimed]
 	settles  *groupcommit.Committer[jobs.Outcome, store.Settled]
@@ -62,8 +63,11 @@ type Worker struct {
 }
 
 // New returns a Worker on shared connections, which the caller closes after Run.
+// No other worker may use the same Redis client: it gets a doorbell of this one.
 func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, p Pipeline, c Config, log *slog.Logger) *Worker {
 	w := &Worker{store: st, redis: rdb, enqueuer: enq, pipeline: p, config: c, log: log, holdings: newHoldings()}
+	w.doorbell = jobs.NewDoorbell(len(jobs.QueueWeights()), c.PollInterval)
+	rdb.AddHook(w.doorbell)
 	w.running, w.abandon = context.WithCancelCause(context.Background())
 	w.claims = groupcommit.New(w.flushClaims, groupcommit.Options{MaxGroup: 32, Parallel: 2})
 	w.settles = groupcommit.New(w.flushSettles, groupcommit.Options{
@@ -93,7 +97,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	server := asynq.NewServerFromRedisClient(w.redis, asynq.Config{
 		Concurrency:              w.config.Concurrency,
 		Queues:                   jobs.QueueWeights(),
-		TaskCheckInterval:        w.config.PollInterval,
+		TaskCheckInterval:        time.Millisecond, // after an empty look; the doorbell does the waiting
 		DelayedTaskCheckInterval: time.Second,
 		ShutdownTimeout:          w.config.ShutdownTimeout + handBackTime,
 		RetryDelayFunc:           redeliveryDelay,
@@ -107,6 +111,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := server.Start(mux); err != nil {
 		return fmt.Errorf("start the task server: %w", err)
 	}
+	if err := jobs.CheckRedis(ctx, w.redis); err != nil {
+		w.log.Error("this Redis is not fit for its task", "error", err)
+	}
 	w.log.Info("worker started", "worker", w.id.Load(), "concurrency", w.config.Concurrency)
 
 	// The companions go on while requests are handed back: a worker that shuts
@@ -114,6 +121,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	companions, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { w.beat(companions) })
+	wg.Go(func() { w.doorbell.Listen(companions, w.redis) })
 	wg.Go(func() { jobs.HearCancels(companions, w.redis, w.holdings.cancelRequest) })
 	wg.Go(func() { w.reconcile(ctx) })
 

@@ -70,7 +70,7 @@ func quick() worker.Config {
 		Concurrency: 8, BatchMax: 64,
 		Retry:          jobs.RetryPolicy{MaxTries: 3, Base: time.Millisecond, Max: time.Millisecond},
 		RequestTimeout: 20 * time.Second, ShutdownTimeout: 10 * time.Second,
-		PollInterval: 2 * time.Millisecond, Heartbeat: 50 * time.Millisecond,
+		PollInterval: 20 * time.Millisecond, Heartbeat: 50 * time.Millisecond,
 		Reconcile: worker.ReconcileConfig{
 			Interval: 50 * time.Millisecond, Grace: 200 * time.Millisecond, SilentAfter: 500 * time.Millisecond, Step: 100, MaxRescues: 5,
 		},
@@ -82,13 +82,16 @@ func quick() worker.Config {
 // that function returns when the worker has shut down.
 func (s *system) start(c worker.Config, p worker.Pipeline) (stop func()) {
 	s.t.Helper()
-	w := worker.New(s.store, s.rdb, s.enq, p, c, slog.New(slog.DiscardHandler))
+	rdb, err := jobs.Dial(s.opt)
+	require.NoError(s.t, err)
+	w := worker.New(s.store, rdb, s.enq, p, c, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		assert.NoError(s.t, <-ended)
+		assert.NoError(s.t, rdb.Close())
 	})
 	s.t.Cleanup(stop)
 	return stop

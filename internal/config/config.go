@@ -19,10 +19,14 @@ type Config struct {
 	RedisURL    string `env:"REDIS_URL" for:"api worker dev" secret:"true" help:"Redis, as redis://, rediss://, redis-sentinel://…?master=name or redis-cluster://"`
 	DataDir     string `env:"MASS_DATA_DIR" for:"dev" default:".mass" help:"folder of the private servers' data"`
 
-	Addr        string        `env:"MASS_ADDR" for:"api dev" default:":8000" help:"address to listen on"`
-	MaxBody     int64         `env:"MASS_MAX_BODY" for:"api dev" default:"1048576" min:"1024" help:"largest request body, in bytes"`
-	MaxDepth    int           `env:"MASS_MAX_DEPTH" for:"api dev" default:"32" min:"4" help:"deepest nesting of a payload"`
-	ReadTimeout time.Duration `env:"MASS_READ_TIMEOUT" for:"api dev" default:"30s" min:"100ms" help:"for reading one HTTP request"`
+	Addr          string        `env:"MASS_ADDR" for:"api dev" default:":8000" help:"address to listen on"`
+	MaxBody       int64         `env:"MASS_MAX_BODY" for:"api dev" default:"1048576" min:"1024" help:"largest request body, in bytes"`
+	MaxDepth      int           `env:"MASS_MAX_DEPTH" for:"api dev" default:"32" min:"4" help:"deepest nesting of a payload"`
+	AnswerTimeout time.Duration `env:"MASS_ANSWER_TIMEOUT" for:"api dev" default:"5s" min:"100ms" help:"how long a request waits for the database before it is answered 503"`
+	ReadTimeout   time.Duration `env:"MASS_READ_TIMEOUT" for:"api dev" default:"15s" min:"100ms" help:"for reading one HTTP request"`
+	WriteTimeout  time.Duration `env:"MASS_WRITE_TIMEOUT" for:"api dev" default:"30s" min:"100ms" help:"for answering one HTTP request"`
+	IdleTimeout   time.Duration `env:"MASS_IDLE_TIMEOUT" for:"api dev" default:"2m" min:"1s" help:"of a connection that is kept open"`
+	DrainDelay    time.Duration `env:"MASS_DRAIN_DELAY" for:"api" default:"0s" help:"between saying not ready and the end of accepting, for load balancers to notice"`
 
 	BatchMax        int           `env:"MASS_BATCH_MAX" for:"api worker dev" default:"64" min:"1" max:"1000" help:"requests in one task at most"`
 	TaskRetention   time.Duration `env:"MASS_TASK_RETENTION" for:"api worker dev" default:"5m" help:"how long finished tasks stay visible in Asynqmon"`
@@ -34,7 +38,7 @@ type Config struct {
 	RetryMax       time.Duration `env:"MASS_RETRY_MAX" for:"worker dev" default:"10m" min:"1ms" help:"longest wait between two tries"`
 	RetryJitter    float64       `env:"MASS_RETRY_JITTER" for:"worker dev" default:"0.25" min:"0" max:"1" help:"share of the wait that is added at random"`
 	RequestTimeout time.Duration `env:"MASS_REQUEST_TIMEOUT" for:"worker dev" default:"30s" min:"10ms" help:"for one try of one request"`
-	PollInterval   time.Duration `env:"MASS_POLL_INTERVAL" for:"worker dev" default:"5ms" min:"1ms" help:"how often an idle worker looks at the queues"`
+	PollInterval   time.Duration `env:"MASS_POLL_INTERVAL" for:"worker dev" default:"250ms" min:"1ms" help:"how often an idle worker looks at the queues when nobody wakes it"`
 	Heartbeat      time.Duration `env:"MASS_HEARTBEAT" for:"worker dev" default:"1s" min:"10ms" help:"between two signs of life of a worker"`
 	SilentAfter    time.Duration `env:"MASS_SILENT_AFTER" for:"worker dev" default:"5s" min:"50ms" help:"without a sign of life, a worker's requests go to others"`
 	MaxRescues     int           `env:"MASS_MAX_RESCUES" for:"worker dev" default:"10" min:"1" help:"workers that may die on a request before it fails"`

@@ -1,0 +1,67 @@
+# Targets for people and for .ci/run; `make help` lists them. They need Go and a POSIX shell.
+
+GOLANGCI_LINT_VERSION = v2.15.0
+GOVULNCHECK_VERSION   = v1.9.0
+
+FUZZTIME ?= 10s
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# The tools carry their version in their name, so that another version is another file.
+BIN           = $(CURDIR)/.bin
+GOLANGCI_LINT = $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+GOVULNCHECK   = $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## the whole system on private servers, with a simulated day; Ctrl-C ends it
+	bin/mass dev --demo
+
+.PHONY: build
+build: ## bin/mass, a static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/mass ./cmd/mass
+
+.PHONY: test
+test: ## all tests with the race detector, and their coverage; installs servers where it may
+	@.ci/servers
+	@race=-race; \
+	command -v "$$(go env CC | cut -d ' ' -f 1)" >/dev/null || \
+		{ race=; echo 'test: no C compiler, so this run is without the race detector'; }; \
+	set -x; go test $$race -timeout 10m -coverprofile=coverage.out ./...
+	@go tool cover -func=coverage.out | tail -n 1
+
+.PHONY: cover
+cover: ## the coverage of the last `make test`, function by function
+	@test -f coverage.out || { echo 'cover: run make test first' >&2; exit 1; }
+	@go tool cover -func=coverage.out
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@.ci/fuzz '$(FUZZTIME)'
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## formatting, go vet, golangci-lint, and the checks of compose file and Dockerfile
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { printf 'lint: run gofmt -w on:\n%s\n' "$$unformatted" >&2; exit 1; }
+	go vet ./...
+	$(GOLANGCI_LINT) run
+	cd deploy/check && go vet ./... && go test ./...
+
+.PHONY: vuln
+vuln: $(GOVULNCHECK) ## known vulnerabilities in what the code calls
+	@.ci/vuln $(GOVULNCHECK)
+
+.PHONY: clean
+clean: ## remove what the targets made, except the data of `make run` (.mass)
+	rm -rf bin .bin coverage.out
+
+$(GOLANGCI_LINT):
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	@mv $(BIN)/golangci-lint $@
+
+$(GOVULNCHECK):
+	GOBIN=$(BIN) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	@mv $(BIN)/govulncheck $@

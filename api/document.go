@@ -1,0 +1,184 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/payload"
+	"github.com/leomutto/pilot-in-a-box/jobs/signals"
+)
+
+const jsonMediaType = "application/json"
+
+// document serves the OpenAPI document: what huma knows of the operations, with
+// the bodies that they read themselves, and with an example of each answer.
+type document struct{ text []byte }
+
+func (d *document) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", jsonMediaType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(d.text)))
+	_, _ = w.Write(d.text) // fails only when the client is gone
+}
+
+// render completes the document and keeps its text. No operation may be added afterwards.
+func (d *document) render(doc *huma.OpenAPI) error {
+	request := exampleRequest()
+	list := MassRequestList{Items: []MassRequest{request}}
+	cancelled := request
+	cancelled.Status, cancelled.FinishedAt = jobs.Cancelled, &cancelled.UpdatedAt
+	ready := Health{Status: healthOK, Version: doc.Info.Version, Checks: map[string]*Check{
+		"postgres": {Status: healthOK}, "redis": {Status: healthOK}, "migrations": {Status: healthOK},
+	}}
+
+	post := doc.Paths[pathRequests].Post
+	post.RequestBody = bodyOf[Submission](doc, map[string]*huma.Example{
+		"signals": {Summary: "Signals", Value: map[string]any{"payload": json.RawMessage(signals.Example()), "priority": jobs.High}},
+		"free":    {Summary: "Free form", Value: map[string]any{"payload": map[string]any{"site_id": "site-1", "it_load_kw": 812.5}}},
+	})
+	status := doc.Paths[pathRequests+"{id}/status"].Patch
+	status.RequestBody = bodyOf[StatusChange](doc, map[string]*huma.Example{
+		"cancel": {Summary: "Cancel", Value: map[string]any{"status": jobs.Cancelled}},
+		"replay": {Summary: "Replay", Value: map[string]any{"status": jobs.Pending}},
+	})
+	answers(post, http.StatusCreated, request)
+	answers(status, http.StatusOK, cancelled)
+	answers(doc.Paths[pathRequests].Get, http.StatusOK, list)
+	answers(doc.Paths[pathRequests+"{id}"].Get, http.StatusOK, request)
+	answers(doc.Paths["/health/live"].Get, http.StatusOK, Health{Status: healthOK, Version: doc.Info.Version})
+	for _, path := range []string{"/health", "/health/ready"} {
+		op := doc.Paths[path].Get
+		op.Responses["503"] = &huma.Response{Description: "Not ready", Content: map[string]*huma.MediaType{
+			jsonMediaType: {Schema: op.Responses["200"].Content[jsonMediaType].Schema},
+		}}
+		away := ready
+		away.Status = healthUnavailable
+		away.Checks = map[string]*Check{
+			"postgres": {Status: healthUnavailable, Detail: "does not answer"}, "redis": {Status: healthOK},
+			"migrations": {Status: healthUnavailable, Detail: "does not answer"},
+		}
+		answers(op, http.StatusOK, ready)
+		answers(op, http.StatusServiceUnavailable, away)
+	}
+	for path, item := range doc.Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Patch, item.Delete} {
+			if op != nil {
+				exampleProblems(path, op)
+			}
+		}
+	}
+	text, err := json.Marshal(doc)
+	if err != nil {
+		return fmt.Errorf("render the OpenAPI document: %w", err)
+	}
+	d.text = text
+	return nil
+}
+
+// bodyOf describes a body that an operation reads itself.
+func bodyOf[T any](doc *huma.OpenAPI, examples map[string]*huma.Example) *huma.RequestBody {
+	schema := doc.Components.Schemas.Schema(reflect.TypeFor[T](), true, "")
+	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		jsonMediaType: {Schema: schema, Examples: examples},
+	}}
+}
+
+// answers gives an operation's answer its example.
+func answers(op *huma.Operation, status int, example any) {
+	op.Responses[strconv.Itoa(status)].Content[jsonMediaType].Example = example
+}
+
+// describePage adds what is no operation of huma to the document.
+func describePage(doc *huma.OpenAPI, path, summary string) {
+	media, example, status := "text/html", any("<!DOCTYPE html>…"), "200"
+	switch path {
+	case "/":
+		status = "302"
+	case "/openapi.json":
+		media, example = jsonMediaType, map[string]any{"openapi": doc.OpenAPI, "info": doc.Info}
+	}
+	schema := &huma.Schema{Type: huma.TypeString}
+	if media == jsonMediaType {
+		schema = &huma.Schema{Type: huma.TypeObject}
+	}
+	problem := doc.Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "")
+	doc.AddOperation(&huma.Operation{
+		OperationID: "page" + strings.ReplaceAll(strings.TrimSuffix(path, ".json"), "/", "-"),
+		Method:      http.MethodGet, Path: path, Tags: []string{tagOperations}, Summary: summary,
+		Responses: map[string]*huma.Response{
+			status: {Description: summary, Content: map[string]*huma.MediaType{media: {Schema: schema, Example: example}}},
+			"500": {Description: http.StatusText(http.StatusInternalServerError), Content: map[string]*huma.MediaType{
+				problemMediaType: {Schema: problem},
+			}},
+		},
+	})
+}
+
+// exampleProblems gives each error answer of an operation an example of its own.
+func exampleProblems(path string, op *huma.Operation) {
+	path = strings.ReplaceAll(path, "{id}", "42")
+	for code, response := range op.Responses {
+		media := response.Content[problemMediaType]
+		if media == nil {
+			continue
+		}
+		status, _ := strconv.Atoi(code)
+		p := exampleProblem(status, op)
+		p.Type, p.Title, p.Status = "about:blank", http.StatusText(status), status
+		p.Instance, p.RequestID = path, "WRXY3FPYOUJZ4L6W2PPXG53QCV"
+		media.Example = p
+	}
+}
+
+func exampleProblem(status int, op *huma.Operation) *Problem {
+	switch status {
+	case http.StatusBadRequest:
+		return &Problem{Code: codeInvalidJSON, Detail: "The body is empty; it must be a JSON object."}
+	case http.StatusNotFound:
+		return &Problem{Code: codeNotFound, Detail: "There is no such MassRequest."}
+	case http.StatusRequestTimeout:
+		return &Problem{Code: codeTimeout, Detail: "The body did not arrive in time."}
+	case http.StatusConflict:
+		return problemOf(&jobs.TransitionError{From: jobs.Done, To: jobs.Cancelled})
+	case http.StatusRequestEntityTooLarge:
+		return problemOf(&http.MaxBytesError{Limit: 1 << 20})
+	case http.StatusUnsupportedMediaType:
+		return &Problem{Code: codeMediaType, Detail: "The Content-Type must be application/json."}
+	case http.StatusServiceUnavailable:
+		return &Problem{Code: codeUnavailable, Detail: detailUnavailable}
+	case http.StatusInternalServerError:
+		return &Problem{Code: codeInternal, Detail: detailInternal}
+	}
+	switch op.Method {
+	case http.MethodPost:
+		return invalidBody(payload.Faults{{Pointer: "/payload/request/signals/energy/it_load_kw", Detail: "is required"}})
+	case http.MethodPatch:
+		return invalidBody(payload.Faults{{Pointer: "/status", Detail: "must be one of " + joined(jobs.Statuses())}})
+	}
+	if len(op.Parameters) > 0 && op.Parameters[0].In == "path" {
+		return invalidParameter("id", "invalid integer")
+	}
+	return invalidParameter("page", "unknown query parameter")
+}
+
+func exampleRequest() MassRequest {
+	r := jobs.Request{
+		ID: 42, Payload: signals.Example(), Status: jobs.Pending, Priority: jobs.High,
+		SchemaVersion: payload.VersionSignals, CorrelationID: "corr-7f3a", SiteID: "site-1", ClusterID: "gpu-a", BatchID: 7,
+		CreatedAt: time.Date(2026, 3, 1, 11, 0, 2, 500_000_000, time.UTC),
+	}
+	r.RunAt, r.UpdatedAt = r.CreatedAt, r.CreatedAt
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, r.Payload); err == nil {
+		r.Payload = compact.Bytes()
+	}
+	return viewOf(&r)
+}

@@ -1,0 +1,138 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	probeTimeout  = time.Second
+	probeLifetime = 500 * time.Millisecond // anybody may ask; the dependencies are asked this often at most
+)
+
+// The verdicts of health reports.
+const (
+	healthOK          = "ok"
+	healthDegraded    = "degraded"
+	healthUnavailable = "unavailable"
+)
+
+// Health is the body of the health endpoints.
+type Health struct {
+	Status  string            `json:"status" enum:"ok,degraded,unavailable" doc:"degraded: something is away, submissions are accepted nevertheless" example:"ok"`
+	Version string            `json:"version" doc:"Version of the server" example:"1.0.0"`
+	Checks  map[string]*Check `json:"checks,omitempty" doc:"Each dependency by its name: postgres, redis, migrations"`
+}
+
+// Check is the state of one dependency.
+type Check struct {
+	Status string `json:"status" enum:"ok,unavailable" doc:"State of the dependency" example:"ok"`
+	Detail string `json:"detail,omitempty" doc:"What is wrong with it" example:"does not answer"`
+}
+
+type healthOutput struct {
+	Status int
+	Body   Health
+}
+
+func (s *Server) live(context.Context, *struct{}) (*healthOutput, error) {
+	return &healthOutput{Status: http.StatusOK, Body: Health{Status: healthOK, Version: s.cfg.Version}}, nil
+}
+
+// ready tells a load balancer whether to send work. The report says the truth
+// about every dependency; the status goes by what submissions need, which is
+// Postgres and its schema. Without Redis they are committed and wait.
+func (s *Server) ready(context.Context, *struct{}) (*healthOutput, error) {
+	checks, needed := s.readiness.check()
+	out := &healthOutput{Status: http.StatusOK, Body: Health{Status: healthOK, Version: s.cfg.Version, Checks: checks}}
+	for _, c := range checks {
+		if c.Status != healthOK {
+			out.Body.Status = healthDegraded
+		}
+	}
+	if !needed || s.draining.Load() {
+		out.Status, out.Body.Status = http.StatusServiceUnavailable, healthUnavailable
+	}
+	return out, nil
+}
+
+// probe asks one dependency. A detail is shown to anybody, an error is not.
+type probe struct {
+	name   string
+	needed bool // no submission can be accepted without it
+	ask    func(ctx context.Context) (detail string, err error)
+}
+
+func (s *Server) probes() []probe {
+	list := []probe{
+		{name: "postgres", needed: true, ask: func(ctx context.Context) (string, error) { return "", s.store.Ping(ctx) }},
+		{name: "redis", ask: func(ctx context.Context) (string, error) { return "", s.rdb.Ping(ctx).Err() }},
+	}
+	if s.cfg.PendingMigrations != nil {
+		list = append(list, probe{name: "migrations", needed: true, ask: func(ctx context.Context) (string, error) {
+			n, err := s.cfg.PendingMigrations(ctx)
+			if err != nil || n == 0 {
+				return "", err
+			}
+			return fmt.Sprintf("%d to be applied", n), nil
+		}})
+	}
+	return list
+}
+
+// readiness asks the probes side by side, and remembers for a moment what they
+// answered.
+type readiness struct {
+	probes []probe
+
+	mu     sync.Mutex
+	at     time.Time // of the checks below
+	checks map[string]*Check
+	needed bool // everything needed is there
+}
+
+func newReadiness(probes []probe) *readiness { return &readiness{probes: probes} }
+
+func (r *readiness) check() (checks map[string]*Check, needed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.at) < probeLifetime {
+		return r.checks, r.needed
+	}
+	answers := make([]chan *Check, len(r.probes))
+	// Not the context of one request: others read the same answer.
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	defer cancel()
+	for i, p := range r.probes {
+		answers[i] = make(chan *Check, 1)
+		go func() { answers[i] <- p.check(ctx) }()
+	}
+	r.checks, r.needed = make(map[string]*Check, len(r.probes)), true
+	for i, p := range r.probes {
+		c := &Check{Status: healthUnavailable, Detail: "does not answer in time"}
+		select {
+		case c = <-answers[i]:
+		case <-ctx.Done(): // not every client of a frozen server obeys its context
+		}
+		r.checks[p.name] = c
+		r.needed = r.needed && (c.Status == healthOK || !p.needed)
+	}
+	r.at = time.Now()
+	return r.checks, r.needed
+}
+
+func (p probe) check(ctx context.Context) *Check {
+	switch detail, err := p.ask(ctx); {
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Check{Status: healthUnavailable, Detail: "does not answer in time"}
+	case err != nil:
+		return &Check{Status: healthUnavailable, Detail: "does not answer"}
+	case detail != "":
+		return &Check{Status: healthUnavailable, Detail: detail}
+	}
+	return &Check{Status: healthOK}
+}

@@ -1,0 +1,200 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humamux"
+	"github.com/gorilla/mux"
+)
+
+const headerRequestID = "X-Request-Id"
+
+// exchange is what the layers of one request tell each other and the log.
+type exchange struct {
+	id    string
+	path  string
+	route string // template of the route; "" when none matched
+	code  string // of the problem, if any
+	err   error  // what the client was not told
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(ctx context.Context) *exchange {
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+		return x
+	}
+	return new(exchange)
+}
+
+var saneID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+
+// withExchange gives the request its id, and writes its line in the log. Paths
+// are logged as templates: they end up as labels, and raw ones hold anything.
+func (s *Server) withExchange(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		x := &exchange{id: r.Header.Get(headerRequestID), path: r.URL.EscapedPath()}
+		if !saneID.MatchString(x.id) {
+			x.id = rand.Text()
+		}
+		w.Header().Set(headerRequestID, x.id)
+		rec := &recorder{ResponseWriter: w}
+		defer func() { s.logRequest(r, x, rec, time.Since(start)) }()
+		next.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+	})
+}
+
+func (s *Server) logRequest(r *http.Request, x *exchange, rec *recorder, took time.Duration) {
+	level := slog.LevelInfo
+	switch {
+	case rec.status >= http.StatusInternalServerError:
+		level = slog.LevelError
+	case strings.HasPrefix(x.route, "/health"):
+		level = slog.LevelDebug
+	}
+	if !s.log.Enabled(r.Context(), level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 9)
+	attrs = append(attrs,
+		slog.String("method", r.Method), slog.String("route", x.route), slog.Int("status", rec.status),
+		slog.Duration("duration", took), slog.Int64("bytes", rec.bytes),
+		slog.String("request_id", x.id), slog.String("remote", r.RemoteAddr))
+	if x.code != "" {
+		attrs = append(attrs, slog.String("code", x.code))
+	}
+	if x.err != nil {
+		attrs = append(attrs, slog.Any("error", x.err))
+	}
+	s.log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// recorder remembers what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status int // 0 until the header is written
+	bytes  int64
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(b)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap serves http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// recoverPanics answers 500 instead of a closed connection, where that is still possible.
+func recoverPanics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(p)
+			}
+			err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			if rec, ok := w.(*recorder); ok && rec.status != 0 {
+				exchangeOf(r.Context()).err = err
+				panic(http.ErrAbortHandler) // half an answer must not look whole
+			}
+			writeProblem(w, r, problemOf(err))
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// secure sets the headers that cost nothing and close what browsers leave open.
+func secure(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "same-origin")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// nameRoute tells the log which route matched.
+func nameRoute(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if route := mux.CurrentRoute(r); route != nil {
+			exchangeOf(r.Context()).route, _ = route.GetPathTemplate()
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// checkQuery is a huma middleware: it refuses queries that would be read in two
+// ways, or not at all.
+func checkQuery(ctx huma.Context, next func(huma.Context)) {
+	r, w := humamux.Unwrap(ctx)
+	if r.URL.RawQuery == "" {
+		next(ctx)
+		return
+	}
+	refuse := func(name, detail string) {
+		writeProblem(w, r, invalidParameter(printable(name), detail))
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		refuse("", "the query is not well-formed: percent signs and semicolons must be escaped")
+		return
+	}
+	for name, values := range query {
+		switch value := values[0]; {
+		case len(values) > 1:
+			refuse(name, "must be given once")
+		case value == "":
+			refuse(name, "must not be empty")
+		case strings.ContainsRune(value, 0) || !utf8.ValidString(value):
+			refuse(name, "must be UTF-8 without U+0000")
+		default:
+			continue
+		}
+		return
+	}
+	next(ctx)
+}
+
+// printable returns a name that a client made up as an answer may repeat it.
+func printable(name string) string {
+	const most = 100
+	name = strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return utf8.RuneError
+		}
+		return c
+	}, name)
+	if len(name) > most {
+		name = strings.ToValidUTF8(name[:most], "") + "…"
+	}
+	return name
+}

@@ -1,0 +1,164 @@
+package api
+
+import (
+	"reflect"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/payload"
+	"github.com/leomutto/pilot-in-a-box/jobs/signals"
+)
+
+const (
+	tagRequests   = "MassRequests"
+	tagOperations = "Operations"
+
+	describeAPI = "MASS takes MassRequests (free-form JSON, or signals of a data center's energy, thermal, cooling and workload), " +
+		"works on them in the background and keeps their results.\n\n" +
+		"Every path works with and without the slash at its end. Every error is an RFC 9457 problem with a `code` for programs " +
+		"and a `request_id` for the logs; a sane X-Request-Id of yours is taken over."
+	describeSubmit = "The answer comes when the MassRequest is stored for good; from then on it will come to an end, whatever " +
+		"happens to the servers. A payload with schema_version 1.1 must have the shape of SignalsDocument; its meaning is judged later, " +
+		"by the worker. In it, null counts as absent. Names given twice, U+0000 and lone surrogates are refused."
+	describeList = "Filters restrict together. Follow `next` for the next page: rows that come in between are neither repeated nor " +
+		"do they push others out."
+	describeStatus = "`cancelled` stops a pending or processing MassRequest; `pending` does a done, failed or cancelled one again. " +
+		"Anything else is answered 409, with the statuses that are allowed now."
+	describeDelete = "In whatever status it is; a worker that has it is told to stop. Its audit events stay."
+	describeReady  = "200 as long as submissions can be accepted, which takes Postgres and its schema. Without Redis the status is " +
+		"degraded: submissions are stored, and worked on when Redis is back. 503 also while the server shuts down."
+)
+
+// humaConfig is huma without what we do ourselves: reading bodies, serving the
+// document and showing it.
+func humaConfig(version string) huma.Config {
+	registry := huma.NewMapRegistry("#/components/schemas/", schemaName)
+	for from, to := range map[reflect.Type]reflect.Type{
+		reflect.TypeFor[jobs.Status]():     reflect.TypeFor[statusSchema](),
+		reflect.TypeFor[jobs.Priority]():   reflect.TypeFor[prioritySchema](),
+		reflect.TypeFor[signals.Number]():  reflect.TypeFor[numberSchema](),
+		reflect.TypeFor[signals.Bool]():    reflect.TypeFor[boolSchema](),
+		reflect.TypeFor[signals.Time]():    reflect.TypeFor[timeSchema](),
+		reflect.TypeFor[huma.ErrorModel](): reflect.TypeFor[Problem](),
+	} {
+		registry.RegisterTypeAlias(from, to)
+	}
+	format := huma.Format{Marshal: encode}
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title: "MASS", Version: version, Description: describeAPI,
+				License: &huma.License{Name: "MIT", Identifier: "MIT"},
+			},
+			Tags:       []*huma.Tag{{Name: tagRequests}, {Name: tagOperations}},
+			Components: &huma.Components{Schemas: registry},
+		},
+		Formats:                      map[string]huma.Format{"application/json": format, "json": format},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{transformProblems},
+	}
+}
+
+// schemaName keeps the many short names of package signals apart from others.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.PkgPath() == reflect.TypeFor[signals.Document]().PkgPath() {
+		return "Signals" + strings.TrimPrefix(name, "Signals")
+	}
+	return name
+}
+
+// The schemas below stand for Go types of packages that do not know huma.
+type (
+	statusSchema   string
+	prioritySchema string
+	targetSchema   string
+	numberSchema   string
+	boolSchema     string
+	timeSchema     string
+	payloadSchema  struct{}
+)
+
+// Schema implements huma.SchemaProvider.
+func (statusSchema) Schema(huma.Registry) *huma.Schema { return enumOf(jobs.Statuses()) }
+
+// Schema implements huma.SchemaProvider.
+func (prioritySchema) Schema(huma.Registry) *huma.Schema { return enumOf(jobs.Priorities()) }
+
+// Schema implements huma.SchemaProvider: what a person may ever ask for.
+func (targetSchema) Schema(huma.Registry) *huma.Schema {
+	var targets []jobs.Status
+	for _, t := range jobs.Transitions() {
+		if t.Person && t.To != "" {
+			targets = append(targets, t.To)
+		}
+	}
+	return enumOf(targets)
+}
+
+// Schema implements huma.SchemaProvider.
+func (numberSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{AnyOf: []*huma.Schema{
+		{Type: huma.TypeNumber},
+		{Type: huma.TypeString, Pattern: `^\s*-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?\s*$`, Description: "a number as a string"},
+	}}
+}
+
+// Schema implements huma.SchemaProvider.
+func (boolSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{AnyOf: []*huma.Schema{
+		{Type: huma.TypeBoolean},
+		{Type: huma.TypeString, Pattern: `^\s*(true|false)\s*$`, Description: "a boolean as a string"},
+	}}
+}
+
+// Schema implements huma.SchemaProvider.
+func (timeSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Format: "date-time"}
+}
+
+// Schema implements huma.SchemaProvider: free form, or the signals document,
+// whose schema huma makes of the structs that signals.Decode reads.
+func (payloadSchema) Schema(r huma.Registry) *huma.Schema {
+	free := &huma.Schema{
+		Type: huma.TypeObject, Title: "Free form", Description: "Any JSON object; schema_version is absent or 1.0-simple.",
+		Properties: map[string]*huma.Schema{
+			"schema_version": {Type: huma.TypeString, Enum: []any{payload.VersionFreeForm}},
+		},
+		AdditionalProperties: true,
+	}
+	return &huma.Schema{
+		Description: "Free form, or a signals document (schema_version 1.1)",
+		AnyOf:       []*huma.Schema{free, r.Schema(reflect.TypeFor[signals.Document](), true, "")},
+	}
+}
+
+// TransformSchema implements huma.SchemaTransformer: raw JSON has no type that huma could see.
+func (MassRequest) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	raw := func(name, kind string) *huma.Schema {
+		p := s.Properties[name]
+		p.Type = kind
+		return p
+	}
+	raw("payload", huma.TypeObject).AdditionalProperties = true
+	result := raw("result", huma.TypeObject)
+	result.AdditionalProperties, result.Nullable = true, true
+	faults := raw("faults", huma.TypeArray)
+	faults.Items, faults.Nullable = r.Schema(reflect.TypeFor[payload.Fault](), true, ""), true
+	return s
+}
+
+func enumOf[T ~string](values []T) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeString}
+	for _, v := range values {
+		s.Enum = append(s.Enum, string(v))
+	}
+	return s
+}

@@ -1,0 +1,233 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/payload"
+	"github.com/leomutto/pilot-in-a-box/jobs/signals"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+const (
+	pathRequests = "/mass-requests/"
+	person       = "api" // the actor in the trail, until users exist
+)
+
+type (
+	submitInput  struct{ JSONBody }
+	submitOutput struct {
+		Location string `header:"Location" doc:"Path of the MassRequest" example:"/mass-requests/42"`
+		Body     MassRequest
+	}
+	requestInput struct {
+		ID int64 `path:"id" minimum:"1" doc:"Id of the MassRequest" example:"42"`
+	}
+	requestOutput struct{ Body MassRequest }
+	statusInput   struct {
+		JSONBody
+		ID int64 `path:"id" minimum:"1" doc:"Id of the MassRequest" example:"42"`
+	}
+	listInput struct {
+		Status        jobs.Status `query:"status" doc:"Only those in this status" example:"done"`
+		SiteID        string      `query:"site_id" maxLength:"200" doc:"Only those of this site" example:"site-1"`
+		ClusterID     string      `query:"cluster_id" maxLength:"200" doc:"Only those of this cluster" example:"gpu-a"`
+		CreatedFrom   instant     `query:"created_from" format:"date-time" doc:"Only those created at this time or later (RFC 3339)" example:"2026-03-01T00:00:00Z"`
+		CreatedBefore instant     `query:"created_before" format:"date-time" doc:"Only those created before this time (RFC 3339)" example:"2026-03-02T00:00:00Z"`
+		Limit         int         `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Length of a page" example:"50"`
+		Cursor        string      `query:"cursor" maxLength:"64" doc:"Where the page starts, out of the next of the page before" example:"AQAGTEWX1tugAAAAAAAAACo"`
+	}
+	listOutput struct{ Body MassRequestList }
+)
+
+func (s *Server) submitRequest(ctx context.Context, in *submitInput) (*submitOutput, error) {
+	body, err := in.read(s.cfg.MaxBody)
+	if err != nil {
+		return nil, err
+	}
+	r, err := decodeSubmission(body, payload.Limits{MaxDepth: s.cfg.MaxDepth})
+	if err != nil {
+		return nil, err
+	}
+	row, err := s.submitter.submit(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &submitOutput{Location: pathRequests + strconv.FormatInt(row.ID, 10), Body: submitted(r, row)}, nil
+}
+
+func (s *Server) getRequest(ctx context.Context, in *requestInput) (*requestOutput, error) {
+	r, err := s.store.Request(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &requestOutput{viewOf(&r)}, nil
+}
+
+func (s *Server) listRequests(ctx context.Context, in *listInput) (*listOutput, error) {
+	f, err := in.filter()
+	if err != nil {
+		return nil, err
+	}
+	f.Limit = in.Limit + 1 // one more tells whether there is a next page
+	found, err := s.store.ListRequests(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	page := MassRequestList{Items: make([]MassRequest, 0, len(found))}
+	if len(found) > in.Limit {
+		found = found[:in.Limit]
+		last := found[in.Limit-1]
+		next := in.next(store.Position{CreatedAt: last.CreatedAt, ID: last.ID})
+		page.Next = &next
+	}
+	for i := range found {
+		page.Items = append(page.Items, viewOf(&found[i]))
+	}
+	return &listOutput{page}, nil
+}
+
+func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOutput, error) {
+	body, err := in.read(s.cfg.MaxBody)
+	if err != nil {
+		return nil, err
+	}
+	to, err := decodeStatusChange(body)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.store.MoveRequest(ctx, in.ID, to, person)
+	if err != nil {
+		return nil, err
+	}
+	if to == jobs.Cancelled {
+		s.announceCancel(r.ID)
+	} else {
+		s.submitter.enqueue(jobs.Batch{ID: r.BatchID, Priority: r.Priority, Requests: []int64{r.ID}})
+	}
+	return &requestOutput{viewOf(&r)}, nil
+}
+
+func (s *Server) deleteRequest(ctx context.Context, in *requestInput) (*struct{}, error) {
+	if err := s.store.DeleteRequest(ctx, in.ID, person); err != nil {
+		return nil, err
+	}
+	s.announceCancel(in.ID)
+	return nil, nil //nolint:nilnil // huma: no body
+}
+
+// announceCancel tells the worker that may be running a request. A lost message
+// costs time only: the worker's writes are refused.
+func (s *Server) announceCancel(id int64) {
+	s.dispatcher.send(errand{
+		what: "announce a cancellation",
+		do:   func(ctx context.Context) error { return jobs.AnnounceCancel(ctx, s.rdb, id) },
+	})
+}
+
+// decodeSubmission reads the body of a POST and everything that is kept beside
+// the payload. The shape of a payload is judged here, its meaning by the worker.
+func decodeSubmission(body []byte, lim payload.Limits) (store.NewRequest, error) {
+	r := store.NewRequest{Priority: jobs.Default}
+	var faults payload.Faults
+	err := decode(body, &faults,
+		member{name: "payload", required: true, set: func(value jsontext.Value, faults *payload.Faults) {
+			meta, wrong := inspect(value, lim)
+			for _, f := range wrong {
+				faults.Add(jsontext.Pointer("/payload"+f.Pointer), "%s", f.Detail)
+			}
+			r.Payload, r.SchemaVersion, r.CorrelationID = []byte(value), meta.SchemaVersion, meta.CorrelationID
+			r.SiteID, r.ClusterID = meta.SiteID, meta.ClusterID
+		}},
+		choice("priority", false, &r.Priority, jobs.Priorities()),
+	)
+	if err == nil && len(faults) > 0 {
+		err = invalidBody(faults)
+	}
+	return r, err
+}
+
+// inspect says what a payload is, and all that is wrong with its shape.
+func inspect(raw []byte, lim payload.Limits) (payload.Meta, payload.Faults) {
+	if faults := payload.Check(raw, lim); len(faults) > 0 {
+		return payload.Meta{}, faults
+	}
+	meta, faults := payload.Inspect(raw)
+	if meta.Signals() {
+		if _, wrong := signals.Decode(raw); len(wrong) > 0 {
+			faults = wrong // which names everything that Inspect names, too
+		}
+	}
+	return meta, faults
+}
+
+func decodeStatusChange(body []byte) (jobs.Status, error) {
+	var to jobs.Status
+	var faults payload.Faults
+	err := decode(body, &faults, choice("status", true, &to, jobs.Statuses()))
+	if err == nil && len(faults) > 0 {
+		err = invalidBody(faults)
+	}
+	return to, err
+}
+
+// filter is what the query asks for. huma has looked at single parameters; here
+// is what takes more than one of them, or more than a schema.
+func (in *listInput) filter() (store.Filter, error) {
+	f := store.Filter{
+		Status: in.Status, SiteID: payload.CleanText(in.SiteID), ClusterID: payload.CleanText(in.ClusterID),
+		CreatedFrom: in.CreatedFrom.Time, CreatedBefore: in.CreatedBefore.Time,
+	}
+	switch {
+	case in.SiteID != "" && f.SiteID == "":
+		return f, invalidParameter("site_id", "must not be blank")
+	case in.ClusterID != "" && f.ClusterID == "":
+		return f, invalidParameter("cluster_id", "must not be blank")
+	case !f.CreatedBefore.IsZero() && !f.CreatedFrom.Before(f.CreatedBefore):
+		return f, invalidParameter("created_from", "must be before created_before")
+	}
+	if in.Cursor != "" {
+		var err error
+		if f.After, err = decodeCursor(in.Cursor); err != nil {
+			return f, invalidParameter("cursor", err.Error())
+		}
+	}
+	return f, nil
+}
+
+// next is the path and query of the page behind the position, with the same filters.
+func (in *listInput) next(p store.Position) string {
+	q := url.Values{"limit": {strconv.Itoa(in.Limit)}, "cursor": {encodeCursor(p)}}
+	set := func(name, value string) {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	set("status", string(in.Status))
+	set("site_id", in.SiteID)
+	set("cluster_id", in.ClusterID)
+	if !in.CreatedFrom.IsZero() {
+		set("created_from", in.CreatedFrom.UTC().Format(time.RFC3339Nano))
+	}
+	if !in.CreatedBefore.IsZero() {
+		set("created_before", in.CreatedBefore.UTC().Format(time.RFC3339Nano))
+	}
+	return pathRequests + "?" + q.Encode()
+}
+
+// instant is a query parameter in RFC 3339; the zero value is an absent one.
+type instant struct{ time.Time }
+
+// UnmarshalText implements encoding.TextUnmarshaler, for huma.
+func (i *instant) UnmarshalText(text []byte) error {
+	if err := i.Time.UnmarshalText(text); err != nil || !storable(i.Time) {
+		return errors.New("want RFC 3339 such as 2026-03-01T10:00:00Z, in 1970 or later (and + written as %2B)")
+	}
+	return nil
+}

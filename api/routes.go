@@ -1,0 +1,164 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humamux"
+	"github.com/gorilla/mux"
+)
+
+// route sets up the whole API: every route and every middleware stands here.
+func (s *Server) route() error {
+	router := mux.NewRouter().SkipClean(true) // no redirects: another spelling is another path
+	s.huma = huma.NewAPI(humaConfig(s.cfg.Version), adapter{router})
+	s.huma.UseMiddleware(checkQuery)
+
+	handle(s, huma.Operation{
+		OperationID: "submit-request", Method: http.MethodPost, Path: pathRequests, DefaultStatus: http.StatusCreated,
+		Tags: []string{tagRequests}, Summary: "Submit a MassRequest", Description: describeSubmit,
+		Errors: []int{400, 408, 413, 415, 503},
+	}, s.submitRequest)
+	handle(s, huma.Operation{
+		OperationID: "get-request", Method: http.MethodGet, Path: pathRequests + "{id}",
+		Tags: []string{tagRequests}, Summary: "Look at a MassRequest",
+		Errors: []int{404, 503},
+	}, s.getRequest)
+	handle(s, huma.Operation{
+		OperationID: "list-requests", Method: http.MethodGet, Path: pathRequests,
+		Tags: []string{tagRequests}, Summary: "List MassRequests, newest first", Description: describeList,
+		Errors: []int{503},
+	}, s.listRequests)
+	handle(s, huma.Operation{
+		OperationID: "change-status", Method: http.MethodPatch, Path: pathRequests + "{id}/status",
+		Tags: []string{tagRequests}, Summary: "Cancel or replay a MassRequest", Description: describeStatus,
+		Errors: []int{400, 404, 408, 409, 413, 415, 503},
+	}, s.changeStatus)
+	handle(s, huma.Operation{
+		OperationID: "delete-request", Method: http.MethodDelete, Path: pathRequests + "{id}",
+		Tags: []string{tagRequests}, Summary: "Delete a MassRequest", Description: describeDelete,
+		Errors: []int{404, 503},
+	}, s.deleteRequest)
+
+	handle(s, huma.Operation{
+		OperationID: "health-live", Method: http.MethodGet, Path: "/health/live",
+		Tags: []string{tagOperations}, Summary: "Is the process alive?", Errors: []int{422},
+	}, s.live)
+	handle(s, huma.Operation{
+		OperationID: "health-ready", Method: http.MethodGet, Path: "/health/ready",
+		Tags: []string{tagOperations}, Summary: "Can it accept submissions?", Description: describeReady, Errors: []int{422},
+	}, s.ready)
+	handle(s, huma.Operation{
+		OperationID: "health", Method: http.MethodGet, Path: "/health",
+		Tags: []string{tagOperations}, Summary: "The same as /health/ready", Description: describeReady, Errors: []int{422},
+	}, s.ready)
+
+	described := new(document)
+	s.page(router, "/", "Redirects to /docs", http.RedirectHandler("/docs", http.StatusFound))
+	s.page(router, "/openapi.json", "This document", described)
+	s.tree(router, "/docs", "Swagger UI", docsHandler(), http.MethodGet, http.MethodHead)
+	s.tree(router, "/monitoring", "Asynqmon: the queues and their tasks", s.monitoring())
+	if err := described.render(s.huma.OpenAPI()); err != nil {
+		return err
+	}
+
+	router.Use(nameRoute)
+	router.NotFoundHandler = http.HandlerFunc(notFound)
+	router.MethodNotAllowedHandler = methodNotAllowed(router)
+	s.handler = s.withExchange(recoverPanics(secure(router)))
+	return nil
+}
+
+// handle registers an operation. Its handler may wait for the time of a request
+// at most, and whatever it returns as an error becomes a problem here.
+func handle[I, O any](s *Server, op huma.Operation, h func(context.Context, *I) (*O, error)) {
+	huma.Register(s.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		limited, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+		defer cancel()
+		out, err := h(limited, in)
+		switch {
+		case err == nil:
+			return out, nil
+		case ctx.Err() != nil: // the client is gone, whatever the error says
+			err = fmt.Errorf("%w: %w", ctx.Err(), err)
+			return nil, problemOf(err)
+		}
+		return nil, problemOf(err)
+	})
+}
+
+// page registers a resource that is no operation, with and without the slash.
+func (s *Server) page(router *mux.Router, path, summary string, h http.Handler) {
+	for _, form := range bothForms(path) {
+		router.Path(form).Methods(http.MethodGet, http.MethodHead).Handler(h)
+	}
+	describePage(s.huma.OpenAPI(), path, summary)
+}
+
+// tree mounts a handler at a path and everything below it; no method means any.
+func (s *Server) tree(router *mux.Router, path, summary string, h http.Handler, methods ...string) {
+	for _, r := range []*mux.Route{router.Path(path), router.PathPrefix(path + "/")} {
+		if len(methods) > 0 {
+			r.Methods(methods...)
+		}
+		r.Handler(h)
+	}
+	describePage(s.huma.OpenAPI(), path, summary)
+}
+
+// adapter is huma's adapter to mux, apart from the routes: each path with and
+// without the slash at its end, and HEAD where there is GET.
+type adapter struct{ *mux.Router }
+
+// Handle implements huma.Adapter.
+func (a adapter) Handle(op *huma.Operation, handler func(huma.Context)) {
+	methods := []string{op.Method}
+	if op.Method == http.MethodGet {
+		methods = append(methods, http.MethodHead)
+	}
+	for _, path := range bothForms(op.Path) {
+		a.Router.Path(path).Methods(methods...).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			handler(humamux.NewContext(op, r, w))
+		})
+	}
+}
+
+// bothForms returns the path as written and the one with the other ending.
+func bothForms(path string) []string {
+	if path == "/" {
+		return []string{path}
+	}
+	if bare, slash := strings.CutSuffix(path, "/"); slash {
+		return []string{path, bare}
+	}
+	return []string{path, path + "/"}
+}
+
+func notFound(w http.ResponseWriter, r *http.Request) {
+	writeProblem(w, r, &Problem{Status: http.StatusNotFound, Code: codeNotFound, Detail: "There is nothing at this path."})
+}
+
+// methodNotAllowed names the methods of the path, which mux does not.
+func methodNotAllowed(router *mux.Router) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var allowed []string
+		for _, method := range []string{
+			http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		} {
+			other := *r
+			other.Method = method
+			var match mux.RouteMatch
+			if router.Match(&other, &match) && match.MatchErr == nil {
+				allowed = append(allowed, method)
+			}
+		}
+		list := strings.Join(allowed, ", ")
+		w.Header().Set("Allow", list)
+		writeProblem(w, r, &Problem{
+			Status: http.StatusMethodNotAllowed, Code: codeMethod, Detail: "This path takes " + list + ".",
+		})
+	})
+}

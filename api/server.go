@@ -1,0 +1,173 @@
+// Package api is the HTTP edge of MASS: routes, handlers, the shapes of requests
+// and answers, problem details, the OpenAPI document, and the mounts of Swagger
+// UI and Asynqmon.
+//
+// It commits a submission to the store first and hands its batch to Redis
+// afterwards, off the path of the answer, so a submission never waits for
+// Redis. It knows no SQL and no worker; what it shares with the workers is
+// package jobs.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+// Config tunes a Server. The zero value of a field means its default.
+type Config struct {
+	Addr     string // address to listen on; ":8000"
+	Version  string // shown in the OpenAPI document and by the health endpoints; "dev"
+	MaxBody  int64  // bytes of a request's body at most; 1 MiB
+	MaxDepth int    // objects and arrays nested in a payload at most; payload.DefaultMaxDepth
+	BatchMax int    // requests a batch at most; 64
+
+	RequestTimeout  time.Duration // until a request that waits for Postgres is answered 503; 5 s
+	DrainDelay      time.Duration // between "not ready" and the end of accepting, for load balancers to notice; none
+	ShutdownTimeout time.Duration // of a graceful shutdown, the delay not included; 15 s
+
+	ReadHeaderTimeout time.Duration // 5 s
+	ReadTimeout       time.Duration // of a whole request; 15 s
+	WriteTimeout      time.Duration // from the end of the header to the end of the answer; 30 s
+	IdleTimeout       time.Duration // of a kept-alive connection; 2 min
+
+	// PendingMigrations counts the migrations that are still to be applied, for
+	// the readiness check. nil: not checked.
+	PendingMigrations func(ctx context.Context) (int, error)
+}
+
+func (c Config) withDefaults() Config {
+	orElse(&c.Addr, ":8000")
+	orElse(&c.Version, "dev")
+	orElse(&c.MaxBody, 1<<20)
+	orElse(&c.BatchMax, 64)
+	orElse(&c.RequestTimeout, 5*time.Second)
+	orElse(&c.ShutdownTimeout, 15*time.Second)
+	orElse(&c.ReadHeaderTimeout, 5*time.Second)
+	orElse(&c.ReadTimeout, 15*time.Second)
+	orElse(&c.WriteTimeout, 30*time.Second)
+	orElse(&c.IdleTimeout, 2*time.Minute)
+	return c
+}
+
+func orElse[T comparable](value *T, otherwise T) {
+	var zero T
+	if *value == zero {
+		*value = otherwise
+	}
+}
+
+// Server is the HTTP edge of one process.
+type Server struct {
+	cfg        Config
+	log        *slog.Logger
+	store      *store.Store
+	rdb        redis.UniversalClient
+	submitter  *submitter
+	dispatcher *dispatcher
+	readiness  *readiness
+	huma       huma.API // the operations: their checks and their document
+	handler    http.Handler
+	listener   net.Listener // nil before Listen
+	draining   atomic.Bool
+}
+
+// New returns a Server whose Handler works at once. The caller closes st and rdb
+// after Serve or Close has returned.
+func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, cfg Config, log *slog.Logger) (*Server, error) {
+	s := &Server{cfg: cfg.withDefaults(), log: log, store: st, rdb: rdb}
+	s.dispatcher = newDispatcher(log)
+	s.submitter = newSubmitter(st, enq, s.dispatcher, s.cfg)
+	s.readiness = newReadiness(s.probes())
+	if err := s.route(); err != nil {
+		return nil, fmt.Errorf("set up the API: %w", err)
+	}
+	return s, nil
+}
+
+// Handler serves the whole API.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Listen opens the port and returns its address, which tells the port where
+// Config.Addr leaves it to the system (":0").
+func (s *Server) Listen() (net.Addr, error) {
+	l, err := net.Listen("tcp", s.cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	s.listener = l
+	return l.Addr(), nil
+}
+
+// Run is Listen and Serve.
+func (s *Server) Run(ctx context.Context) error {
+	if _, err := s.Listen(); err != nil {
+		return err
+	}
+	return s.Serve(ctx)
+}
+
+// Serve answers requests on the port that Listen opened until ctx ends. Then the
+// server says that it is not ready, stops accepting, finishes what it took and
+// hands over what it committed. The error is nil when all of that was done.
+func (s *Server) Serve(ctx context.Context) error {
+	srv := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: s.cfg.ReadHeaderTimeout,
+		ReadTimeout:       s.cfg.ReadTimeout,
+		WriteTimeout:      s.cfg.WriteTimeout,
+		IdleTimeout:       s.cfg.IdleTimeout,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(s.listener) }()
+
+	var failed error
+	select {
+	case failed = <-served:
+	case <-ctx.Done():
+		s.draining.Store(true)
+		s.sleep(s.cfg.DrainDelay, served)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownTimeout)
+	defer cancel()
+	stopped := srv.Shutdown(ctx)
+	if stopped != nil {
+		stopped = fmt.Errorf("finish the requests under way: %w", errors.Join(stopped, srv.Close()))
+	}
+	if errors.Is(failed, http.ErrServerClosed) {
+		failed = nil
+	}
+	return errors.Join(failed, stopped, s.Close(ctx))
+}
+
+// sleep waits, unless the server ends by itself.
+func (s *Server) sleep(d time.Duration, served <-chan error) {
+	if d <= 0 {
+		return
+	}
+	select {
+	case <-time.After(d):
+	case <-served:
+	}
+}
+
+// Close flushes the submissions that wait and enqueues what was committed; later
+// submissions are answered 503. Serve does so by itself. When ctx ends first,
+// batches that were committed and not enqueued are left to the reconciler.
+func (s *Server) Close(ctx context.Context) error {
+	s.draining.Store(true)
+	return errors.Join(s.submitter.close(ctx), s.dispatcher.close(ctx))
+}

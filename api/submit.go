@@ -1,0 +1,113 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+const (
+	flushMax      = 512 // submissions a statement
+	flushParallel = 2   // one is on its way to Postgres while the other is on its way back
+)
+
+// submitter stores submissions, many in one statement under load, and sends
+// their batches on their way. The order is the design's: commit, then enqueue.
+type submitter struct {
+	insert     groupcommit.Flush[store.NewRequest, store.Inserted]
+	deliver    func(context.Context, jobs.Batch) error
+	dispatcher *dispatcher
+	batchMax   int
+	timeout    time.Duration // of one statement
+	committer  *groupcommit.Committer[store.NewRequest, store.Inserted]
+}
+
+func newSubmitter(st *store.Store, enq *jobs.Enqueuer, d *dispatcher, cfg Config) *submitter {
+	s := &submitter{
+		insert: st.InsertRequests, deliver: enq.Enqueue, dispatcher: d, batchMax: cfg.BatchMax, timeout: cfg.RequestTimeout,
+	}
+	s.committer = s.commit()
+	return s
+}
+
+// commit gathers submissions. One that Postgres refuses fails alone.
+func (s *submitter) commit() *groupcommit.Committer[store.NewRequest, store.Inserted] {
+	return groupcommit.New(s.flush, groupcommit.Options{
+		MaxGroup: flushMax,
+		Parallel: flushParallel,
+		Split:    func(err error) bool { return errors.Is(err, store.ErrInvalid) },
+	})
+}
+
+// submit returns when the request is committed.
+func (s *submitter) submit(ctx context.Context, r store.NewRequest) (store.Inserted, error) {
+	return s.committer.Do(ctx, r)
+}
+
+func (s *submitter) close(ctx context.Context) error { return s.committer.Close(ctx) }
+
+func (s *submitter) flush(ctx context.Context, items []store.NewRequest) ([]store.Inserted, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	group(items, s.batchMax)
+	rows, err := s.insert(ctx, items)
+	if err != nil {
+		return nil, err
+	}
+	// Committed and not enqueued: a process that dies here has lost nothing,
+	// because the reconciler enqueues what it finds pending.
+	for _, b := range batches(items, rows) {
+		s.enqueue(b)
+	}
+	return rows, nil
+}
+
+// enqueue puts a committed batch in its queue some time soon.
+func (s *submitter) enqueue(b jobs.Batch) {
+	s.dispatcher.send(errand{
+		what: "enqueue a batch",
+		do:   func(ctx context.Context) error { return s.deliver(ctx, b) },
+	})
+}
+
+// group tells the items apart into batches: one priority each, as few of them as
+// a size of most allows, and all of about the same size.
+func group(items []store.NewRequest, most int) {
+	next := 0
+	for _, p := range jobs.Priorities() {
+		total := 0
+		for i := range items {
+			if items[i].Priority == p {
+				total++
+			}
+		}
+		count := (total + most - 1) / most
+		seen := 0
+		for i := range items {
+			if items[i].Priority == p {
+				items[i].Group = next + seen*count/total
+				seen++
+			}
+		}
+		next += count
+	}
+}
+
+// batches gathers what was stored by the batch that carries it.
+func batches(items []store.NewRequest, rows []store.Inserted) []jobs.Batch {
+	var list []jobs.Batch
+	for i, r := range rows {
+		at := slices.IndexFunc(list, func(b jobs.Batch) bool { return b.ID == r.BatchID })
+		if at < 0 {
+			at = len(list)
+			list = append(list, jobs.Batch{ID: r.BatchID, Priority: items[i].Priority})
+		}
+		list[at].Requests = append(list[at].Requests, r.ID)
+	}
+	return list
+}

@@ -1,0 +1,90 @@
+package api
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+// Submission is the body of a POST. Only its schema is used: decode reads
+// bodies, and a test holds the two together.
+type Submission struct {
+	Payload  payloadSchema `json:"payload"`
+	Priority jobs.Priority `json:"priority,omitempty" default:"default" doc:"How urgent it is" example:"default"`
+}
+
+// StatusChange is the body of a PATCH. Only its schema is used.
+type StatusChange struct {
+	Status targetSchema `json:"status" doc:"cancelled stops the MassRequest, pending does it again" example:"cancelled"`
+}
+
+// MassRequest is a request as clients see it.
+type MassRequest struct {
+	ID            int64           `json:"id" minimum:"1" doc:"Id of the MassRequest" example:"42"`
+	Payload       json.RawMessage `json:"payload" doc:"As submitted, with the same numbers; the order of names may differ later"`
+	Status        jobs.Status     `json:"status" doc:"Where it is in its life" example:"pending"`
+	Priority      jobs.Priority   `json:"priority" doc:"How urgent it is" example:"default"`
+	Attempt       int             `json:"attempt" minimum:"0" doc:"How often a worker took it" example:"0"`
+	Failures      int             `json:"failures" minimum:"0" doc:"How many tries failed" example:"0"`
+	Result        json.RawMessage `json:"result" doc:"What came out of it; null until it is done"`
+	Error         *string         `json:"error" doc:"What the latest failed try said"`
+	Faults        json.RawMessage `json:"faults" doc:"What is wrong with the payload, when it failed for its meaning; pointers start at the payload"`
+	SchemaVersion string          `json:"schema_version" enum:"1.0-simple,1.1" doc:"Shape of the payload" example:"1.1"`
+	CorrelationID *string         `json:"correlation_id" doc:"Out of the payload"`
+	SiteID        *string         `json:"site_id" doc:"Out of the payload"`
+	ClusterID     *string         `json:"cluster_id" doc:"Out of the payload"`
+	BatchID       int64           `json:"batch_id" doc:"The batch that carries it; its task in Asynqmon is batch-<id>" example:"7"`
+	CreatedBy     *string         `json:"created_by" doc:"Who submitted it"`
+	CreatedAt     string          `json:"created_at" format:"date-time" doc:"When it was stored" example:"2026-03-01T11:00:02.500000Z"`
+	RunAt         string          `json:"run_at" format:"date-time" doc:"It is not worked on before" example:"2026-03-01T11:00:02.500000Z"`
+	StartedAt     *string         `json:"started_at" format:"date-time" doc:"When a worker took it last"`
+	FinishedAt    *string         `json:"finished_at" format:"date-time" doc:"When it came to its end"`
+	UpdatedAt     string          `json:"updated_at" format:"date-time" doc:"When it changed last" example:"2026-03-01T11:00:02.500000Z"`
+}
+
+// MassRequestList is one page of a list.
+type MassRequestList struct {
+	Items []MassRequest `json:"items" nullable:"false" doc:"Newest first"`
+	Next  *string       `json:"next" doc:"Path and query of the next page; null on the last one" example:"/mass-requests/?cursor=AQAGTEWX1tugAAAAAAAAACo&limit=50"`
+}
+
+func viewOf(r *jobs.Request) MassRequest {
+	return MassRequest{
+		ID: r.ID, Payload: r.Payload, Status: r.Status, Priority: r.Priority, Attempt: r.Attempt, Failures: r.Failures,
+		Result: r.Result, Error: orNull(r.Error), Faults: r.Faults,
+		SchemaVersion: r.SchemaVersion, CorrelationID: orNull(r.CorrelationID), SiteID: orNull(r.SiteID), ClusterID: orNull(r.ClusterID),
+		BatchID: r.BatchID, CreatedBy: orNull(r.CreatedBy),
+		CreatedAt: stamp(r.CreatedAt), RunAt: stamp(r.RunAt), StartedAt: stampOrNull(r.StartedAt),
+		FinishedAt: stampOrNull(r.FinishedAt), UpdatedAt: stamp(r.UpdatedAt),
+	}
+}
+
+// submitted is a request as it stands right after its insertion.
+func submitted(n store.NewRequest, row store.Inserted) MassRequest {
+	return viewOf(&jobs.Request{
+		ID: row.ID, Payload: n.Payload, Status: jobs.Pending, Priority: n.Priority,
+		SchemaVersion: n.SchemaVersion, CorrelationID: n.CorrelationID, SiteID: n.SiteID, ClusterID: n.ClusterID,
+		BatchID: row.BatchID, CreatedBy: n.CreatedBy,
+		CreatedAt: row.CreatedAt, RunAt: row.CreatedAt, UpdatedAt: row.CreatedAt,
+	})
+}
+
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// stamp is RFC 3339 in UTC with the microseconds that Postgres keeps.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
+
+func stampOrNull(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	s := stamp(t)
+	return &s
+}

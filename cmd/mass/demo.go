@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
+
+	"github.com/leomutto/pilot-in-a-box/internal/simulate"
+)
+
+// ending is how one submission of the demo went.
+type ending struct {
+	simulate.Submission
+	id      int64
+	outcome simulate.Outcome
+	answer  demoRequest
+}
+
+// demoRequest is what the demo reads of a MassRequest.
+type demoRequest struct {
+	ID     int64   `json:"id"`
+	Status string  `json:"status"`
+	SiteID *string `json:"site_id"`
+	Result *struct {
+		Derived *struct {
+			PUE       float64 `json:"pue"`
+			EnergyKWh float64 `json:"energy_kwh"`
+			CostUSD   float64 `json:"cost_usd"`
+			CO2eKg    float64 `json:"co2e_kg"`
+		} `json:"derived"`
+	} `json:"result"`
+}
+
+// demo submits a simulated day over HTTP, as a client would, waits until every
+// accepted request has ended, and prints what came of it.
+func demo(ctx context.Context, url string, seed uint64, out io.Writer) error {
+	day := time.Now().UTC().AddDate(0, 0, -1)
+	submissions := simulate.Day(seed, day)
+	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) } //nolint:errcheck // without a reader nobody is told
+	say("\nDemo: %d requests of %s, two sites, some free-form, some wrong on purpose.", len(submissions), day.Format(time.DateOnly))
+	started := time.Now()
+	bar := newBar(out, len(submissions))
+	endings := make([]ending, len(submissions))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	for i, s := range submissions {
+		g.Go(func() error {
+			e, err := follow(gctx, url, s)
+			endings[i] = e
+			bar.step()
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	bar.finish()
+	say("All of them ended after %.1f s.\n", time.Since(started).Seconds())
+	if err := printOutcomes(out, endings); err != nil {
+		return err
+	}
+	if err := printSites(out, endings); err != nil {
+		return err
+	}
+	inviteTo(url, out)
+	return nil
+}
+
+// follow submits one request and waits for its end.
+func follow(ctx context.Context, url string, s simulate.Submission) (ending, error) {
+	e := ending{Submission: s}
+	status, err := call(ctx, http.MethodPost, url+"/mass-requests/", s.Body, &e.answer)
+	if err != nil {
+		return e, err
+	}
+	if status == http.StatusUnprocessableEntity {
+		e.outcome = simulate.Refused
+		return e, nil
+	}
+	if status != http.StatusCreated {
+		return e, fmt.Errorf("submission %q was answered with status %d", s.Name, status)
+	}
+	e.id = e.answer.ID
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		status, err := call(ctx, http.MethodGet, fmt.Sprintf("%s/mass-requests/%d", url, e.id), nil, &e.answer)
+		if err != nil {
+			return e, err
+		}
+		if status != http.StatusOK {
+			return e, fmt.Errorf("request %d was answered with status %d", e.id, status)
+		}
+		if e.answer.Status != "pending" && e.answer.Status != "processing" {
+			e.outcome = simulate.Outcome(e.answer.Status)
+			return e, nil
+		}
+		select {
+		case <-ctx.Done():
+			return e, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// call makes one HTTP request and decodes a successful answer.
+func call(ctx context.Context, method, url string, body []byte, into any) (status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return 0, fmt.Errorf("%s %s: %w", method, url, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close() //nolint:errcheck // read only
+	if res.StatusCode >= http.StatusMultipleChoices {
+		_, err = io.Copy(io.Discard, res.Body)
+		return res.StatusCode, err
+	}
+	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
+		return res.StatusCode, fmt.Errorf("%s %s: read the answer: %w", method, url, err)
+	}
+	return res.StatusCode, nil
+}
+
+// printOutcomes shows how many requests ended in which way beside how many should have.
+func printOutcomes(out io.Writer, endings []ending) error {
+	expected, got := map[simulate.Outcome]int{}, map[simulate.Outcome]int{}
+	for _, e := range endings {
+		expected[e.Expect]++
+		got[e.outcome]++
+	}
+	tw := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(tw, "outcome\texpected\tgot\t") //nolint:errcheck // Flush tells
+	for _, o := range []simulate.Outcome{simulate.Done, simulate.Failed, simulate.Refused} {
+		fmt.Fprintf(tw, "%s\t%d\t%d\t\n", o, expected[o], got[o]) //nolint:errcheck // Flush tells
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, e := range endings {
+		if e.outcome != e.Expect {
+			fmt.Fprintf(out, "unexpected: %s (request %d) is %s, not %s\n", e.Name, e.id, e.outcome, e.Expect) //nolint:errcheck // see above
+		}
+	}
+	return nil
+}
+
+// printSites sums up the figures that the workers derived.
+func printSites(out io.Writer, endings []ending) error {
+	type total struct {
+		site                 string
+		windows              int
+		pue, kwh, cost, co2e float64
+	}
+	sites := map[string]*total{}
+	for _, e := range endings {
+		if e.answer.Result == nil || e.answer.Result.Derived == nil || e.answer.SiteID == nil {
+			continue
+		}
+		d := e.answer.Result.Derived
+		t := sites[*e.answer.SiteID]
+		if t == nil {
+			t = &total{site: *e.answer.SiteID}
+			sites[t.site] = t
+		}
+		t.windows++
+		t.pue += d.PUE
+		t.kwh += d.EnergyKWh
+		t.cost += d.CostUSD
+		t.co2e += d.CO2eKg
+	}
+	list := make([]*total, 0, len(sites))
+	for _, t := range sites {
+		list = append(list, t)
+	}
+	slices.SortFunc(list, func(a, b *total) int { return cmp.Compare(a.site, b.site) })
+	tw := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(tw, "\nsite\twindows\tmean PUE\tenergy kWh\tcost USD\tCO2e kg\t") //nolint:errcheck // Flush tells
+	for _, t := range list {
+		fmt.Fprintf(tw, "%s\t%d\t%.3f\t%.0f\t%.0f\t%.0f\t\n", t.site, t.windows, t.pue/float64(t.windows), t.kwh, t.cost, t.co2e) //nolint:errcheck // Flush tells
+	}
+	return tw.Flush()
+}
+
+// bar shows progress: a bar on a terminal, a line for each quarter elsewhere.
+type bar struct {
+	out   io.Writer
+	total int
+	drawn *progressbar.ProgressBar // nil when out is no terminal
+
+	mu   sync.Mutex
+	done int
+}
+
+func newBar(out io.Writer, total int) *bar {
+	b := &bar{out: out, total: total}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor is small
+		b.drawn = progressbar.NewOptions(total, progressbar.OptionSetWriter(out), progressbar.OptionSetWidth(40),
+			progressbar.OptionShowCount(), progressbar.OptionSetDescription("requests"), progressbar.OptionThrottle(50*time.Millisecond))
+	}
+	return b
+}
+
+func (b *bar) step() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.done++
+	if b.drawn != nil {
+		_ = b.drawn.Add(1) // a picture on a terminal
+		return
+	}
+	if quarter := b.done * 4 / b.total; quarter > (b.done-1)*4/b.total {
+		fmt.Fprintf(b.out, "  %d of %d ended\n", b.done, b.total) //nolint:errcheck // without a reader nobody is told
+	}
+}
+
+func (b *bar) finish() {
+	if b.drawn != nil {
+		_ = b.drawn.Finish()
+		fmt.Fprintln(b.out) //nolint:errcheck // without a reader nobody is told
+	}
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/leomutto/pilot-in-a-box/internal/config"
+	"github.com/leomutto/pilot-in-a-box/internal/devstack"
+	"github.com/leomutto/pilot-in-a-box/migrations"
+)
+
+// runDev runs the API and a worker in one process, on private servers unless
+// others are named, until it is interrupted.
+func runDev(ctx context.Context, in invocation) (err error) {
+	var showDemo bool
+	var seed uint64
+	c, err := config.Load("dev", in.args, in.getenv, in.stdout, func(fs *flag.FlagSet) {
+		fs.BoolVar(&showDemo, "demo", false, "submit a simulated day of two sites and show how it ends")
+		fs.Uint64Var(&seed, "seed", 1, "of the simulated day; the same seed gives the same requests (default 1)")
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.DataDir, 0o755); err != nil { //nolint:gosec // the database's account has to pass through it
+		return fmt.Errorf("make the data folder: %w", err)
+	}
+	logPath := filepath.Join(c.DataDir, "mass.log")
+	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // the operator names the folder
+	if err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	defer func() { err = errors.Join(err, logFile.Close()) }()
+	log := devLogger(c, logFile, in.stderr)
+
+	say := func(format string, args ...any) { fmt.Fprintf(in.stdout, format+"\n", args...) } //nolint:errcheck // without a reader nobody is told
+	say("Starting PostgreSQL and Redis …")
+	stack, err := devstack.Start(ctx, devstack.Options{DataDir: c.DataDir, DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stack.Close(context.WithoutCancel(ctx))) }()
+	say("  %s\n  %s", stack.Postgres(), stack.Redis())
+	c.DatabaseURL, c.RedisURL = stack.DatabaseURL(), stack.RedisURL()
+	if _, err := migrations.Up(ctx, c.DatabaseURL); err != nil {
+		return err
+	}
+
+	b, err := open(c, "mass dev")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	server, err := newAPI(b, c, log)
+	if err != nil {
+		return err
+	}
+	addr, err := server.Listen()
+	if err != nil {
+		return err
+	}
+	url := localURL(addr)
+
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return server.Serve(gctx) })
+	g.Go(func() error { return newWorker(b, c, log).Run(gctx) })
+	if err := writeDevFile(c, url); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(devFile(c))) }()
+	say("MASS is up: %s (logs in %s)", url, logPath)
+	if showDemo {
+		g.Go(func() error {
+			if err := demo(gctx, url, seed, in.stdout); err != nil && gctx.Err() == nil {
+				return fmt.Errorf("the demo failed: %w", err)
+			}
+			return nil
+		})
+		g.Go(func() error { return nil })
+	} else {
+		inviteTo(url, in.stdout)
+	}
+	return g.Wait()
+}
+
+// devLogger writes everything to the log file, and to the terminal what went wrong.
+func devLogger(c *config.Config, file, terminal io.Writer) *slog.Logger {
+	return slog.New(slog.NewMultiHandler(
+		newLogger(c, file).Handler(),
+		slog.NewTextHandler(terminal, &slog.HandlerOptions{Level: slog.LevelError}),
+	))
+}
+
+func localURL(addr net.Addr) string {
+	_, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "http://" + addr.String()
+	}
+	return "http://localhost:" + port
+}
+
+// devInfo is what dev.json tells scripts about the running system.
+type devInfo struct {
+	URL         string `json:"url"`
+	Token       string `json:"token"` // an admin's; empty until there are tokens
+	DatabaseURL string `json:"database_url"`
+	RedisURL    string `json:"redis_url"`
+	PID         int    `json:"pid"`
+}
+
+func devFile(c *config.Config) string { return filepath.Join(c.DataDir, "dev.json") }
+
+// writeDevFile puts the file in place in one step, so that whoever finds it finds all of it.
+func writeDevFile(c *config.Config, url string) error {
+	content, err := json.MarshalIndent(devInfo{URL: url, DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, PID: os.Getpid()}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write dev.json: %w", err)
+	}
+	temporary := devFile(c) + ".new"
+	if err := os.WriteFile(temporary, append(content, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write dev.json: %w", err)
+	}
+	if err := os.Rename(temporary, devFile(c)); err != nil {
+		return fmt.Errorf("write dev.json: %w", err)
+	}
+	return nil
+}
+
+// inviteTo tells a person what to try.
+func inviteTo(url string, out io.Writer) {
+	fmt.Fprintf(out, `
+  Swagger UI   %[1]s/docs
+  Asynqmon     %[1]s/monitoring
+  Health       %[1]s/health/ready
+
+Try it:
+  curl -s -X POST %[1]s/mass-requests/ -H 'Content-Type: application/json' -d '{"payload": {"site_id": "oslo-1", "note": "hello"}}'
+  curl -s '%[1]s/mass-requests/?limit=3'
+
+Ctrl-C stops everything; the data stay.
+`, url) //nolint:errcheck // without a reader nobody is told
+}
+
+// pollEvery is how often the demo looks at requests that have not ended.
+const pollEvery = 50 * time.Millisecond

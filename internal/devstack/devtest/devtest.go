@@ -1,0 +1,262 @@
+// Package devtest gives tests a real PostgreSQL and a real Redis of their own: one private pair of servers for a test
+// binary, started when the first test asks for it, one database or one logical Redis database for a test.
+//
+// It owns the servers' life and the names of the databases. It must not know the schema: the test binary says in Main
+// how a database is migrated. The machine's own servers are never used.
+package devtest
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lib/pq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/leomutto/pilot-in-a-box/internal/devstack"
+)
+
+const (
+	template       = "devtest_template"
+	redisDatabases = 1024
+	timeout        = 2 * time.Minute // of one step; a migration on a busy machine is the longest
+)
+
+// shared is the one pair of servers of this test binary. A test has no other way to find it: TestMain hands nothing on.
+var shared suite
+
+// suite is what Main sets up and the tests share.
+type suite struct {
+	migrate func(ctx context.Context, databaseURL string) error // nil until Main was called
+
+	start    sync.Once
+	startErr error
+	stack    *devstack.Stack
+	admin    *sql.DB
+
+	makeTemplate sync.Once
+	templateErr  error
+
+	mu        sync.Mutex
+	databases int   // how many were made, to name the next
+	freeRedis []int // logical databases given back
+	nextRedis int   // the first one never used
+}
+
+// Main runs the tests of a package, stops the servers and exits. Call it from TestMain:
+//
+//	func TestMain(m *testing.M) { devtest.Main(m, migrations.Up) }
+//
+// migrate prepares the database that those of Database are copied from; it runs once, and only if a test asks for one.
+func Main(m *testing.M, migrate func(ctx context.Context, databaseURL string) error) {
+	shared.migrate = migrate
+	if migrate == nil {
+		shared.migrate = func(context.Context, string) error { return nil }
+	}
+	code := m.Run()
+	if err := shared.close(); err != nil {
+		fmt.Fprintln(os.Stderr, "devtest:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// Database returns the URL of a new, migrated database, dropped when the test ends.
+func Database(t testing.TB) string {
+	t.Helper()
+	s := use(t)
+	s.makeTemplate.Do(func() { s.templateErr = s.createTemplate() })
+	if s.templateErr != nil {
+		t.Fatalf("devtest: migrate the template database: %v", s.templateErr)
+	}
+	return s.database(t, "TEMPLATE "+template+" STRATEGY file_copy") // twice as fast as the default strategy
+}
+
+// EmptyDatabase returns the URL of a new database without any table, dropped when the test ends.
+func EmptyDatabase(t testing.TB) string {
+	t.Helper()
+	return use(t).database(t, "TEMPLATE template0 STRATEGY file_copy")
+}
+
+// Redis returns the URL of an empty logical database of the Redis, flushed when the test ends. Channels of pub/sub, the
+// server's settings and FLUSHALL do not stay within one: a test of those needs Private.
+func Redis(t testing.TB) string {
+	t.Helper()
+	s := use(t)
+	if s.stack.InMemoryRedis() {
+		t.Fatalf("devtest: these tests need a real Redis; this machine has the %s", s.stack.Redis())
+	}
+	number, err := s.takeRedis()
+	if err != nil {
+		t.Fatalf("devtest: %v", err)
+	}
+	u, err := url.Parse(s.stack.RedisURL())
+	if err != nil {
+		t.Fatalf("devtest: read the URL of the Redis: %v", err)
+	}
+	u.Path = fmt.Sprintf("/%d", number)
+	t.Cleanup(func() {
+		if err := flush(u.String()); err != nil {
+			t.Errorf("devtest: flush Redis database %d: %v", number, err)
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.freeRedis = append(s.freeRedis, number)
+	})
+	return u.String()
+}
+
+// Private returns servers for one test alone, to kill and restart. They keep what they acknowledged, as in production,
+// and their database is not migrated. They are stopped when the test ends.
+func Private(t testing.TB) *devstack.Stack {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	stack, err := devstack.Start(ctx, devstack.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatalf("devtest: start private servers: %v", err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		defer cancel()
+		if err := stack.Close(ctx); err != nil {
+			t.Errorf("devtest: stop private servers: %v", err)
+		}
+	})
+	if stack.InMemoryRedis() {
+		t.Fatalf("devtest: these tests need a real Redis; this machine has the %s", stack.Redis())
+	}
+	return stack
+}
+
+// use starts the servers if no test did so before.
+func use(t testing.TB) *suite {
+	t.Helper()
+	if shared.migrate == nil {
+		t.Fatal("devtest: the package needs func TestMain(m *testing.M) { devtest.Main(m, …) }")
+	}
+	shared.start.Do(func() { shared.startErr = shared.open() })
+	if shared.startErr != nil {
+		t.Fatalf("devtest: start the servers: %v", shared.startErr)
+	}
+	return &shared
+}
+
+func (s *suite) open() error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	var err error
+	if s.stack, err = devstack.Start(ctx, devstack.Options{Ephemeral: true, Logger: slog.Default()}); err != nil {
+		return err
+	}
+	if s.admin, err = sql.Open("postgres", s.stack.DatabaseURL()); err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	s.admin.SetMaxOpenConns(8)
+	return nil
+}
+
+func (s *suite) close() error {
+	if s.stack == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	var err error
+	if s.admin != nil {
+		err = s.admin.Close()
+	}
+	return errors.Join(err, s.stack.Close(ctx))
+}
+
+func (s *suite) createTemplate() error {
+	if err := s.exec("CREATE DATABASE " + template); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	databaseURL, err := s.databaseURL(template)
+	if err != nil {
+		return err
+	}
+	if err := s.migrate(ctx, databaseURL); err != nil {
+		return err
+	}
+	// A connection left open would make every copy fail; this names the culprit where it happens.
+	return s.exec("ALTER DATABASE " + template + " ALLOW_CONNECTIONS false")
+}
+
+func (s *suite) database(t testing.TB, options string) string {
+	t.Helper()
+	s.mu.Lock()
+	s.databases++
+	name := fmt.Sprintf("test_%d", s.databases)
+	s.mu.Unlock()
+	if err := s.exec("CREATE DATABASE " + pq.QuoteIdentifier(name) + " " + options); err != nil {
+		t.Fatalf("devtest: make a database: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.exec("DROP DATABASE " + pq.QuoteIdentifier(name) + " WITH (FORCE)"); err != nil {
+			t.Errorf("devtest: drop the database: %v", err)
+		}
+	})
+	databaseURL, err := s.databaseURL(name)
+	if err != nil {
+		t.Fatalf("devtest: %v", err)
+	}
+	return databaseURL
+}
+
+func (s *suite) databaseURL(name string) (string, error) {
+	u, err := url.Parse(s.stack.DatabaseURL())
+	if err != nil {
+		return "", fmt.Errorf("read the URL of the PostgreSQL: %w", err)
+	}
+	u.Path = "/" + name
+	return u.String(), nil
+}
+
+func (s *suite) exec(statement string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	if _, err := s.admin.ExecContext(ctx, statement); err != nil {
+		return fmt.Errorf("run %q: %w", statement, err)
+	}
+	return nil
+}
+
+// takeRedis prefers numbers never used, so that what a test left running does not meet the next test.
+func (s *suite) takeRedis() (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.nextRedis < redisDatabases {
+		s.nextRedis++
+		return s.nextRedis - 1, nil
+	}
+	if len(s.freeRedis) == 0 {
+		return 0, fmt.Errorf("all %d databases of the Redis are in use", redisDatabases)
+	}
+	number := s.freeRedis[0]
+	s.freeRedis = s.freeRedis[1:]
+	return number, nil
+}
+
+func flush(redisURL string) (err error) {
+	opt, err := redis.ParseURL(redisURL)
+	if err != nil {
+		return fmt.Errorf("read the URL: %w", err)
+	}
+	client := redis.NewClient(opt)
+	defer func() { err = errors.Join(err, client.Close()) }()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return client.FlushDB(ctx).Err()
+}

@@ -1,0 +1,178 @@
+package devstack
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
+)
+
+const (
+	postgresRole     = "mass"
+	postgresDatabase = "mass"
+	pingTimeout      = 2 * time.Second
+)
+
+// cluster is a private PostgreSQL: binaries, a data folder and the password of its only role.
+type cluster struct {
+	binaries
+	data     string
+	password string
+}
+
+func (s *Stack) startPostgres(ctx context.Context, o Options) error {
+	h := s.home
+	c := cluster{data: filepath.Join(h.servers, "postgres")}
+	major, err := clusterMajor(c.data)
+	if err != nil {
+		return err
+	}
+	if c.binaries, err = choosePostgres(ctx, h, o, major); err != nil {
+		return err
+	}
+	if c.password, err = password(h.path("postgres.password"), major != ""); err != nil {
+		return fmt.Errorf("password of the cluster in %s: %w", c.data, err)
+	}
+	if major == "" {
+		if err := c.initialize(ctx, h, o.Ephemeral); err != nil {
+			return fmt.Errorf("initialize a PostgreSQL cluster: %w", err)
+		}
+	}
+	s.postgres = &server{
+		name:       "PostgreSQL",
+		files:      h.path("postgres"),
+		pidFile:    filepath.Join(c.data, "postmaster.pid"),
+		stopSignal: syscall.SIGINT, // "fast shutdown": clients are disconnected, a checkpoint is written
+		command:    func(port int) *exec.Cmd { return c.command(h, port, o.Ephemeral) },
+		ping:       c.ping,
+		logger:     o.Logger,
+	}
+	if err := s.postgres.start(ctx); err != nil {
+		return err
+	}
+	s.postgresURL = c.url(s.postgres.port, postgresDatabase)
+	s.postgresInfo = fmt.Sprintf("private PostgreSQL %s on port %d (%s)", c.version, s.postgres.port, c.dir)
+	return nil
+}
+
+// clusterMajor is the major version that made the cluster, "" when there is none.
+func clusterMajor(data string) (string, error) {
+	content, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the version of the cluster: %w", err)
+	}
+	return strings.TrimSpace(string(content)), nil
+}
+
+// password reads the password kept in a file. Where none must exist yet, it makes one.
+func password(path string, mustExist bool) (string, error) {
+	content, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(content)), nil
+	}
+	if mustExist || !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the password: %w", err)
+	}
+	random := make([]byte, 16)
+	_, _ = rand.Read(random) // never fails, says its documentation
+	secret := hex.EncodeToString(random)
+	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("keep the password: %w", err)
+	}
+	return secret, nil
+}
+
+// initialize makes the cluster in a folder beside its own, so that an interrupted initdb leaves nothing half done.
+func (c *cluster) initialize(ctx context.Context, h *home, ephemeral bool) error {
+	unfinished := c.data + ".new"
+	if err := os.RemoveAll(unfinished); err != nil {
+		return fmt.Errorf("remove an unfinished cluster: %w", err)
+	}
+	// A password on the command line would be seen by everybody; the file must be read by the servers' account.
+	passwordFile, err := os.CreateTemp(h.servers, "password-")
+	if err != nil {
+		return fmt.Errorf("hand over the password: %w", err)
+	}
+	defer os.Remove(passwordFile.Name())
+	_, err = passwordFile.WriteString(c.password + "\n")
+	if err := errors.Join(err, passwordFile.Close(), h.account.own(passwordFile.Name())); err != nil {
+		return fmt.Errorf("hand over the password: %w", err)
+	}
+	// The C locale is the same on every machine: texts sort by code point.
+	args := []string{
+		"--pgdata", unfinished, "--username", postgresRole, "--pwfile", passwordFile.Name(),
+		"--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C",
+	}
+	if ephemeral {
+		args = append(args, "--no-sync")
+	}
+	initdb := h.account.command(syscall.SIGKILL, h.servers, filepath.Join(c.dir, "initdb"), args...)
+	if _, err := run(ctx, initdb); err != nil {
+		return err
+	}
+	if err := os.Rename(unfinished, c.data); err != nil {
+		return fmt.Errorf("put the new cluster in its place: %w", err)
+	}
+	return nil
+}
+
+// command listens on TCP only: the path of a socket must not exceed some 100 bytes, which data folders do.
+func (c *cluster) command(h *home, port int, ephemeral bool) *exec.Cmd {
+	settings := []string{
+		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(port), "unix_socket_directories=",
+		"max_connections=300", "timezone=UTC", "log_timezone=UTC", "logging_collector=off", "log_destination=stderr",
+	}
+	if ephemeral {
+		settings = append(settings, "fsync=off", "synchronous_commit=off", "full_page_writes=off")
+	}
+	args := []string{"-D", c.data}
+	for _, setting := range settings {
+		args = append(args, "-c", setting)
+	}
+	return h.account.command(syscall.SIGINT, h.servers, filepath.Join(c.dir, "postgres"), args...)
+}
+
+func (c *cluster) url(port int, database string) string {
+	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=disable", postgresRole, c.password, port, database)
+}
+
+// ping connects to the database `mass`, which it makes when it is missing. The time limit is also one of the connection,
+// because pq's handshake heeds no context: what took our port may accept connections and say nothing.
+func (c *cluster) ping(ctx context.Context, port int) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	limit := fmt.Sprintf("&connect_timeout=%d", pingTimeout/time.Second)
+	err := execSQL(ctx, c.url(port, postgresDatabase)+limit, "SELECT 1")
+	if pq.As(err, pqerror.InvalidCatalogName) != nil {
+		return execSQL(ctx, c.url(port, "postgres")+limit, "CREATE DATABASE "+pq.QuoteIdentifier(postgresDatabase))
+	}
+	return err
+}
+
+func execSQL(ctx context.Context, databaseURL, statement string) (err error) {
+	db, err := sql.Open("postgres", databaseURL)
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if _, err := db.ExecContext(ctx, statement); err != nil {
+		return fmt.Errorf("run %q: %w", statement, err)
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+// Package simulate generates what the demo submits: a day of signals of two imaginary sites, some free-form payloads,
+// and some that are wrong on purpose. A seed and a day always give the same bytes.
+//
+// The sites follow simple textbook models (workload.go, plant.go, outside.go), each with its source: good enough that a
+// data center engineer finds the figures plausible, and not meant for anything else. The package must not know HTTP,
+// SQL, queues or the clock; it knows the signals shape because that is what it produces.
+package simulate
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+)
+
+// Outcome is how a submission is meant to end.
+type Outcome string
+
+// The outcomes.
+const (
+	Done    Outcome = "done"    // accepted, and worked off
+	Failed  Outcome = "failed"  // accepted, but the worker finds its meaning wrong
+	Refused Outcome = "refused" // not accepted (422): its shape is wrong
+)
+
+// Submission is one request of the demo.
+type Submission struct {
+	Name   string          // what a person may call it; unique within a day
+	Body   json.RawMessage // the whole body of POST /mass-requests/
+	Expect Outcome
+}
+
+// step is the time window of one request of signals.
+const step = 15 * time.Minute
+
+// Day returns the submissions for the UTC day that day falls on, about in the order of their time: 96 windows for each
+// of two sites, and evenly among them the free-form and the wrong ones.
+func Day(seed uint64, day time.Time) []Submission {
+	day = day.UTC().Truncate(24 * time.Hour)
+	sites := sites()
+
+	feeds := make([][]Submission, len(sites))
+	for i, s := range sites {
+		feeds[i] = s.day(random(seed, day, i), day)
+	}
+	rng := random(seed, day, len(sites))
+	return interleave(append(feeds, freeForm(rng, day), wrong(rng, sites, day))...)
+}
+
+// random returns the generator of one stream of a day, so that a change to one leaves the others as they are.
+func random(seed uint64, day time.Time, stream int) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, uint64(day.Unix())+uint64(stream)))
+}
+
+// interleave merges lists such that each is spread evenly over the result and keeps its order.
+func interleave(lists ...[]Submission) []Submission {
+	total := 0
+	for _, list := range lists {
+		total += len(list)
+	}
+	merged := make([]Submission, 0, total)
+	taken := make([]int, len(lists))
+	for len(merged) < total {
+		next, least := -1, 2.0
+		for i, list := range lists {
+			if share := (float64(taken[i]) + 0.5) / float64(len(list)); taken[i] < len(list) && share < least {
+				next, least = i, share
+			}
+		}
+		merged = append(merged, lists[next][taken[next]])
+		taken[next]++
+	}
+	return merged
+}
+
+// submission wraps a payload as the API wants it. It panics on a payload that is no JSON: a mistake in this package,
+// which every test would find.
+func submission(name string, expect Outcome, priority jobs.Priority, payload any) Submission {
+	body, err := json.Marshal(struct {
+		Payload  any           `json:"payload"`
+		Priority jobs.Priority `json:"priority,omitzero"`
+	}{payload, priority})
+	if err != nil {
+		panic(fmt.Sprintf("simulate: encode %s: %v", name, err))
+	}
+	return Submission{Name: name, Body: body, Expect: expect}
+}

@@ -1,0 +1,83 @@
+package jobs_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/jobs"
+)
+
+// counter counts the scripts that really go to Redis.
+type counter struct {
+	redis.Hook
+	sent chan struct{}
+}
+
+func (c counter) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (c counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (c counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "evalsha" && len(cmd.Args()) > 3 && cmd.Args()[3] == "asynq:{low}:pending" {
+			c.sent <- struct{}{}
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// With a patience of an hour, tasks are taken only because somebody rings; and
+// nothing is asked of Redis meanwhile.
+func TestTheDoorbellWakesAnIdleServer(t *testing.T) {
+	t.Parallel()
+	opt, err := jobs.ParseRedisURL(devtest.Redis(t))
+	require.NoError(t, err)
+	rdb, err := jobs.Dial(opt)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
+	looks := counter{sent: make(chan struct{}, 10000)}
+	bell := jobs.NewDoorbell(len(jobs.QueueWeights()), time.Hour)
+	own, err := jobs.Dial(opt)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, own.Close()) })
+	own.AddHook(bell)
+	own.AddHook(looks) // behind the doorbell
+	go bell.Listen(t.Context(), own)
+
+	handled := make(chan int64, 100)
+	srv := asynq.NewServerFromRedisClient(own, asynq.Config{Queues: jobs.QueueWeights(), TaskCheckInterval: time.Millisecond, LogLevel: asynq.FatalLevel})
+	require.NoError(t, srv.Start(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
+		p, err := jobs.ParseBatchPayload(task.Payload())
+		handled <- p.Batch
+		return err
+	})))
+	enq := jobs.NewEnqueuer(rdb, 0)
+	for id := int64(1); id <= 50; id++ {
+		require.NoError(t, enq.Enqueue(t.Context(), jobs.Batch{ID: id, Priority: jobs.Priorities()[id%3]}))
+		assert.Equal(t, id, <-handled)
+	}
+	// Each ring costs a look or two, other tests' rings included; a server that
+	// polled would have looked thousands of times.
+	assert.Less(t, len(looks.sent), 1000)
+	ended := make(chan struct{})
+	go func() {
+		srv.Shutdown()
+		close(ended)
+	}()
+	require.Eventually(t, func() bool { // the loop waits at the bell; a ring lets it see the end
+		require.NoError(t, jobs.Ring(t.Context(), rdb))
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	}, time.Minute, 5*time.Millisecond)
+}

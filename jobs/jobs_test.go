@@ -1,0 +1,134 @@
+package jobs_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+)
+
+func TestTheTableOfTransitions(t *testing.T) {
+	t.Parallel()
+	// The whole of it, written down a second time: rows are states, columns the
+	// targets a person may choose.
+	want := map[jobs.Status][]jobs.Status{
+		jobs.Pending:    {jobs.Cancelled},
+		jobs.Processing: {jobs.Cancelled},
+		jobs.Done:       {jobs.Pending},
+		jobs.Failed:     {jobs.Pending},
+		jobs.Cancelled:  {jobs.Pending},
+	}
+	for _, from := range jobs.Statuses() {
+		assert.Equal(t, want[from], jobs.PersonTargets(from), from)
+		for _, to := range jobs.Statuses() {
+			_, ok := jobs.PersonAction(from, to)
+			assert.Equal(t, slices.Contains(want[from], to), ok, "%s → %s", from, to)
+		}
+	}
+	for _, tr := range jobs.Transitions() {
+		assert.NotEmpty(t, tr.From, tr.Action)
+		assert.Equal(t, tr.From, tr.Action.From())
+		if tr.To != "" && !tr.To.Final() && tr.Action != jobs.Replay {
+			for _, from := range tr.From {
+				assert.False(t, from.Final(), "only a replay leaves a final state, not %s", tr.Action)
+			}
+		}
+	}
+	err := &jobs.TransitionError{From: jobs.Done, To: jobs.Cancelled}
+	assert.EqualError(t, err, "a done request cannot be set to cancelled; allowed: [pending]")
+}
+
+func TestParseNames(t *testing.T) {
+	t.Parallel()
+	for _, s := range jobs.Statuses() {
+		got, err := jobs.ParseStatus(string(s))
+		require.NoError(t, err)
+		assert.Equal(t, s, got)
+	}
+	for _, bad := range []string{"", "Done", "canceled", " done"} {
+		_, err := jobs.ParseStatus(bad)
+		assert.Error(t, err, "%q", bad)
+	}
+	p, err := jobs.ParsePriority("")
+	require.NoError(t, err)
+	assert.Equal(t, jobs.Default, p)
+	_, err = jobs.ParsePriority("urgent")
+	assert.ErrorContains(t, err, "high default low")
+	for _, p := range jobs.Priorities() {
+		assert.Positive(t, jobs.QueueWeights()[p.Queue()])
+	}
+}
+
+func TestRetryPolicy(t *testing.T) {
+	t.Parallel()
+	p := jobs.RetryPolicy{MaxTries: 5, Base: time.Second, Max: 10 * time.Second, Jitter: 0.5}
+	assert.True(t, p.Again(4))
+	assert.False(t, p.Again(5))
+	for failures, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second, 4: 8 * time.Second, 5: 10 * time.Second, 5000: 10 * time.Second} {
+		assert.Equal(t, want, p.Delay(failures, 0), "after %d", failures)
+		assert.Equal(t, want+want/2, p.Delay(failures, 1), "after %d, with all the jitter", failures)
+	}
+	assert.Equal(t, time.Second, p.Delay(0, 0))
+}
+
+func TestTaskIDs(t *testing.T) {
+	t.Parallel()
+	for _, id := range []int64{1, 42, 1 << 62} {
+		got, ok := jobs.ParseTaskID(jobs.TaskID(id))
+		assert.True(t, ok)
+		assert.Equal(t, id, got)
+	}
+	for _, bad := range []string{"", "batch_", "batch_0", "batch_-1", "batch_x", "batch_99999999999999999999", "7"} {
+		_, ok := jobs.ParseTaskID(bad)
+		assert.False(t, ok, bad)
+	}
+}
+
+func TestBatchPayload(t *testing.T) {
+	t.Parallel()
+	task, err := jobs.NewBatchTask(jobs.Batch{ID: 7, Priority: jobs.High, Requests: []int64{1, 2}}, time.Minute)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"batch": 7, "requests": [1, 2]}`, string(task.Payload()))
+	p, err := jobs.ParseBatchPayload(task.Payload())
+	require.NoError(t, err)
+	assert.EqualValues(t, 7, p.Batch)
+	for _, bad := range []string{"", "{}", `{"batch": 0}`, `{"batch": -1}`, `{"batch": "7"}`, "null", "\xff"} {
+		_, err := jobs.ParseBatchPayload([]byte(bad))
+		assert.Error(t, err, bad)
+	}
+}
+
+func FuzzParseBatchPayload(f *testing.F) {
+	f.Add([]byte(`{"batch": 7, "requests": [1, 2]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if p, err := jobs.ParseBatchPayload(raw); err == nil && p.Batch <= 0 {
+			t.Errorf("accepted batch %d", p.Batch)
+		}
+	})
+}
+
+func TestParseRedisURL(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{
+		"redis://localhost:6379", "redis://:pw@localhost:6379/3", "rediss://u:pw@redis.example:6380",
+		"redis-sentinel://:pw@a:26379,b:26379/1?master=mass", "redis-cluster://u:pw@a:7000,b:7001,c:7002?tls=true",
+	} {
+		opt, err := jobs.ParseRedisURL(good)
+		require.NoError(t, err, good)
+		rdb, err := jobs.Dial(opt)
+		require.NoError(t, err, good)
+		require.NoError(t, rdb.Close())
+	}
+	for _, bad := range []string{
+		"", "localhost:6379", "http://secret@x", "redis://secret@h:port", "redis://:secret@h:1/db", "redis-cluster://", "redis-cluster://:secret@a",
+		"redis-sentinel://:secret@/x", "rediss://%zzsecret",
+	} {
+		_, err := jobs.ParseRedisURL(bad)
+		require.Error(t, err, bad)
+		assert.NotContains(t, err.Error(), "secret")
+	}
+}

@@ -1,0 +1,146 @@
+// Package payload owns what is true of every MassRequest payload before anybody asks what it means: that it is one
+// JSON object Postgres can store (Check), which of the two shapes it claims to be (Inspect), and the normal form of
+// the free shape (NormalizeFreeForm). It also owns Fault, the one way the project says what is wrong with a payload.
+//
+// It is pure: bytes in, values out. It must not know HTTP, SQL, queues, or the fields and rules of the signals shape
+// (package signals), with one exception: KnownFields lists the names whose free-form strings are read as numbers or
+// booleans, and a test in signals holds that list against the struct.
+package payload
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Bounds on what faults repeat of a payload, which may be hostile. Lengths are bytes.
+const (
+	maxFaults     = 100  // faults kept for one payload; later ones are dropped
+	maxToken      = 100  // one reference token of a pointer
+	maxPointer    = 400  // a whole pointer
+	maxDetail     = 400  // a detail
+	maxErrorText  = 1000 // Faults.Error, without the trailing count
+	maxQuotedText = 60   // text repeated by Quote
+)
+
+// Fault is one thing wrong with a payload.
+type Fault struct {
+	// Pointer is an RFC 6901 JSON pointer from the payload's root: "" is the whole payload. Names too long to repeat
+	// are cut and end in "…"; U+0000, which Postgres cannot store, is shown as U+FFFD.
+	Pointer string `json:"pointer" doc:"RFC 6901 JSON pointer from the payload's root; empty for the whole payload" example:"/request/signals/energy/it_load_kw"`
+	// Detail says what is wrong, as the end of a sentence that starts with the field: "must be ≥ 0, got -3".
+	Detail string `json:"detail" doc:"What is wrong with the value there" example:"must be > 0, got -3"`
+}
+
+// Faults is everything found wrong with one payload, in the order of finding, bounded in number and length.
+//
+// An empty Faults means "nothing wrong" but is a non-nil error: to return one as an error, return Faults.Err().
+type Faults []Fault
+
+// Add appends a fault at pointer, which must be escaped already (jsontext.Pointer.AppendToken does that).
+// After 100 faults it does nothing.
+func (f *Faults) Add(pointer jsontext.Pointer, format string, args ...any) {
+	if !f.Full() {
+		*f = append(*f, Fault{
+			Pointer: boundPointer(string(pointer)),
+			Detail:  clip(fmt.Sprintf(format, args...), maxDetail),
+		})
+	}
+}
+
+// AddSyntax appends the fault that a jsontext.Decoder's error stands for.
+func (f *Faults) AddSyntax(err error) {
+	var syntax *jsontext.SyntacticError
+	switch {
+	case !errors.As(err, &syntax):
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		f.Add("", "is not valid JSON: %v", err)
+	case errors.Is(syntax.Err, jsontext.ErrDuplicateName):
+		f.Add(syntax.JSONPointer, "is a name given twice in the same object (byte %d)", syntax.ByteOffset)
+	default:
+		f.Add(syntax.JSONPointer, "is not valid JSON at byte %d: %v", syntax.ByteOffset, syntax.Err)
+	}
+}
+
+// Full reports whether further faults would be dropped, so that callers can stop looking.
+func (f *Faults) Full() bool { return len(*f) >= maxFaults }
+
+// Err returns f as an error, or nil when f is empty.
+func (f Faults) Err() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return f
+}
+
+// Error is one line of bounded length: "2 faults: /a: must be …; /b: …".
+func (f Faults) Error() string {
+	var b strings.Builder
+	switch len(f) {
+	case 0:
+		return "no faults"
+	case 1:
+		b.WriteString("1 fault: ")
+	default:
+		fmt.Fprintf(&b, "%d faults: ", len(f))
+	}
+	for i, fault := range f {
+		if b.Len() > maxErrorText {
+			fmt.Fprintf(&b, "; and %d more", len(f)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		where := fault.Pointer
+		if where == "" {
+			where = "payload"
+		}
+		b.WriteString(oneLine(where) + ": " + oneLine(fault.Detail))
+	}
+	return b.String()
+}
+
+// Quote returns text as a fault's detail may repeat it: quoted, printable and short.
+func Quote(text string) string { return fmt.Sprintf("%q", clip(text, maxQuotedText)) }
+
+// oneLine replaces what could break a log line or a terminal.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, text)
+}
+
+// boundPointer cuts the names in an escaped pointer, and the pointer itself, to what a fault may repeat.
+func boundPointer(pointer string) string {
+	pointer = strings.ReplaceAll(pointer, "\x00", string(utf8.RuneError))
+	if len(pointer) <= maxToken {
+		return pointer
+	}
+	tokens := strings.Split(clip(pointer, maxPointer), "/")
+	for i, token := range tokens {
+		tokens[i] = clip(token, maxToken)
+	}
+	return strings.Join(tokens, "/")
+}
+
+// clip cuts text to at most limit bytes and an "…", between two characters and never inside a "~0" or "~1".
+func clip(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	for limit > 0 && !utf8.RuneStart(text[limit]) {
+		limit--
+	}
+	return strings.TrimSuffix(text[:limit], "~") + "…"
+}

@@ -1,0 +1,138 @@
+// Package pipeline owns the order of the pure steps a request's payload goes through in the worker: for signals decode,
+// validate, normalize, derive; for free form normalize. It owns the form of a request's result, too.
+//
+// It must not know where payloads come from or results go: no SQL, no queues, no HTTP. A step that needs the outside
+// (recommend) is handed in by whoever wires the worker.
+package pipeline
+
+import (
+	"context"
+	stdjson "encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/leomutto/pilot-in-a-box/jobs/payload"
+	"github.com/leomutto/pilot-in-a-box/jobs/signals"
+)
+
+// Step is one named stage. A payload.Faults from Do is permanent: the payload is wrong and trying again will not help.
+type Step struct {
+	Name string
+	Do   func(context.Context, *State) error
+}
+
+// State is what the steps of one run share: each reads what earlier ones left.
+type State struct {
+	Raw      []byte            // the payload, as submitted
+	Meta     payload.Meta      // of the payload
+	Document *signals.Document // set by decode, replaced by normalize; nil for free form
+	Result   Result
+}
+
+// Result is what a run leaves of a payload.
+type Result struct {
+	Normalized any               `json:"normalized"` // *signals.Document, or jsontext.Value for free form
+	Derived    *signals.Derived  `json:"derived,omitzero"`
+	Warnings   []signals.Warning `json:"warnings"`
+}
+
+// Pipeline holds the steps for each shape of payload, in their order.
+type Pipeline struct {
+	Signals  []Step
+	FreeForm []Step
+}
+
+// Default returns the pure steps.
+func Default() Pipeline {
+	return Pipeline{
+		Signals: []Step{
+			{"decode", decode},
+			{"validate", validate},
+			{"normalize", normalize},
+			{"derive", derive},
+		},
+		FreeForm: []Step{
+			{"normalize", normalizeFreeForm},
+		},
+	}
+}
+
+// Then returns p with further steps at the end of those for signals.
+func (p Pipeline) Then(steps ...Step) Pipeline {
+	p.Signals = append(slices.Clip(p.Signals), steps...)
+	return p
+}
+
+// Run is Default().Run.
+func Run(ctx context.Context, raw []byte) (stdjson.RawMessage, error) {
+	return Default().Run(ctx, raw)
+}
+
+// Run takes raw through the steps for its shape and returns the result as JSON: normalized, derived (signals only) and
+// warnings. The error is a payload.Faults when the payload is wrong, and otherwise wraps that of ctx, which is looked at
+// before each step, or of the step that failed, with its name.
+func (p Pipeline) Run(ctx context.Context, raw []byte) (stdjson.RawMessage, error) {
+	meta, faults := payload.Inspect(raw)
+	if err := faults.Err(); err != nil {
+		return nil, err
+	}
+	steps := p.FreeForm
+	if meta.Signals() {
+		steps = p.Signals
+	}
+	state := &State{Raw: raw, Meta: meta, Result: Result{Warnings: []signals.Warning{}}}
+	for _, step := range steps {
+		if err := runStep(ctx, step, state); err != nil {
+			return nil, err
+		}
+	}
+	result, err := json.Marshal(state.Result)
+	if err != nil {
+		return nil, fmt.Errorf("encode the result: %w", err)
+	}
+	return result, nil
+}
+
+func runStep(ctx context.Context, step Step, state *State) error {
+	err := ctx.Err()
+	if err == nil {
+		err = step.Do(ctx, state)
+	}
+	if _, wrong := errors.AsType[payload.Faults](err); err == nil || wrong {
+		return err
+	}
+	return fmt.Errorf("%s: %w", step.Name, err)
+}
+
+func decode(_ context.Context, s *State) error {
+	doc, faults := signals.Decode(s.Raw)
+	s.Document = doc
+	return faults.Err()
+}
+
+func validate(_ context.Context, s *State) error {
+	return signals.Validate(s.Document).Err()
+}
+
+func normalize(_ context.Context, s *State) error {
+	s.Document = signals.Normalize(s.Document)
+	s.Result.Normalized = s.Document
+	return nil
+}
+
+func derive(_ context.Context, s *State) error {
+	derived, warnings := signals.Derive(s.Document)
+	s.Result.Derived = &derived
+	s.Result.Warnings = append(s.Result.Warnings, warnings...)
+	return nil
+}
+
+func normalizeFreeForm(_ context.Context, s *State) error {
+	normalized, faults := payload.NormalizeFreeForm(s.Raw)
+	s.Result.Normalized = jsontext.Value(normalized)
+	return faults.Err()
+}

@@ -1,0 +1,140 @@
+package jobs_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/jobs"
+)
+
+func TestMain(m *testing.M) { devtest.Main(m, nil) }
+
+func dial(t *testing.T) (redis.UniversalClient, *asynq.Inspector) {
+	t.Helper()
+	opt, err := jobs.ParseRedisURL(devtest.Redis(t))
+	require.NoError(t, err)
+	rdb, err := jobs.Dial(opt)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
+	return rdb, asynq.NewInspectorFromRedisClient(rdb)
+}
+
+// The keys that WithoutTask and ActiveBatches read are Asynq's: this test holds
+// them to what Asynq itself does.
+func TestTheKeysAreThoseOfAsynq(t *testing.T) {
+	t.Parallel()
+	rdb, inspector := dial(t)
+	ctx := t.Context()
+	enq := jobs.NewEnqueuer(rdb, time.Hour)
+	refs := []jobs.BatchRef{}
+	for id, p := range map[int64]jobs.Priority{1: jobs.High, 2: jobs.Default, 3: jobs.Low, 4: jobs.Default, 5: jobs.Default} {
+		b := jobs.Batch{ID: id, Priority: p}
+		if id == 4 {
+			b.RunAt = time.Now().Add(time.Hour)
+		}
+		require.NoError(t, enq.Enqueue(ctx, b))
+		refs = append(refs, jobs.BatchRef{ID: id, Priority: p})
+	}
+	gone := jobs.BatchRef{ID: 99, Priority: jobs.Default}
+	missing, err := jobs.WithoutTask(ctx, rdb, append(refs, gone))
+	require.NoError(t, err)
+	assert.Equal(t, []jobs.BatchRef{gone}, missing)
+
+	require.NoError(t, inspector.ArchiveTask("default", jobs.TaskID(5)))
+	missing, err = jobs.WithoutTask(ctx, rdb, refs)
+	require.NoError(t, err)
+	assert.Equal(t, []jobs.BatchRef{{ID: 5, Priority: jobs.Default}}, missing, "an archived task will not run by itself")
+
+	active, err := jobs.ActiveBatches(ctx, rdb)
+	require.NoError(t, err)
+	assert.Empty(t, active)
+	taken, release := make(chan struct{}), make(chan struct{})
+	srv := asynq.NewServerFromRedisClient(rdb, asynq.Config{Queues: map[string]int{"high": 1}, TaskCheckInterval: time.Millisecond, LogLevel: asynq.FatalLevel})
+	mux := asynq.NewServeMux()
+	mux.HandleFunc(jobs.TypeBatch, func(_ context.Context, _ *asynq.Task) error {
+		close(taken)
+		<-release
+		return nil
+	})
+	require.NoError(t, srv.Start(mux))
+	<-taken
+	active, err = jobs.ActiveBatches(ctx, rdb)
+	require.NoError(t, err)
+	assert.Equal(t, []int64{1}, active)
+	close(release)
+	require.Eventually(t, func() bool { // completed, and retained
+		missing, err = jobs.WithoutTask(ctx, rdb, []jobs.BatchRef{{ID: 1, Priority: jobs.High}})
+		return err == nil && len(missing) == 1
+	}, time.Minute, time.Millisecond)
+	srv.Shutdown()
+}
+
+func TestEnqueueIsIdempotentAndMendsWhatIsInTheWay(t *testing.T) {
+	t.Parallel()
+	rdb, inspector := dial(t)
+	ctx := t.Context()
+	enq := jobs.NewEnqueuer(rdb, 0)
+	b := jobs.Batch{ID: 7, Priority: jobs.Default, Requests: []int64{1}}
+	for range 3 {
+		require.NoError(t, enq.Enqueue(ctx, b))
+	}
+	info, err := inspector.GetQueueInfo("default")
+	require.NoError(t, err)
+	assert.Equal(t, 1, info.Pending)
+
+	require.NoError(t, inspector.ArchiveTask("default", jobs.TaskID(7)))
+	require.NoError(t, enq.Enqueue(ctx, b))
+	task, err := inspector.GetTaskInfo("default", jobs.TaskID(7))
+	require.NoError(t, err)
+	assert.Equal(t, asynq.TaskStatePending, task.State)
+
+	require.NoError(t, inspector.DeleteTask("default", jobs.TaskID(7)))
+	require.NoError(t, enq.Enqueue(ctx, b))
+}
+
+func TestPublishQueues(t *testing.T) {
+	t.Parallel()
+	rdb, inspector := dial(t)
+	require.NoError(t, jobs.PublishQueues(t.Context(), rdb))
+	queues, err := inspector.Queues()
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []string{"high", "default", "low"}, queues)
+}
+
+func TestCancellationsAreHeard(t *testing.T) {
+	t.Parallel()
+	rdb, _ := dial(t)
+	heard := make(chan int64, 100)
+	go jobs.HearCancels(t.Context(), rdb, func(id int64) { heard <- id })
+	require.Eventually(t, func() bool { // until the subscription stands, nobody hears
+		require.NoError(t, jobs.AnnounceCancel(t.Context(), rdb, 42))
+		return len(heard) > 0
+	}, time.Minute, 5*time.Millisecond)
+	assert.EqualValues(t, 42, <-heard)
+}
+
+func TestCheckRedis(t *testing.T) {
+	t.Parallel()
+	opt, err := jobs.ParseRedisURL(devtest.Private(t).RedisURL()) // its settings are changed
+	require.NoError(t, err)
+	rdb, err := jobs.Dial(opt)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
+	require.NoError(t, jobs.CheckRedis(t.Context(), rdb))
+	require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
+	assert.ErrorContains(t, jobs.CheckRedis(t.Context(), rdb), "maxmemory-policy allkeys-lru")
+}
+
+func TestRedisVersions(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]bool{"6.2.0": true, "6.0.16": false, "7.0.15": true, "5.9": false, "10.1": true, "unstable": true} {
+		assert.Equal(t, want, jobs.AtLeast62(version), version)
+	}
+}

@@ -1,0 +1,32 @@
+package signals
+
+import (
+	"reflect"
+
+	"github.com/leomutto/pilot-in-a-box/jobs/payload"
+)
+
+// Normalize returns the normal form of a document: strings trimmed and in Unicode NFC, timestamps in UTC with Z, an
+// absent mode as shadow. Numbers stay as they were written; that numeric and boolean strings are numbers and booleans
+// is Decode's doing. The document given is not changed.
+func Normalize(d *Document) *Document {
+	n := *d
+	if n.Request.Mode == "" {
+		n.Request.Mode = ModeShadow
+	}
+	normalize(documentShape(), reflect.ValueOf(&n).Elem())
+	return &n
+}
+
+func normalize(s *shape, v reflect.Value) {
+	for i := range s.fields {
+		switch f, member := &s.fields[i], v.Field(i); f.kind {
+		case object:
+			normalize(f.object, member)
+		case text:
+			member.SetString(payload.CleanText(member.String()))
+		case timestamp:
+			member.SetString(string(Time(member.String()).UTC()))
+		}
+	}
+}

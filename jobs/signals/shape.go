@@ -1,0 +1,144 @@
+package signals
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// kind is what a field of the shape holds.
+type kind uint8
+
+const (
+	object kind = iota
+	text
+	number
+	boolean
+	timestamp
+)
+
+// shape describes one JSON object: what the struct tags of its Go type say. It never changes once built.
+type shape struct {
+	fields []field // in the order of the struct
+	byName map[string]*field
+}
+
+// field describes one member of an object.
+type field struct {
+	index       int // in the struct, and in shape.fields
+	name        string
+	pointer     jsontext.Pointer // from the payload's root
+	kind        kind
+	required    bool
+	enum        []string
+	minLength   int // characters
+	maxLength   int // characters; 0 is no bound
+	traceparent bool
+	limits      interval // of a number
+	object      *shape   // of an object
+}
+
+// interval bounds a number by a range tag: "[0,100]", "(0,)", "(-Inf,)": a round bracket at the left excludes the bound,
+// and a missing right bound is none.
+type interval struct {
+	low, high float64
+	open      bool // low itself is excluded
+	bounded   bool // high counts
+}
+
+// documentShape returns the shape of Document, built on first use.
+var documentShape = sync.OnceValue(func() *shape { return shapeOf(reflect.TypeFor[Document](), "") })
+
+// shapeOf reads the tags of a struct, which the payload holds at that pointer, and of the structs in it. It panics on tags it cannot read: a mistake in this
+// package, which every test would find.
+func shapeOf(t reflect.Type, at jsontext.Pointer) *shape {
+	s := &shape{fields: make([]field, t.NumField()), byName: make(map[string]*field, t.NumField())}
+	if t.NumField() > 64 {
+		panic("signals: " + t.Name() + " has more fields than Decode keeps track of")
+	}
+	for i := range s.fields {
+		s.fields[i] = fieldOf(t.Field(i), at)
+		s.fields[i].index = i
+		s.byName[s.fields[i].name] = &s.fields[i]
+	}
+	return s
+}
+
+func fieldOf(sf reflect.StructField, parent jsontext.Pointer) field {
+	name, options, _ := strings.Cut(sf.Tag.Get("json"), ",")
+	f := field{
+		name:        name,
+		pointer:     parent.AppendToken(name),
+		required:    options != "omitzero",
+		traceparent: sf.Tag.Get("format") == "traceparent",
+		minLength:   intTag(sf, "minLength"),
+		maxLength:   intTag(sf, "maxLength"),
+	}
+	if enum := sf.Tag.Get("enum"); enum != "" {
+		f.enum = strings.Split(enum, ",")
+	}
+	switch {
+	case sf.Type == reflect.TypeFor[Number]():
+		f.kind, f.limits = number, intervalOf(sf.Tag.Get("range"))
+	case sf.Type == reflect.TypeFor[Bool]():
+		f.kind = boolean
+	case sf.Type == reflect.TypeFor[Time]():
+		f.kind = timestamp
+	case sf.Type.Kind() == reflect.String:
+		f.kind = text
+	case sf.Type.Kind() == reflect.Struct:
+		f.kind, f.object = object, shapeOf(sf.Type, f.pointer)
+	default:
+		panic(fmt.Sprintf("signals: field %s has type %v", sf.Name, sf.Type))
+	}
+	return f
+}
+
+func intTag(sf reflect.StructField, tag string) int {
+	value := sf.Tag.Get(tag)
+	if value == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		panic(fmt.Sprintf("signals: tag %s of field %s: %v", tag, sf.Name, err))
+	}
+	return n
+}
+
+func intervalOf(tag string) interval {
+	low, high, found := strings.Cut(strings.Trim(tag, "[]()"), ",")
+	in := interval{open: strings.HasPrefix(tag, "("), bounded: high != ""}
+	var err error
+	if in.low, err = strconv.ParseFloat(low, 64); err != nil || !found {
+		panic(fmt.Sprintf("signals: range tag %q", tag))
+	}
+	if in.bounded {
+		if in.high, err = strconv.ParseFloat(high, 64); err != nil {
+			panic(fmt.Sprintf("signals: range tag %q", tag))
+		}
+	}
+	return in
+}
+
+// contains reports whether x lies in the interval.
+func (in interval) contains(x float64) bool {
+	return (x > in.low || x == in.low && !in.open) && (!in.bounded || x <= in.high)
+}
+
+// String is what a fault says: "≥ 0", "> 0", "between 0 and 100".
+func (in interval) String() string {
+	low := strconv.FormatFloat(in.low, 'g', -1, 64)
+	switch {
+	case in.bounded:
+		return "between " + low + " and " + strconv.FormatFloat(in.high, 'g', -1, 64)
+	case in.open:
+		return "> " + low
+	default:
+		return "≥ " + low
+	}
+}

@@ -1,0 +1,80 @@
+package migrations_test
+
+import (
+	"database/sql"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/migrations"
+)
+
+func TestMain(m *testing.M) { devtest.Main(m, nil) }
+
+func tables(t *testing.T, url string) (n int) {
+	t.Helper()
+	db, err := sql.Open("postgres", url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	require.NoError(t, db.QueryRowContext(t.Context(),
+		`SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'S') AND relname <> 'mass_migrations'`).Scan(&n))
+	return n
+}
+
+func TestUpAndDownAndUpAgain(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), devtest.EmptyDatabase(t)
+	all, err := migrations.Status(ctx, url)
+	require.NoError(t, err)
+	require.NotEmpty(t, all)
+	assert.Zero(t, tables(t, url), "asking for the status creates nothing")
+	pending, err := migrations.Pending(ctx, url)
+	require.NoError(t, err)
+	assert.Len(t, all, pending)
+
+	n, err := migrations.Up(ctx, url)
+	require.NoError(t, err)
+	assert.Len(t, all, n)
+	made := tables(t, url)
+	assert.Positive(t, made)
+	pending, err = migrations.Pending(ctx, url)
+	require.NoError(t, err)
+	assert.Zero(t, pending)
+	n, err = migrations.Up(ctx, url)
+	require.NoError(t, err)
+	assert.Zero(t, n)
+
+	for range all { // one at a time, as an operator would
+		n, err = migrations.Down(ctx, url, 1)
+		require.NoError(t, err)
+		assert.Equal(t, 1, n)
+	}
+	assert.Zero(t, tables(t, url), "down leaves nothing behind")
+	_, err = migrations.Up(ctx, url)
+	require.NoError(t, err)
+	assert.Equal(t, made, tables(t, url))
+}
+
+func TestSeveralAtOnce(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), devtest.EmptyDatabase(t)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	total := 0
+	for range 6 {
+		wg.Go(func() {
+			n, err := migrations.Up(ctx, url)
+			assert.NoError(t, err)
+			mu.Lock()
+			defer mu.Unlock()
+			total += n
+		})
+	}
+	wg.Wait()
+	all, err := migrations.Status(ctx, url)
+	require.NoError(t, err)
+	assert.Equal(t, len(all), total, "each migration was applied once")
+}

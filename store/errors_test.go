@@ -1,0 +1,55 @@
+package store_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/migrations"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+func TestAnAbsentServerIsUnavailableAndMayComeBack(t *testing.T) {
+	t.Parallel()
+	stack := devtest.Private(t)
+	_, err := migrations.Up(t.Context(), stack.DatabaseURL())
+	require.NoError(t, err)
+	st, err := store.Open(store.Config{URL: stack.DatabaseURL(), MaxOpen: 4, MaxIdle: 4, ConnectTimeout: time.Second})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, st.Close()) })
+	_, err = st.ClaimBatches(t.Context(), 1, []int64{1}) // prepares the statement
+	require.NoError(t, err)
+
+	require.NoError(t, stack.KillPostgres())
+	for range 8 { // every connection of the pool is broken
+		_, err = st.ClaimBatches(t.Context(), 1, []int64{1})
+		require.ErrorIs(t, err, store.ErrUnavailable)
+		require.ErrorIs(t, st.Ping(t.Context()), store.ErrUnavailable)
+	}
+	require.NoError(t, stack.RestartPostgres(t.Context()))
+	require.Eventually(t, func() bool {
+		_, err = st.ClaimBatches(t.Context(), 1, []int64{1})
+		return err == nil
+	}, time.Minute, 10*time.Millisecond, "the prepared statement works on new connections")
+}
+
+func TestAStatementThatTakesTooLongIsUnavailable(t *testing.T) {
+	t.Parallel()
+	url := devtest.Database(t)
+	st, err := store.Open(store.Config{URL: url, MaxOpen: 4, StatementTimeout: 50 * time.Millisecond})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, st.Close()) })
+	tx, err := store.Raw(st).BeginTxx(context.WithoutCancel(t.Context()), nil)
+	require.NoError(t, err)
+	_, err = tx.ExecContext(t.Context(), `LOCK TABLE mass_requests IN ACCESS EXCLUSIVE MODE`)
+	require.NoError(t, err)
+	_, err = st.Request(t.Context(), 1)
+	require.ErrorIs(t, err, store.ErrUnavailable)
+	require.NoError(t, tx.Rollback())
+	_, err = st.Request(t.Context(), 1)
+	assert.ErrorIs(t, err, store.ErrNotFound)
+}

@@ -1,0 +1,73 @@
+package worker_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/internal/devstack"
+	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/migrations"
+)
+
+// private is a system whose servers the test may kill.
+func private(t *testing.T) (*system, *devstack.Stack) {
+	t.Helper()
+	stack := devtest.Private(t)
+	_, err := migrations.Up(t.Context(), stack.DatabaseURL())
+	require.NoError(t, err)
+	return setupOn(t, stack.DatabaseURL(), stack.RedisURL()), stack
+}
+
+func TestARunningRequestOutlivesRedis(t *testing.T) {
+	t.Parallel()
+	s, stack := private(t)
+	g := newGate()
+	s.start(quick(), g.run)
+	id := s.submit(true, `{}`)[0]
+	waiting := s.submit(true, `{}`)[0]
+	<-g.started
+	require.NoError(t, stack.KillRedis())
+	close(g.open)
+	s.untilStatus(id, jobs.Done)
+	require.NoError(t, stack.RestartRedis(t.Context()))
+	s.untilStatus(waiting, jobs.Done)
+	late := s.submit(true, `{}`)[0]
+	s.untilStatus(late, jobs.Done)
+	for _, id := range []int64{id, waiting, late} {
+		assert.Equal(t, []string{"submit", "claim", "finish"}, s.actions(id))
+	}
+}
+
+func TestAnOutcomeWaitsForPostgres(t *testing.T) {
+	t.Parallel()
+	s, stack := private(t)
+	g := newGate()
+	s.start(quick(), g.run)
+	id := s.submit(true, `{}`)[0]
+	<-g.started
+	require.NoError(t, stack.KillPostgres())
+	close(g.open)
+	require.NoError(t, stack.RestartPostgres(t.Context()))
+	s.untilStatus(id, jobs.Done)
+	s.untilStatus(s.submit(true, `{}`)[0], jobs.Done)
+	var finishes int
+	for _, a := range s.actions(id) {
+		if a == "finish" {
+			finishes++
+		}
+	}
+	assert.Equal(t, 1, finishes, "done is reached once")
+}
+
+func TestAWorkerWaitsForPostgresAtTheStart(t *testing.T) {
+	t.Parallel()
+	s, stack := private(t)
+	id := s.submit(true, `{}`)[0]
+	require.NoError(t, stack.KillPostgres())
+	s.start(quick(), echo)
+	require.NoError(t, stack.RestartPostgres(t.Context()))
+	s.untilStatus(id, jobs.Done)
+}
