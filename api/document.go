@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -111,7 +112,7 @@ func describePage(doc *huma.OpenAPI, path, summary string) {
 	}
 	problem := doc.Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "")
 	doc.AddOperation(&huma.Operation{
-		OperationID: "page" + strings.ReplaceAll(strings.TrimSuffix(path, ".json"), "/", "-"),
+		OperationID: "page-" + cmp.Or(strings.TrimSuffix(path[1:], ".json"), "root"),
 		Method:      http.MethodGet, Path: path, Tags: []string{tagOperations}, Summary: summary,
 		Responses: map[string]*huma.Response{
 			status: {Description: summary, Content: map[string]*huma.MediaType{media: {Schema: schema, Example: example}}},

@@ -46,8 +46,8 @@ func (s *Server) live(context.Context, *struct{}) (*healthOutput, error) {
 // ready tells a load balancer whether to send work. The report says the truth
 // about every dependency; the status goes by what submissions need, which is
 // Postgres and its schema. Without Redis they are committed and wait.
-func (s *Server) ready(context.Context, *struct{}) (*healthOutput, error) {
-	checks, needed := s.readiness.check()
+func (s *Server) ready(ctx context.Context, _ *struct{}) (*healthOutput, error) {
+	checks, needed := s.readiness.check(ctx)
 	out := &healthOutput{Status: http.StatusOK, Body: Health{Status: healthOK, Version: s.cfg.Version, Checks: checks}}
 	for _, c := range checks {
 		if c.Status != healthOK {
@@ -97,15 +97,15 @@ type readiness struct {
 
 func newReadiness(probes []probe) *readiness { return &readiness{probes: probes} }
 
-func (r *readiness) check() (checks map[string]*Check, needed bool) {
+func (r *readiness) check(ctx context.Context) (checks map[string]*Check, needed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if time.Since(r.at) < probeLifetime {
 		return r.checks, r.needed
 	}
 	answers := make([]chan *Check, len(r.probes))
-	// Not the context of one request: others read the same answer.
-	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	// Not with the client that asks first: others read the same answer.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 	defer cancel()
 	for i, p := range r.probes {
 		answers[i] = make(chan *Check, 1)
@@ -113,16 +113,28 @@ func (r *readiness) check() (checks map[string]*Check, needed bool) {
 	}
 	r.checks, r.needed = make(map[string]*Check, len(r.probes)), true
 	for i, p := range r.probes {
-		c := &Check{Status: healthUnavailable, Detail: "does not answer in time"}
-		select {
-		case c = <-answers[i]:
-		case <-ctx.Done(): // not every client of a frozen server obeys its context
-		}
+		c := answer(ctx, answers[i])
 		r.checks[p.name] = c
 		r.needed = r.needed && (c.Status == healthOK || !p.needed)
 	}
 	r.at = time.Now()
 	return r.checks, r.needed
+}
+
+// answer waits until ctx ends and no longer: not every client of a frozen server
+// looks at its context.
+func answer(ctx context.Context, from <-chan *Check) *Check {
+	select {
+	case c := <-from:
+		return c
+	case <-ctx.Done():
+	}
+	select {
+	case c := <-from: // given while another probe was waited for
+		return c
+	default:
+		return &Check{Status: healthUnavailable, Detail: "does not answer in time"}
+	}
 }
 
 func (p probe) check(ctx context.Context) *Check {

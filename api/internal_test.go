@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -282,11 +283,15 @@ func BenchmarkSubmit(b *testing.B) {
 				return out, nil
 			}
 			s.submitter.deliver = func(context.Context, jobs.Batch) error { return nil }
+			b.SetParallelism(32) // clients a processor: they wait for each other's commit
 			b.ReportAllocs()
 			b.SetBytes(int64(len(body)))
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					r := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/mass-requests/", bytes.NewBufferString(body))
+					r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "/mass-requests/", strings.NewReader(body))
+					if err != nil {
+						b.Fatal(err)
+					}
 					r.Header.Set("Content-Type", "application/json")
 					rec := httptest.NewRecorder()
 					s.Handler().ServeHTTP(rec, r)

@@ -91,10 +91,10 @@ type recorder struct {
 }
 
 func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 {
+	if r.status == 0 { // huma tries a second time when the client is gone
 		r.status = status
+		r.ResponseWriter.WriteHeader(status)
 	}
-	r.ResponseWriter.WriteHeader(status)
 }
 
 func (r *recorder) Write(b []byte) (int, error) {
@@ -113,22 +113,24 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 func recoverPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			p := recover()
-			if p == nil {
-				return
+			if p := recover(); p != nil {
+				answerPanic(w, r, p)
 			}
-			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-				panic(p)
-			}
-			err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-			if rec, ok := w.(*recorder); ok && rec.status != 0 {
-				exchangeOf(r.Context()).err = err
-				panic(http.ErrAbortHandler) // half an answer must not look whole
-			}
-			writeProblem(w, r, problemOf(err))
 		}()
 		next.ServeHTTP(w, r)
 	})
+}
+
+func answerPanic(w http.ResponseWriter, r *http.Request, p any) {
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(p)
+	}
+	err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+	if rec, ok := w.(*recorder); ok && rec.status != 0 {
+		exchangeOf(r.Context()).err = err
+		panic(http.ErrAbortHandler) // half an answer must not look whole
+	}
+	writeProblem(w, r, problemOf(err))
 }
 
 // secure sets the headers that cost nothing and close what browsers leave open.

@@ -63,7 +63,7 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 	s := offline(t)
 	paths, _ := served(t, s)["paths"].(map[string]any)
 	undocumented := map[string]bool{}
-	err := s.huma.Adapter().(adapter).Router.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+	err := s.huma.Adapter().(adapter).Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
 		template, err := route.GetPathTemplate()
 		if err != nil {
 			return err

@@ -1,14 +1,19 @@
 package api_test
 
 import (
+	"bufio"
+	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/api"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
@@ -270,4 +275,36 @@ func TestMediaTypesThatPass(t *testing.T) {
 		require.Equal(t, "application/json", a.Header.Get("Content-Type"))
 		require.Equal(t, fmt.Sprint(i+1), a.json["id"].(interface{ String() string }).String())
 	}
+}
+
+func TestBodiesThatDoNotArrive(t *testing.T) {
+	t.Parallel()
+	e := setup(t, func(c *api.Config) { c.ReadTimeout = 100 * time.Millisecond })
+	addr, err := e.api.Listen()
+	require.NoError(t, err)
+	ctx, shutdown := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- e.api.Serve(ctx) }()
+
+	post := func() *net.TCPConn {
+		conn, err := net.Dial("tcp", addr.String())
+		require.NoError(t, err)
+		_, err = fmt.Fprint(conn, "POST /mass-requests/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+		require.NoError(t, err)
+		return conn.(*net.TCPConn)
+	}
+	status := func(conn net.Conn) int {
+		defer conn.Close()
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	cut := post()
+	require.NoError(t, cut.CloseWrite())
+	require.Equal(t, http.StatusBadRequest, status(cut))
+	require.Equal(t, http.StatusRequestTimeout, status(post()))
+	shutdown()
+	require.NoError(t, <-served)
+	require.Zero(t, e.stored())
 }

@@ -63,7 +63,9 @@ func (s *Server) submitRequest(ctx context.Context, in *submitInput) (*submitOut
 }
 
 func (s *Server) getRequest(ctx context.Context, in *requestInput) (*requestOutput, error) {
-	r, err := s.store.Request(ctx, in.ID)
+	r, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (jobs.Request, error) {
+		return s.store.Request(ctx, in.ID)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +78,9 @@ func (s *Server) listRequests(ctx context.Context, in *listInput) (*listOutput, 
 		return nil, err
 	}
 	f.Limit = in.Limit + 1 // one more tells whether there is a next page
-	found, err := s.store.ListRequests(ctx, f)
+	found, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) ([]jobs.Request, error) {
+		return s.store.ListRequests(ctx, f)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +106,9 @@ func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOut
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.store.MoveRequest(ctx, in.ID, to, person)
+	r, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (jobs.Request, error) {
+		return s.store.MoveRequest(ctx, in.ID, to, person)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +121,10 @@ func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOut
 }
 
 func (s *Server) deleteRequest(ctx context.Context, in *requestInput) (*struct{}, error) {
-	if err := s.store.DeleteRequest(ctx, in.ID, person); err != nil {
+	_, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.store.DeleteRequest(ctx, in.ID, person)
+	})
+	if err != nil {
 		return nil, err
 	}
 	s.announceCancel(in.ID)

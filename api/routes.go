@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -72,21 +71,19 @@ func (s *Server) route() error {
 	return nil
 }
 
-// handle registers an operation. Its handler may wait for the time of a request
-// at most, and whatever it returns as an error becomes a problem here.
+// handle registers an operation. Whatever its handler returns as an error becomes
+// a problem here.
 func handle[I, O any](s *Server, op huma.Operation, h func(context.Context, *I) (*O, error)) {
 	huma.Register(s.huma, op, func(ctx context.Context, in *I) (*O, error) {
-		limited, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
-		defer cancel()
-		out, err := h(limited, in)
-		switch {
-		case err == nil:
+		out, err := h(ctx, in)
+		if err == nil {
 			return out, nil
-		case ctx.Err() != nil: // the client is gone, whatever the error says
-			err = fmt.Errorf("%w: %w", ctx.Err(), err)
-			return nil, problemOf(err)
 		}
-		return nil, problemOf(err)
+		p := problemOf(err)
+		if ctx.Err() != nil && p.Status >= http.StatusInternalServerError { // the client is gone, which made it fail
+			p = problemOf(ctx.Err())
+		}
+		return nil, p
 	})
 }
 
@@ -120,7 +117,7 @@ func (a adapter) Handle(op *huma.Operation, handler func(huma.Context)) {
 		methods = append(methods, http.MethodHead)
 	}
 	for _, path := range bothForms(op.Path) {
-		a.Router.Path(path).Methods(methods...).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.Path(path).Methods(methods...).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			handler(humamux.NewContext(op, r, w))
 		})
 	}

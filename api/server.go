@@ -102,7 +102,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // Listen opens the port and returns its address, which tells the port where
 // Config.Addr leaves it to the system (":0").
 func (s *Server) Listen() (net.Addr, error) {
-	l, err := net.Listen("tcp", s.cfg.Addr)
+	l, err := net.Listen("tcp", s.cfg.Addr) //nolint:noctx // opening a port does not wait for anybody
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
@@ -139,7 +139,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	case failed = <-served:
 	case <-ctx.Done():
 		s.draining.Store(true)
-		s.sleep(s.cfg.DrainDelay, served)
+		failed = sleep(s.cfg.DrainDelay, served)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownTimeout)
 	defer cancel()
@@ -153,14 +153,16 @@ func (s *Server) Serve(ctx context.Context) error {
 	return errors.Join(failed, stopped, s.Close(ctx))
 }
 
-// sleep waits, unless the server ends by itself.
-func (s *Server) sleep(d time.Duration, served <-chan error) {
+// sleep waits, or returns what ended the server before.
+func sleep(d time.Duration, served <-chan error) error {
 	if d <= 0 {
-		return
+		return nil
 	}
 	select {
 	case <-time.After(d):
-	case <-served:
+		return nil
+	case err := <-served:
+		return err
 	}
 }
 

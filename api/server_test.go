@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -195,6 +196,83 @@ func TestSilentPostgresIsNotWaitedFor(t *testing.T) {
 	a := e.call(http.MethodGet, "/health", "")
 	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
 	require.NotContains(t, a.text, "127.0.0.1", "internals stay inside")
+}
+
+func TestFrozenPostgresIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	direct, err := url.Parse(devtest.Database(t))
+	require.NoError(t, err)
+	p := newProxy(t, direct.Host)
+	throughProxy := *direct
+	throughProxy.Host = p.addr
+	e := setupOn(t, throughProxy.String(), devtest.Redis(t), func(c *api.Config) {
+		c.RequestTimeout, c.PendingMigrations = 100*time.Millisecond, nil
+	})
+	eventually(t, "connections", func() bool {
+		return e.call(http.MethodPost, "/mass-requests/", `{"payload":{}}`).StatusCode == http.StatusCreated
+	})
+
+	thaw := p.freeze()
+	e.call(http.MethodPost, "/mass-requests/", `{"payload":{}}`).problem(t, http.StatusServiceUnavailable, "unavailable")
+	e.call(http.MethodGet, "/mass-requests/1", "").problem(t, http.StatusServiceUnavailable, "unavailable")
+	e.call(http.MethodDelete, "/mass-requests/1", "").problem(t, http.StatusServiceUnavailable, "unavailable")
+	require.Equal(t, http.StatusServiceUnavailable, e.call(http.MethodGet, "/health/ready", "").StatusCode)
+	thaw()
+	eventually(t, "recovery", func() bool {
+		return e.call(http.MethodPost, "/mass-requests/", `{"payload":{}}`).StatusCode == http.StatusCreated
+	})
+}
+
+// proxy is a network that can be frozen: connections stay open and nothing passes.
+type proxy struct {
+	addr string
+	gate sync.RWMutex
+}
+
+func newProxy(t *testing.T, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	p := &proxy{addr: l.Addr().String()}
+	go func() {
+		for {
+			from, err := l.Accept()
+			if err != nil {
+				return
+			}
+			to, err := net.Dial("tcp", target)
+			if err != nil {
+				_ = from.Close()
+				continue
+			}
+			go p.pass(to, from)
+			go p.pass(from, to)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) freeze() (thaw func()) {
+	p.gate.Lock()
+	return p.gate.Unlock
+}
+
+func (p *proxy) pass(to, from net.Conn) {
+	defer to.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		p.gate.RLock()
+		_, err = to.Write(buf[:n])
+		p.gate.RUnlock()
+		if err != nil {
+			return
+		}
+	}
 }
 
 func TestPendingMigrationsMakeUnready(t *testing.T) {

@@ -23,7 +23,7 @@ type submitter struct {
 	deliver    func(context.Context, jobs.Batch) error
 	dispatcher *dispatcher
 	batchMax   int
-	timeout    time.Duration // of one statement
+	timeout    time.Duration // of a statement, and of the wait for it
 	committer  *groupcommit.Committer[store.NewRequest, store.Inserted]
 }
 
@@ -46,16 +46,14 @@ func (s *submitter) commit() *groupcommit.Committer[store.NewRequest, store.Inse
 
 // submit returns when the request is committed.
 func (s *submitter) submit(ctx context.Context, r store.NewRequest) (store.Inserted, error) {
-	return s.committer.Do(ctx, r)
+	return bounded(ctx, s.timeout, func(ctx context.Context) (store.Inserted, error) { return s.committer.Do(ctx, r) })
 }
 
 func (s *submitter) close(ctx context.Context) error { return s.committer.Close(ctx) }
 
 func (s *submitter) flush(ctx context.Context, items []store.NewRequest) ([]store.Inserted, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
 	group(items, s.batchMax)
-	rows, err := s.insert(ctx, items)
+	rows, err := bounded(ctx, s.timeout, func(ctx context.Context) ([]store.Inserted, error) { return s.insert(ctx, items) })
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func AnnounceCancel(ctx context.Context, rdb redis.UniversalClient, id int64) er
 // subscription mends itself when Redis comes back.
 func HearCancels(ctx context.Context, rdb redis.UniversalClient, cancel func(id int64)) {
 	sub := rdb.Subscribe(ctx, cancelChannel)
-	defer sub.Close() //nolint:errcheck // the connection is given up either way
+	defer sub.Close()
 	messages := sub.Channel()
 	for {
 		select {

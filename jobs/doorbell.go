@@ -11,9 +11,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// An idle Asynq server polls: for a latency of milliseconds it would ask Redis
-// hundreds of times a second for nothing. A Doorbell lets it wait instead. It is
-// a hook on the server's own Redis client: when all queues were found empty, the
+// Doorbell lets an idle Asynq server wait. Without one it polls, and for a
+// latency of milliseconds would ask Redis hundreds of times a second for nothing.
+//
+// It is a hook on the server's own Redis client: when all queues were found empty, the
 // next look at them is held back until somebody rings, or until the patience is
 // at an end. A lost ring costs that time and nothing else.
 type Doorbell struct {
@@ -43,7 +44,7 @@ func Ring(ctx context.Context, rdb redis.UniversalClient) error {
 // comes back, and then counts as a ring, because others may have been lost.
 func (d *Doorbell) Listen(ctx context.Context, rdb redis.UniversalClient) {
 	sub := rdb.Subscribe(ctx, doorbellChannel)
-	defer sub.Close() //nolint:errcheck // the connection is given up either way
+	defer sub.Close()
 	heard := sub.ChannelWithSubscriptions()
 	for {
 		select {

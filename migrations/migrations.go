@@ -45,14 +45,14 @@ func run(ctx context.Context, databaseURL string, dir migrate.MigrationDirection
 	if err != nil {
 		return 0, err
 	}
-	defer db.Close() //nolint:errcheck // nothing to be done about it
+	defer db.Close()
 
 	// The lock belongs to a session, so it needs a connection of its own.
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("connect to migrate: %w", err)
 	}
-	defer conn.Close() //nolint:errcheck // closing the session frees the lock, too
+	defer conn.Close()
 	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, lockKey); err != nil {
 		return 0, fmt.Errorf("wait for the migration lock: %w", err)
 	}
@@ -76,7 +76,7 @@ func Status(ctx context.Context, databaseURL string) ([]Migration, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer db.Close() //nolint:errcheck // nothing to be done about it
+	defer db.Close()
 
 	known, err := source().FindMigrations()
 	if err != nil {
@@ -122,7 +122,7 @@ func appliedAt(ctx context.Context, db *sql.DB) (map[string]time.Time, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the applied migrations: %w", err)
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err below tells what matters
+	defer rows.Close()
 	for rows.Next() {
 		var id string
 		var at time.Time

@@ -19,7 +19,7 @@ type prepared struct {
 }
 
 func (p *prepared) selectInto(ctx context.Context, dest any, args ...any) error {
-	stmt, err := p.get(ctx)
+	stmt, err := p.get(ctx) //nolint:sqlclosecheck // it lives as long as the Store
 	if err != nil {
 		return err
 	}

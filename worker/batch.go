@@ -27,11 +27,11 @@ func (w *Worker) handleBatch(_ context.Context, task *asynq.Task) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
-	claimed, err := w.claims.Do(w.running, p.Batch)
+	claimed, err := w.claims.Do(w.running, p.Batch) //nolint:contextcheck // see above
 	if err != nil {
 		return fmt.Errorf("claim batch %d: %w", p.Batch, err)
 	}
-	summary := w.tryAll(claimed)
+	summary := w.tryAll(claimed) //nolint:contextcheck // see above
 
 	if result, err := json.Marshal(summary); err == nil {
 		// For people who look at Asynqmon; without Redis there is nobody to look.

@@ -49,7 +49,7 @@ type demoRequest struct {
 func demo(ctx context.Context, url string, seed uint64, out io.Writer) error {
 	day := time.Now().UTC().AddDate(0, 0, -1)
 	submissions := simulate.Day(seed, day)
-	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) } //nolint:errcheck // without a reader nobody is told
+	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
 	say("\nDemo: %d requests of %s, two sites, some free-form, some wrong on purpose.", len(submissions), day.Format(time.DateOnly))
 	started := time.Now()
 	bar := newBar(out, len(submissions))
@@ -127,7 +127,7 @@ func call(ctx context.Context, method, url string, body []byte, into any) (statu
 	if err != nil {
 		return 0, err
 	}
-	defer res.Body.Close() //nolint:errcheck // read only
+	defer res.Body.Close()
 	if res.StatusCode >= http.StatusMultipleChoices {
 		_, err = io.Copy(io.Discard, res.Body)
 		return res.StatusCode, err
@@ -146,16 +146,16 @@ func printOutcomes(out io.Writer, endings []ending) error {
 		got[e.outcome]++
 	}
 	tw := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "outcome\texpected\tgot\t") //nolint:errcheck // Flush tells
+	fmt.Fprintln(tw, "outcome\texpected\tgot\t")
 	for _, o := range []simulate.Outcome{simulate.Done, simulate.Failed, simulate.Refused} {
-		fmt.Fprintf(tw, "%s\t%d\t%d\t\n", o, expected[o], got[o]) //nolint:errcheck // Flush tells
+		fmt.Fprintf(tw, "%s\t%d\t%d\t\n", o, expected[o], got[o])
 	}
 	if err := tw.Flush(); err != nil {
 		return err
 	}
 	for _, e := range endings {
 		if e.outcome != e.Expect {
-			fmt.Fprintf(out, "unexpected: %s (request %d) is %s, not %s\n", e.Name, e.id, e.outcome, e.Expect) //nolint:errcheck // see above
+			fmt.Fprintf(out, "unexpected: %s (request %d) is %s, not %s\n", e.Name, e.id, e.outcome, e.Expect)
 		}
 	}
 	return nil
@@ -191,9 +191,9 @@ func printSites(out io.Writer, endings []ending) error {
 	}
 	slices.SortFunc(list, func(a, b *total) int { return cmp.Compare(a.site, b.site) })
 	tw := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "\nsite\twindows\tmean PUE\tenergy kWh\tcost USD\tCO2e kg\t") //nolint:errcheck // Flush tells
+	fmt.Fprintln(tw, "\nsite\twindows\tmean PUE\tenergy kWh\tcost USD\tCO2e kg\t")
 	for _, t := range list {
-		fmt.Fprintf(tw, "%s\t%d\t%.3f\t%.0f\t%.0f\t%.0f\t\n", t.site, t.windows, t.pue/float64(t.windows), t.kwh, t.cost, t.co2e) //nolint:errcheck // Flush tells
+		fmt.Fprintf(tw, "%s\t%d\t%.3f\t%.0f\t%.0f\t%.0f\t\n", t.site, t.windows, t.pue/float64(t.windows), t.kwh, t.cost, t.co2e)
 	}
 	return tw.Flush()
 }
@@ -226,13 +226,13 @@ func (b *bar) step() {
 		return
 	}
 	if quarter := b.done * 4 / b.total; quarter > (b.done-1)*4/b.total {
-		fmt.Fprintf(b.out, "  %d of %d ended\n", b.done, b.total) //nolint:errcheck // without a reader nobody is told
+		fmt.Fprintf(b.out, "  %d of %d ended\n", b.done, b.total)
 	}
 }
 
 func (b *bar) finish() {
 	if b.drawn != nil {
 		_ = b.drawn.Finish()
-		fmt.Fprintln(b.out) //nolint:errcheck // without a reader nobody is told
+		fmt.Fprintln(b.out)
 	}
 }

@@ -43,7 +43,7 @@ func runDev(ctx context.Context, in invocation) (err error) {
 	defer func() { err = errors.Join(err, logFile.Close()) }()
 	log := devLogger(c, logFile, in.stderr)
 
-	say := func(format string, args ...any) { fmt.Fprintf(in.stdout, format+"\n", args...) } //nolint:errcheck // without a reader nobody is told
+	say := func(format string, args ...any) { fmt.Fprintf(in.stdout, format+"\n", args...) }
 	say("Starting PostgreSQL and Redis …")
 	stack, err := devstack.Start(ctx, devstack.Options{DataDir: c.DataDir, DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, Logger: log})
 	if err != nil {
@@ -148,7 +148,7 @@ Try it:
   curl -s '%[1]s/mass-requests/?limit=3'
 
 Ctrl-C stops everything; the data stay.
-`, url) //nolint:errcheck // without a reader nobody is told
+`, url)
 }
 
 // pollEvery is how often the demo looks at requests that have not ended.

@@ -31,7 +31,7 @@ func runHealth(ctx context.Context, in invocation) error {
 	if err != nil {
 		return fmt.Errorf("mass health: %w", err)
 	}
-	defer res.Body.Close() //nolint:errcheck // read only
+	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	if err != nil {
 		return fmt.Errorf("mass health: %w", err)

@@ -28,7 +28,7 @@ func main() {
 	}()
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "mass:", err) //nolint:errcheck // there is no other place to say it
+		fmt.Fprintln(os.Stderr, "mass:", err)
 		os.Exit(1)
 	}
 }

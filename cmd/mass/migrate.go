@@ -62,7 +62,7 @@ func migrationStatus(ctx context.Context, databaseURL string, out io.Writer) err
 		if !m.AppliedAt.IsZero() {
 			state = "applied " + m.AppliedAt.UTC().Format(time.RFC3339)
 		}
-		fmt.Fprintf(tw, "%s\t%s\n", m.ID, state) //nolint:errcheck // Flush tells
+		fmt.Fprintf(tw, "%s\t%s\n", m.ID, state)
 	}
 	return tw.Flush()
 }

@@ -170,8 +170,24 @@ func TestImagesArePinned(t *testing.T) {
 		if tag := s.Image[strings.LastIndex(s.Image, ":")+1:]; tag == s.Image || tag == "latest" {
 			t.Errorf("%s: image %q names no version", name, s.Image)
 		}
-		if slices.Contains(ours, name) != (s.Build != nil) {
-			t.Errorf("%s: is built: %v", name, s.Build != nil)
+	}
+}
+
+// TestOneServiceBuilds: builds of the same tag run at once, and may collide.
+func TestOneServiceBuilds(t *testing.T) {
+	t.Parallel()
+	project := loadCompose(t)
+	for _, name := range ours {
+		s := service(t, project, name)
+		builds, want := s.Build != nil, types.PullPolicyNever
+		if name == "migrate" {
+			want = types.PullPolicyBuild
+		}
+		if builds != (name == "migrate") || s.PullPolicy != want {
+			t.Errorf("%s: builds %v, pull policy %q", name, builds, s.PullPolicy)
+		}
+		if image := service(t, project, "migrate").Image; s.Image != image {
+			t.Errorf("%s runs %s, but %s is built", name, s.Image, image)
 		}
 	}
 }

@@ -21,17 +21,12 @@ type stage struct {
 type instruction struct {
 	name string // upper case
 	args []string
+	exec bool // written as a JSON array, so that no shell runs it
 }
 
-// all returns the arguments of every instruction of that name.
-func (s stage) all(name string) [][]string {
-	var found [][]string
-	for _, in := range s.instructions {
-		if in.name == name {
-			found = append(found, in.args)
-		}
-	}
-	return found
+// all returns the instructions of that name.
+func (s stage) all(name string) []instruction {
+	return slices.DeleteFunc(slices.Clone(s.instructions), func(in instruction) bool { return in.name != name })
 }
 
 // readDockerfile returns the arguments before the first stage, and the stages.
@@ -47,7 +42,7 @@ func readDockerfile(t *testing.T) (args []string, stages []stage) {
 		t.Fatal(err)
 	}
 	for _, node := range parsed.AST.Children {
-		in := instruction{name: strings.ToUpper(node.Value)}
+		in := instruction{name: strings.ToUpper(node.Value), exec: node.Attributes["json"]}
 		for n := node.Next; n != nil; n = n.Next {
 			in.args = append(in.args, n.Value)
 		}
@@ -79,13 +74,13 @@ func TestImageIsSmallAndNonRoot(t *testing.T) {
 	if final.from != "scratch" {
 		t.Errorf("the image is built on %s", final.from)
 	}
-	if users := final.all("USER"); len(users) != 1 || !nonRoot(users[0][0]) {
+	if users := final.all("USER"); len(users) != 1 || !nonRoot(users[0].args[0]) {
 		t.Errorf("USER: %v", users)
 	}
-	if entry := final.all("ENTRYPOINT"); len(entry) != 1 || !slices.Equal(entry[0], []string{"/mass"}) {
+	if entry := final.all("ENTRYPOINT"); len(entry) != 1 || !entry[0].exec || !slices.Equal(entry[0].args, []string{"/mass"}) {
 		t.Errorf("ENTRYPOINT: %v", entry)
 	}
-	if ports := final.all("EXPOSE"); len(ports) != 1 || !slices.Equal(ports[0], []string{"8000"}) {
+	if ports := final.all("EXPOSE"); len(ports) != 1 || !slices.Equal(ports[0].args, []string{"8000"}) {
 		t.Errorf("EXPOSE: %v", ports)
 	}
 	if runs := final.all("RUN"); len(runs) > 0 {
@@ -98,7 +93,7 @@ func TestBinaryIsStaticAndReproducible(t *testing.T) {
 	_, stages := readDockerfile(t)
 	var build string
 	for _, run := range stages[0].all("RUN") {
-		if command := strings.Join(run, " "); strings.Contains(command, "go build") {
+		if command := strings.Join(run.args, " "); strings.Contains(command, "go build") {
 			build = command
 		}
 	}

@@ -184,7 +184,7 @@ func compare(a, b reflect.Value) int {
 }
 
 func writeHelp(out io.Writer, command string, fs *flag.FlagSet, list []setting) {
-	fmt.Fprintf(out, "Usage: mass %s [flags]\n\nFlags, with their environment variables and defaults:\n", command) //nolint:errcheck // the help goes to a terminal
+	fmt.Fprintf(out, "Usage: mass %s [flags]\n\nFlags, with their environment variables and defaults:\n", command)
 	known := map[string]setting{}
 	for _, s := range list {
 		known[s.flag] = s
@@ -192,7 +192,7 @@ func writeHelp(out io.Writer, command string, fs *flag.FlagSet, list []setting) 
 	fs.VisitAll(func(f *flag.Flag) {
 		s, ok := known[f.Name]
 		if !ok {
-			fmt.Fprintf(out, "  --%s\n        %s\n", f.Name, f.Usage) //nolint:errcheck // see above
+			fmt.Fprintf(out, "  --%s\n        %s\n", f.Name, f.Usage)
 			return
 		}
 		origin := s.env
@@ -202,7 +202,7 @@ func writeHelp(out io.Writer, command string, fs *flag.FlagSet, list []setting) 
 		if s.def != "" {
 			origin += ", default " + s.def
 		}
-		fmt.Fprintf(out, "  --%s\n        %s (%s)\n", f.Name, f.Usage, origin) //nolint:errcheck // see above
+		fmt.Fprintf(out, "  --%s\n        %s (%s)\n", f.Name, f.Usage, origin)
 	})
 }
 

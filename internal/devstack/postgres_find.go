@@ -104,8 +104,8 @@ func probePostgres(ctx context.Context, dirs []string, acct *account) []binaries
 		if err != nil {
 			continue
 		}
-		if real := filepath.Dir(initdb); isFile(filepath.Join(real, "postgres")) {
-			dir = real // $PATH often holds links
+		if target := filepath.Dir(initdb); isFile(filepath.Join(target, "postgres")) {
+			dir = target // $PATH often holds links
 		}
 		if slices.ContainsFunc(found, func(b binaries) bool { return b.dir == dir }) {
 			continue

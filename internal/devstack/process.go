@@ -80,7 +80,7 @@ func run(ctx context.Context, cmd *exec.Cmd) (string, error) {
 // terminal reaches us alone and we stop it in good order, and onParentDeath when we are killed (Linux). It gets no
 // environment of ours: that may hold secrets, and settings (PGDATA, LC_*) which would change what it does.
 func (a *account) command(onParentDeath syscall.Signal, dir, path string, args ...string) *exec.Cmd {
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(path, args...) //nolint:noctx // its life is not that of a call: stop and kill end it
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL=C"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -68,7 +68,7 @@ func freePort() (int, error) {
 	for range 100 {
 		port := 20000 + rand.IntN(12000)
 		var l net.Listener
-		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil { //nolint:noctx // it returns at once
 			return port, l.Close()
 		}
 	}
@@ -252,7 +252,7 @@ func (s *server) stopLocked(ctx context.Context) error {
 	case <-s.proc.done:
 		return nil
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("stop %s: %w; it was killed", s.name, ctx.Err()), s.killLocked())
+		return errors.Join(fmt.Errorf("stop %s: %w; it was killed", s.name, ctx.Err()), s.killLocked()) //nolint:contextcheck // the context is at its end
 	}
 }
 
