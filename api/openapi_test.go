@@ -281,6 +281,7 @@ func TestEnvelopesAgree(t *testing.T) {
 	change := schemas.Schema(reflect.TypeFor[StatusChange](), true, "")
 	for _, body := range []string{
 		`{}`, `[]`, `"x"`, `{"payload":{}}`, `{"payload":[]}`, `{"payload":null}`, `{"payload":{"a":1},"priority":"low"}`,
+		`{"payload":{},"run_at":"2026-03-01T10:00:00Z"}`, `{"payload":{},"run_at":"tomorrow"}`, `{"payload":{},"expires_at":3}`,
 		`{"payload":{},"priority":"urgent"}`, `{"payload":{},"priority":3}`, `{"payload":{},"more":1}`,
 		`{"payload":{"schema_version":"1.0-simple"}}`, `{"payload":{"schema_version":"1.1"}}`, `{"payload":{"schema_version":"9"}}`,
 		`{"payload":` + string(signals.Example()) + `}`, `{"status":"pending"}`, `{"status":"cancelled"}`, `{"status":"lost"}`, `{"status":1}`,
@@ -301,7 +302,7 @@ func TestCodesAreListed(t *testing.T) {
 	listed := strings.Split(field.Tag.Get("enum"), ",")
 	for _, code := range []string{
 		codeInvalidJSON, codeCrossOrigin, codeNotFound, codeMethod, codeTimeout, codeConflict, codeTransition, codeTooLarge, codeMediaType,
-		codeValidation, codeClientClosed, codeInternal, codeUnavailable,
+		codeValidation, codeKeyReused, codeClientClosed, codeInternal, codeUnavailable,
 	} {
 		require.Contains(t, listed, code)
 	}

@@ -30,6 +30,7 @@ const (
 	codeMediaType        = "unsupported_media_type" // 415
 	codeValidation       = "validation_failed"      // 422
 	codeClientClosed     = "client_closed_request"  // 499
+	codeKeyReused        = "idempotency_key_reused" // 422
 	codeInternal         = "internal"               // 500
 	codeUnavailable      = "unavailable"            // 503
 	statusClientClosed   = 499                      // nginx's status for a client that went away; only the log sees it
@@ -38,6 +39,7 @@ const (
 	detailInternal       = "Something went wrong on our side. The request_id helps to find out what."
 	detailUnavailable    = "The database cannot be reached now. Try again later."
 	detailValidation     = "The request was refused; errors lists what is wrong with it."
+	detailKeyReused      = "This Idempotency-Key was used for another body before. Use a new key for a new submission."
 	detailInvalidStorage = "The database refused a value of the request."
 )
 
@@ -48,7 +50,7 @@ type Problem struct {
 	Status    int          `json:"status" doc:"HTTP status" example:"422"`
 	Detail    string       `json:"detail,omitempty" doc:"What went wrong, for people" example:"The request was refused; errors lists what is wrong with it."`
 	Instance  string       `json:"instance" doc:"Path of the request" example:"/mass-requests/"`
-	Code      string       `json:"code" doc:"Kind of the problem, for programs" enum:"invalid_json,cross_origin,not_found,method_not_allowed,request_timeout,conflict,transition_not_allowed,payload_too_large,unsupported_media_type,validation_failed,client_closed_request,internal,unavailable" example:"validation_failed"`
+	Code      string       `json:"code" doc:"Kind of the problem, for programs" enum:"invalid_json,cross_origin,not_found,method_not_allowed,request_timeout,conflict,transition_not_allowed,payload_too_large,unsupported_media_type,validation_failed,idempotency_key_reused,client_closed_request,internal,unavailable" example:"validation_failed"`
 	RequestID string       `json:"request_id" doc:"Id of the request in the logs, also in the header X-Request-Id" example:"01JNC4P9W2Y3"`
 	Errors    []FieldError `json:"errors,omitempty" doc:"Every single thing that is wrong" nullable:"false"`
 

@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -21,9 +23,13 @@ const (
 )
 
 type (
-	submitInput  struct{ JSONBody }
+	submitInput struct {
+		JSONBody
+		IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"printable ASCII without spaces" doc:"Makes the submission repeatable: for 24 hours the same key with the same body gives the first answer again, with another body 422" example:"3f0c6e1a-7f0e-4d0e-9a5c-2f6f4d1b8a11"`
+	}
 	submitOutput struct {
 		Location string `header:"Location" doc:"Path of the MassRequest" example:"/mass-requests/42"`
+		Replayed string `header:"Idempotency-Replayed" enum:"true" doc:"true when this is the answer to an earlier submission with the same key; absent otherwise" example:"true"`
 		Body     MassRequest
 	}
 	requestInput struct {
@@ -55,11 +61,22 @@ func (s *Server) submitRequest(ctx context.Context, in *submitInput) (*submitOut
 	if err != nil {
 		return nil, err
 	}
+	if in.IdempotencyKey != "" {
+		digest := sha256.Sum256(body)
+		r.IdempotencyKey, r.Digest = in.IdempotencyKey, digest[:]
+	}
 	row, err := s.submitter.submit(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return &submitOutput{Location: pathRequests + strconv.FormatInt(row.ID, 10), Body: submitted(r, row)}, nil
+	if row.Mismatch {
+		return nil, &Problem{Status: http.StatusUnprocessableEntity, Code: codeKeyReused, Detail: detailKeyReused}
+	}
+	out := &submitOutput{Location: pathRequests + strconv.FormatInt(row.ID, 10), Body: submitted(r, row)}
+	if row.Replayed {
+		out.Replayed = "true"
+	}
+	return out, nil
 }
 
 func (s *Server) getRequest(ctx context.Context, in *requestInput) (*requestOutput, error) {
@@ -155,11 +172,28 @@ func decodeSubmission(body []byte, lim payload.Limits) (store.NewRequest, error)
 			r.SiteID, r.ClusterID = meta.SiteID, meta.ClusterID
 		}},
 		choice("priority", false, &r.Priority, jobs.Priorities()),
+		moment("run_at", &r.RunAt),
+		moment("expires_at", &r.ExpiresAt),
 	)
+	if !r.ExpiresAt.IsZero() && !r.ExpiresAt.After(r.RunAt) {
+		faults.Add("/expires_at", "must be after run_at")
+	}
 	if err == nil && len(faults) > 0 {
 		err = invalidBody(faults)
 	}
 	return r, err
+}
+
+// moment is a member that takes an RFC 3339 instant.
+func moment(name string, into *time.Time) member {
+	return member{name: name, set: func(value jsontext.Value, faults *payload.Faults) {
+		text, err := jsontext.AppendUnquote(nil, value)
+		if at := signals.Time(text).Instant(); err == nil && !at.IsZero() && storable(at) {
+			*into = at
+			return
+		}
+		faults.Add(jsontext.Pointer("/"+name), "must be an RFC 3339 time such as 2026-03-01T10:00:00Z, in 1970 or later")
+	}}
 }
 
 // inspect says what a payload is, and all that is wrong with its shape.

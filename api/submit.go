@@ -69,41 +69,49 @@ func (s *submitter) flush(ctx context.Context, items []store.NewRequest) ([]stor
 func (s *submitter) enqueue(b jobs.Batch) {
 	s.dispatcher.send(errand{
 		what: "enqueue a batch",
-		do:   func(ctx context.Context) error { return s.deliver(ctx, b) },
+		do:   func(ctx context.Context) error { failBeforeEnqueue(); return s.deliver(ctx, b) },
 	})
 }
 
-// group tells the items apart into batches: one priority each, as few of them as
-// a size of most allows, and all of about the same size.
+// group tells the items apart into batches: one priority and one due time each,
+// as few of them as a size of most allows, and all of about the same size.
 func group(items []store.NewRequest, most int) {
-	next := 0
-	for _, p := range jobs.Priorities() {
-		total := 0
-		for i := range items {
-			if items[i].Priority == p {
-				total++
-			}
+	type kind struct {
+		priority jobs.Priority
+		due      time.Time
+	}
+	var kinds []kind // in the order in which they come
+	members := map[kind][]int{}
+	for i := range items {
+		k := kind{items[i].Priority, items[i].RunAt.UTC()}
+		if members[k] == nil {
+			kinds = append(kinds, k)
 		}
+		members[k] = append(members[k], i)
+	}
+	next := 0
+	for _, k := range kinds {
+		total := len(members[k])
 		count := (total + most - 1) / most
-		seen := 0
-		for i := range items {
-			if items[i].Priority == p {
-				items[i].Group = next + seen*count/total
-				seen++
-			}
+		for seen, i := range members[k] {
+			items[i].Group = next + seen*count/total
 		}
 		next += count
 	}
 }
 
-// batches gathers what was stored by the batch that carries it.
+// batches gathers what was stored by the batch that carries it. What a key kept
+// from being stored again is in the batch of its first submission already.
 func batches(items []store.NewRequest, rows []store.Inserted) []jobs.Batch {
 	var list []jobs.Batch
 	for i, r := range rows {
+		if r.Replayed || r.Mismatch {
+			continue
+		}
 		at := slices.IndexFunc(list, func(b jobs.Batch) bool { return b.ID == r.BatchID })
 		if at < 0 {
 			at = len(list)
-			list = append(list, jobs.Batch{ID: r.BatchID, Priority: items[i].Priority})
+			list = append(list, jobs.Batch{ID: r.BatchID, Priority: items[i].Priority, RunAt: items[i].RunAt})
 		}
 		list[at].Requests = append(list[at].Requests, r.ID)
 	}

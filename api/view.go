@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -13,6 +14,9 @@ import (
 type Submission struct {
 	Payload  payloadSchema `json:"payload"`
 	Priority jobs.Priority `json:"priority,omitempty" default:"default" doc:"How urgent it is" example:"default"`
+
+	RunAt     signals.Time `json:"run_at,omitempty" doc:"Not to be begun before this time; about a second exact" example:"2026-03-01T22:00:00Z"`
+	ExpiresAt signals.Time `json:"expires_at,omitempty" doc:"Not to be begun after this time: it fails then, untried. Must be after run_at" example:"2026-03-02T06:00:00Z"`
 }
 
 // StatusChange is the body of a PATCH. Only its schema is used.
@@ -35,10 +39,11 @@ type MassRequest struct {
 	CorrelationID *string         `json:"correlation_id" doc:"Out of the payload"`
 	SiteID        *string         `json:"site_id" doc:"Out of the payload"`
 	ClusterID     *string         `json:"cluster_id" doc:"Out of the payload"`
-	BatchID       int64           `json:"batch_id" doc:"The batch that carries it; its task in Asynqmon is batch-<id>" example:"7"`
+	BatchID       int64           `json:"batch_id" doc:"The batch that carries it; its task in Asynqmon is batch_<id>" example:"7"`
 	CreatedBy     *string         `json:"created_by" doc:"Who submitted it"`
 	CreatedAt     string          `json:"created_at" format:"date-time" doc:"When it was stored" example:"2026-03-01T11:00:02.500000Z"`
 	RunAt         string          `json:"run_at" format:"date-time" doc:"It is not worked on before" example:"2026-03-01T11:00:02.500000Z"`
+	ExpiresAt     *string         `json:"expires_at" format:"date-time" doc:"It fails if it was not begun before"`
 	StartedAt     *string         `json:"started_at" format:"date-time" doc:"When a worker took it last"`
 	FinishedAt    *string         `json:"finished_at" format:"date-time" doc:"When it came to its end"`
 	UpdatedAt     string          `json:"updated_at" format:"date-time" doc:"When it changed last" example:"2026-03-01T11:00:02.500000Z"`
@@ -56,18 +61,22 @@ func viewOf(r *jobs.Request) MassRequest {
 		Result: r.Result, Error: orNull(r.Error), Faults: r.Faults,
 		SchemaVersion: r.SchemaVersion, CorrelationID: orNull(r.CorrelationID), SiteID: orNull(r.SiteID), ClusterID: orNull(r.ClusterID),
 		BatchID: r.BatchID, CreatedBy: orNull(r.CreatedBy),
-		CreatedAt: stamp(r.CreatedAt), RunAt: stamp(r.RunAt), StartedAt: stampOrNull(r.StartedAt),
+		CreatedAt: stamp(r.CreatedAt), RunAt: stamp(r.RunAt), ExpiresAt: stampOrNull(r.ExpiresAt), StartedAt: stampOrNull(r.StartedAt),
 		FinishedAt: stampOrNull(r.FinishedAt), UpdatedAt: stamp(r.UpdatedAt),
 	}
 }
 
 // submitted is a request as it stands right after its insertion.
 func submitted(n store.NewRequest, row store.Inserted) MassRequest {
+	runAt := n.RunAt
+	if runAt.IsZero() {
+		runAt = row.CreatedAt
+	}
 	return viewOf(&jobs.Request{
 		ID: row.ID, Payload: n.Payload, Status: jobs.Pending, Priority: n.Priority,
 		SchemaVersion: n.SchemaVersion, CorrelationID: n.CorrelationID, SiteID: n.SiteID, ClusterID: n.ClusterID,
 		BatchID: row.BatchID, CreatedBy: n.CreatedBy,
-		CreatedAt: row.CreatedAt, RunAt: row.CreatedAt, UpdatedAt: row.CreatedAt,
+		CreatedAt: row.CreatedAt, RunAt: runAt, ExpiresAt: n.ExpiresAt, UpdatedAt: row.CreatedAt,
 	})
 }
 

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"encoding/json"
 	"time"
 )
@@ -25,6 +26,7 @@ type Request struct {
 	CreatedBy     string
 	CreatedAt     time.Time
 	RunAt         time.Time // not before this time
+	ExpiresAt     time.Time // not begun after this time; zero: never
 	StartedAt     time.Time // of the latest claim; zero before the first
 	FinishedAt    time.Time // zero until a final state
 	UpdatedAt     time.Time
@@ -35,6 +37,19 @@ type Request struct {
 type Lease struct {
 	ID      int64
 	Attempt int
+}
+
+type leaseKey struct{}
+
+// ContextWithLease tells a pipeline under which claim it runs.
+func ContextWithLease(ctx context.Context, l Lease) context.Context {
+	return context.WithValue(ctx, leaseKey{}, l)
+}
+
+// LeaseFromContext returns the claim of ContextWithLease; the zero Lease when there is none.
+func LeaseFromContext(ctx context.Context) Lease {
+	l, _ := ctx.Value(leaseKey{}).(Lease)
+	return l
 }
 
 // Claimed is a request in a worker's hands: what the pipeline needs, and no more.

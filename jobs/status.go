@@ -49,6 +49,7 @@ const (
 	Retry   Action = "retry"   // the try failed, another one follows
 	Release Action = "release" // the worker handed it back untried, as at shutdown
 	Rescue  Action = "rescue"  // its worker fell silent, it was taken away
+	Expire  Action = "expire"  // nobody began it in time
 	Cancel  Action = "cancel"  // a person stopped it
 	Replay  Action = "replay"  // a person asked for it to be done again
 	Delete  Action = "delete"  // a person removed it
@@ -72,6 +73,7 @@ func Transitions() []Transition {
 		{Action: Retry, From: []Status{Processing}, To: Pending},
 		{Action: Release, From: []Status{Processing}, To: Pending},
 		{Action: Rescue, From: []Status{Processing}, To: Pending},
+		{Action: Expire, From: []Status{Pending}, To: Failed},
 		{Action: Cancel, From: []Status{Pending, Processing}, To: Cancelled, Person: true},
 		{Action: Replay, From: []Status{Done, Failed, Cancelled}, To: Pending, Person: true},
 		{Action: Delete, From: Statuses(), Person: true},

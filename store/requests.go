@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -23,7 +24,12 @@ type NewRequest struct {
 	ClusterID     string
 	Priority      jobs.Priority
 	CreatedBy     string
+	RunAt         time.Time // zero: at once
+	ExpiresAt     time.Time // zero: never
 	Group         int
+
+	IdempotencyKey string // "" for none; the caller's own (CreatedBy)
+	Digest         []byte // with a key: SHA-256 of the submission
 }
 
 // Inserted is what Postgres decided about a NewRequest.
@@ -31,32 +37,58 @@ type Inserted struct {
 	ID        int64
 	BatchID   int64
 	CreatedAt time.Time
+	Replayed  bool // the key was used before, for this same submission: the values are those of then
+	Mismatch  bool // the key was used before, for another submission: nothing was stored
 }
+
+// IdempotencyTTL is how long a key is remembered. Postgres' clock decides.
+const IdempotencyTTL = 24 * time.Hour
 
 // insertRequests takes its ids from the sequences before it inserts, so that the
 // answer maps each of them to the place of its item, whatever the order in which
 // Postgres returns rows. The submissions enter the trail in the same statement.
+//
+// A key is won by inserting it, or by taking an expired one over. Of two
+// statements that try the same key the later one waits for the earlier, and then
+// loses; keys are taken in order, so that two groups cannot wait for each other.
+// Whoever loses stores nothing and is missing in the answer.
 const insertRequests = `
 WITH item AS MATERIALIZED (
     SELECT nextval('mass_requests_id_seq') AS id, u.*
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[])
-         WITH ORDINALITY AS u(payload, schema_version, correlation_id, site_id, cluster_id, priority, created_by, grp, ord)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[],
+                $9::text[], $10::text[], $11::text[], $12::bytea[])
+         WITH ORDINALITY AS u(payload, schema_version, correlation_id, site_id, cluster_id, priority, created_by, grp,
+                              run_at, expires_at, key, digest, ord)
 ), batch AS MATERIALIZED (
     SELECT grp, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT grp FROM item ORDER BY grp) g
+), won AS (
+    INSERT INTO idempotency_keys AS k (caller, key, digest, request_id, batch_id)
+    SELECT DISTINCT ON (created_by, key) created_by, key, digest, id, batch_id
+    FROM item JOIN batch USING (grp) WHERE key <> '' ORDER BY created_by, key, ord
+    ON CONFLICT (caller, key) DO UPDATE
+    SET digest = excluded.digest, request_id = excluded.request_id, batch_id = excluded.batch_id, created_at = now()
+    WHERE k.created_at < now() - make_interval(secs => $13)
+    RETURNING request_id
+), fresh AS MATERIALIZED (
+    SELECT item.*, batch_id FROM item JOIN batch USING (grp)
+    WHERE key = '' OR id IN (SELECT request_id FROM won)
 ), stored AS (
-    INSERT INTO mass_requests (id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, created_by)
+    INSERT INTO mass_requests (id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, created_by,
+                               idempotency_key, run_at, expires_at)
     OVERRIDING SYSTEM VALUE
     SELECT id, batch_id, payload::jsonb, schema_version, nullif(correlation_id, ''), nullif(site_id, ''),
-           nullif(cluster_id, ''), priority, nullif(created_by, '')
-    FROM item JOIN batch USING (grp) ORDER BY id
+           nullif(cluster_id, ''), priority, nullif(created_by, ''), nullif(key, ''),
+           coalesce(nullif(run_at, '')::timestamptz, now()), nullif(expires_at, '')::timestamptz
+    FROM fresh ORDER BY id
 ), trail AS (
     INSERT INTO audit_events (request_id, batch_id, action, actor, to_status)
-    SELECT id, batch_id, 'submit', coalesce(nullif(created_by, ''), 'api'), 'pending' FROM item JOIN batch USING (grp) ORDER BY id
+    SELECT id, batch_id, 'submit', coalesce(nullif(created_by, ''), 'api'), 'pending' FROM fresh ORDER BY id
 )
-SELECT id, batch_id, now() AS created_at FROM item JOIN batch USING (grp) ORDER BY ord`
+SELECT ord, id, batch_id, now() AS created_at FROM fresh`
 
 // InsertRequests stores all items as pending, or none, and returns their ids in
 // the same order. ErrInvalid means that Postgres refused one of the payloads.
+// Items whose key was used before are not stored again; see Inserted.
 func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inserted, error) {
 	n := len(items)
 	var (
@@ -64,33 +96,106 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		site, cluster                = make(pq.StringArray, n), make(pq.StringArray, n)
 		priority, by                 = make(pq.StringArray, n), make(pq.StringArray, n)
 		group                        = make(pq.Int32Array, n)
+		runAt, expiresAt, key        = make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
+		digest                       = make(pq.ByteaArray, n)
 	)
 	for i, r := range items {
 		payload[i], schema[i], correlation[i] = string(r.Payload), r.SchemaVersion, r.CorrelationID
 		site[i], cluster[i] = r.SiteID, r.ClusterID
 		priority[i], by[i], group[i] = string(r.Priority), r.CreatedBy, int32(r.Group) //nolint:gosec // a group's number is below the number of items
+		runAt[i], expiresAt[i], key[i], digest[i] = timestamp(r.RunAt), timestamp(r.ExpiresAt), r.IdempotencyKey, r.Digest
 	}
 	var rows []struct {
+		Ord       int       `db:"ord"`
 		ID        int64     `db:"id"`
 		BatchID   int64     `db:"batch_id"`
 		CreatedAt time.Time `db:"created_at"`
 	}
-	err := s.insert.selectInto(ctx, &rows, payload, schema, correlation, site, cluster, priority, by, group)
+	err := s.insert.selectInto(ctx, &rows, payload, schema, correlation, site, cluster, priority, by, group,
+		runAt, expiresAt, key, digest, IdempotencyTTL.Seconds())
 	if err != nil {
 		return nil, fault("insert requests", err)
 	}
-	if len(rows) != n {
-		return nil, fmt.Errorf("insert requests: %d items became %d rows", n, len(rows))
-	}
 	out := make([]Inserted, n)
-	for i, r := range rows {
-		out[i] = Inserted(r)
+	for _, r := range rows {
+		out[r.Ord-1] = Inserted{ID: r.ID, BatchID: r.BatchID, CreatedAt: r.CreatedAt}
 	}
-	return out, nil
+	if len(rows) == n {
+		return out, nil
+	}
+	return out, s.lookUpKeys(ctx, items, out)
+}
+
+// lookUpKeys fills in the items that were not stored, from what their keys stand for.
+func (s *Store) lookUpKeys(ctx context.Context, items []NewRequest, out []Inserted) error {
+	var by, keys pq.StringArray
+	for i := range items {
+		if out[i].ID == 0 {
+			by, keys = append(by, items[i].CreatedBy), append(keys, items[i].IdempotencyKey)
+		}
+	}
+	var rows []struct {
+		Caller    string    `db:"caller"`
+		Key       string    `db:"key"`
+		Digest    []byte    `db:"digest"`
+		RequestID int64     `db:"request_id"`
+		BatchID   int64     `db:"batch_id"`
+		CreatedAt time.Time `db:"created_at"`
+	}
+	err := s.db.SelectContext(ctx, &rows, `
+        SELECT DISTINCT caller, key, digest, request_id, batch_id, created_at
+        FROM idempotency_keys JOIN unnest($1::text[], $2::text[]) AS u(caller, key) USING (caller, key)`, by, keys)
+	if err != nil {
+		return fault("look up idempotency keys", err)
+	}
+	type name struct{ caller, key string }
+	place := make(map[name]int, len(rows))
+	for i, r := range rows {
+		place[name{r.Caller, r.Key}] = i
+	}
+	for i := range items {
+		if out[i].ID != 0 {
+			continue
+		}
+		at, ok := place[name{items[i].CreatedBy, items[i].IdempotencyKey}]
+		if !ok { // it expired and was removed between the two statements
+			return fmt.Errorf("look up idempotency keys: %w: a key is gone", ErrUnavailable)
+		}
+		r := rows[at]
+		if !bytes.Equal(r.Digest, items[i].Digest) {
+			out[i].Mismatch = true
+			continue
+		}
+		out[i] = Inserted{ID: r.RequestID, BatchID: r.BatchID, CreatedAt: r.CreatedAt, Replayed: true}
+	}
+	return nil
+}
+
+// RemoveExpiredKeys forgets up to limit idempotency keys that are past their
+// time, and returns how many.
+func (s *Store) RemoveExpiredKeys(ctx context.Context, limit int) (int64, error) {
+	res, err := s.db.ExecContext(ctx, `
+        DELETE FROM idempotency_keys WHERE (caller, key) IN (
+            SELECT caller, key FROM idempotency_keys
+            WHERE created_at < now() - make_interval(secs => $1) ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)`,
+		IdempotencyTTL.Seconds(), limit)
+	if err != nil {
+		return 0, fault("remove expired idempotency keys", err)
+	}
+	n, err := res.RowsAffected()
+	return n, fault("remove expired idempotency keys", err)
+}
+
+// timestamp is a time as a statement's text array carries it; "" is NULL.
+func timestamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
 }
 
 const requestColumns = `id, payload, schema_version, correlation_id, site_id, cluster_id, status, priority, attempt,
-    failures, rescues, result, error, faults, batch_id, created_by, created_at, run_at, started_at, finished_at, updated_at`
+    failures, rescues, result, error, faults, batch_id, created_by, created_at, run_at, expires_at, started_at, finished_at, updated_at`
 
 type requestRow struct {
 	ID            int64          `db:"id"`
@@ -111,6 +216,7 @@ type requestRow struct {
 	CreatedBy     sql.NullString `db:"created_by"`
 	CreatedAt     time.Time      `db:"created_at"`
 	RunAt         time.Time      `db:"run_at"`
+	ExpiresAt     sql.NullTime   `db:"expires_at"`
 	StartedAt     sql.NullTime   `db:"started_at"`
 	FinishedAt    sql.NullTime   `db:"finished_at"`
 	UpdatedAt     time.Time      `db:"updated_at"`
@@ -122,7 +228,7 @@ func (r *requestRow) request() jobs.Request {
 		SiteID: r.SiteID.String, ClusterID: r.ClusterID.String,
 		Status: jobs.Status(r.Status), Priority: jobs.Priority(r.Priority), Attempt: r.Attempt, Failures: r.Failures,
 		Rescues: r.Rescues, Result: r.Result, Error: r.Error.String, Faults: r.Faults, BatchID: r.BatchID,
-		CreatedBy: r.CreatedBy.String, CreatedAt: r.CreatedAt.UTC(), RunAt: r.RunAt.UTC(),
+		CreatedBy: r.CreatedBy.String, CreatedAt: r.CreatedAt.UTC(), RunAt: r.RunAt.UTC(), ExpiresAt: utc(r.ExpiresAt),
 		StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt), UpdatedAt: r.UpdatedAt.UTC(),
 	}
 }

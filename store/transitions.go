@@ -18,7 +18,7 @@ const claimBatches = `
 WITH claimed AS (
     UPDATE mass_requests r
     SET status = 'processing', attempt = attempt + 1, claimed_by = $2::bigint, started_at = now(), updated_at = now()
-    WHERE batch_id = ANY ($1) AND status = 'pending'
+    WHERE batch_id = ANY ($1) AND status = 'pending' AND (expires_at IS NULL OR expires_at > now())
     RETURNING id, attempt, batch_id, failures, correlation_id, payload
 ), trail AS (
     INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status)
@@ -69,7 +69,7 @@ WITH item AS MATERIALIZED (
         claimed_by = NULL,
         updated_at = now()
     FROM item i
-    WHERE r.id = i.id AND r.status = 'processing' AND r.attempt = i.attempt
+    WHERE r.id = i.id AND ` + fence + `
     RETURNING r.id, r.attempt, r.batch_id, r.status, r.priority, r.run_at, r.error, i.action
 ), trail AS (
     INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail)
@@ -264,6 +264,29 @@ func (s *Store) RescueRequests(ctx context.Context, worker int64, lim RescueLimi
 		}
 	}
 	return batches(again), len(rows) == lim.Step, nil
+}
+
+// ExpireRequests fails up to limit pending requests that nobody began before
+// their time was over, and returns their ids.
+func (s *Store) ExpireRequests(ctx context.Context, limit int) ([]int64, error) {
+	var list []int64
+	err := s.db.SelectContext(ctx, &list, `
+        WITH late AS MATERIALIZED (
+            SELECT id FROM mass_requests WHERE status = 'pending' AND expires_at <= now()
+            ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+        ), expired AS (
+            UPDATE mass_requests r
+            SET status = 'failed', finished_at = now(), updated_at = now(),
+                error = 'expired: it was not begun before ' || to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+                        || coalesce('; the latest try said: ' || error, '')
+            FROM late WHERE r.id = late.id
+            RETURNING r.id, r.batch_id, r.attempt, r.error
+        ), trail AS (
+            INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail)
+            SELECT id, batch_id, attempt, 'expire', 'reconciler', 'pending', 'failed', error FROM expired
+        )
+        SELECT id FROM expired`, limit)
+	return list, fault("expire requests", err)
 }
 
 // RequeueBatches moves the pending requests of batches whose delivery got stuck

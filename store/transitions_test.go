@@ -39,6 +39,14 @@ func act(b bench, a jobs.Action, r jobs.Request) bool {
 		list, _, err := b.RescueRequests(ctx, holder, store.RescueLimits{Step: 10, BatchSize: 64, MaxRescues: 10})
 		require.NoError(b.t, err)
 		return len(list) == 1
+	case jobs.Expire:
+		_, err := b.db.ExecContext(ctx, `UPDATE mass_requests SET expires_at = now() - interval '1 s' WHERE id = $1`, r.ID)
+		require.NoError(b.t, err)
+		list, err := b.ExpireRequests(ctx, 1000)
+		require.NoError(b.t, err)
+		_, err = b.db.ExecContext(ctx, `UPDATE mass_requests SET expires_at = NULL WHERE id = $1`, r.ID)
+		require.NoError(b.t, err)
+		return slices.Contains(list, r.ID)
 	case jobs.Cancel, jobs.Replay:
 		to := jobs.Cancelled
 		if a == jobs.Replay {

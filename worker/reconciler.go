@@ -109,6 +109,7 @@ func (r *reconciler) look(ctx context.Context, now time.Time) error {
 		r.rescueSilent(ctx, now),
 		r.walk(ctx, now),
 		r.unstick(ctx, now),
+		r.tidy(ctx),
 		jobs.PublishQueues(ctx, r.redis),
 	)
 }
@@ -269,6 +270,17 @@ func (r *reconciler) unstick(ctx context.Context, now time.Time) error {
 	}
 	r.log.Warn("deliveries that nobody claimed are made anew", "batches", overdue)
 	return r.enqueue(ctx, list)
+}
+
+// tidy fails requests whose time is over and forgets idempotency keys that are
+// past theirs, a step a look.
+func (r *reconciler) tidy(ctx context.Context) error {
+	late, err := r.store.ExpireRequests(ctx, r.config.Step)
+	if len(late) > 0 {
+		r.log.Info("requests expired", "count", len(late), "first", late[0])
+	}
+	_, kerr := r.store.RemoveExpiredKeys(ctx, r.config.Step)
+	return errors.Join(err, kerr)
 }
 
 func (r *reconciler) enqueue(ctx context.Context, list []jobs.Batch) error {

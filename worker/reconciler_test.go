@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 func TestRowsWithoutATaskAreEnqueued(t *testing.T) {
@@ -181,4 +182,20 @@ func TestAnotherWorkerTakesTheLead(t *testing.T) {
 	}, time.Minute, 20*time.Millisecond, "one of them leads")
 	stop()
 	s.untilStatus(s.submit(false, `{}`)[0], jobs.Done)
+}
+
+func TestWhatNobodyBeganInTimeExpires(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	in, err := s.store.InsertRequests(t.Context(), []store.NewRequest{
+		{Payload: json.RawMessage(`{}`), SchemaVersion: "1.0-simple", Priority: jobs.Default, ExpiresAt: time.Now().Add(-time.Second)},
+		{Payload: json.RawMessage(`{}`), SchemaVersion: "1.0-simple", Priority: jobs.Default, ExpiresAt: time.Now().Add(time.Hour)},
+	})
+	require.NoError(t, err)
+	require.NoError(t, s.enq.Enqueue(t.Context(), jobs.Batch{ID: in[0].BatchID, Priority: jobs.Default}))
+	s.start(quick(), echo)
+	late := s.untilStatus(in[0].ID, jobs.Failed)
+	assert.Contains(t, late.Error, "expired")
+	assert.Equal(t, []string{"submit", "expire"}, s.actions(in[0].ID), "it was never tried")
+	s.untilStatus(in[1].ID, jobs.Done)
 }

@@ -22,7 +22,7 @@ const enqueueTimeout = 5 * time.Second
 // and the request is to be handed back, "" that it was taken away meanwhile.
 func (w *Worker) try(c jobs.Claimed) jobs.Action {
 	started := time.Now()
-	ctx, cancel := context.WithCancelCause(w.running)
+	ctx, cancel := context.WithCancelCause(jobs.ContextWithLease(w.running, c.Lease))
 	defer cancel(nil)
 	w.holdings.add(c.Lease, cancel)
 	defer w.holdings.remove(c.Lease)

@@ -11,7 +11,6 @@ import (
 	"github.com/leomutto/pilot-in-a-box/api"
 	"github.com/leomutto/pilot-in-a-box/internal/config"
 	"github.com/leomutto/pilot-in-a-box/jobs"
-	"github.com/leomutto/pilot-in-a-box/jobs/pipeline"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 	"github.com/leomutto/pilot-in-a-box/worker"
@@ -57,7 +56,7 @@ func newAPI(b *backends, c *config.Config, log *slog.Logger) (*api.Server, error
 }
 
 func newWorker(b *backends, c *config.Config, log *slog.Logger) *worker.Worker {
-	return worker.New(b.store, b.redis, b.enqueuer, pipeline.Run, worker.Config{
+	return worker.New(b.store, b.redis, b.enqueuer, work(), worker.Config{
 		Concurrency: c.Concurrency, BatchMax: c.BatchMax,
 		Retry:          jobs.RetryPolicy{MaxTries: c.MaxTries, Base: c.RetryBase, Max: c.RetryMax, Jitter: c.RetryJitter},
 		RequestTimeout: c.RequestTimeout, ShutdownTimeout: c.ShutdownTimeout, PollInterval: c.PollInterval, Heartbeat: c.Heartbeat,

@@ -19,6 +19,7 @@ import (
 
 	"github.com/lib/pq"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/leomutto/pilot-in-a-box/internal/devstack"
 )
@@ -56,6 +57,7 @@ type suite struct {
 //
 // migrate prepares the database that those of Database are copied from; it runs once, and only if a test asks for one.
 func Main(m *testing.M, migrate func(ctx context.Context, databaseURL string) error) {
+	logging.Disable() // go-redis writes every refused connection to standard error; here servers are killed on purpose
 	shared.migrate = migrate
 	if migrate == nil {
 		shared.migrate = func(context.Context, string) error { return nil }

@@ -1,0 +1,7 @@
+//go:build sabotage_fencing
+
+package store
+
+// fence without fencing, for a test of the harness in internal/chaos: whoever
+// comes last overwrites.
+const fence = `true`
