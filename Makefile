@@ -15,7 +15,7 @@ GOVULNCHECK   = $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## the whole system on private servers, with a simulated day; Ctrl-C ends it
@@ -33,6 +33,17 @@ test: ## all tests with the race detector, and their coverage; installs servers 
 		{ race=; echo 'test: no C compiler, so this run is without the race detector'; }; \
 	set -x; go test $$race -timeout 10m -coverprofile=coverage.out ./...
 	@go tool cover -func=coverage.out | tail -n 1
+
+SEED     ?= 1
+DURATION ?= 2m
+
+.PHONY: chaos
+chaos: ## break everything for DURATION (2m), in the order of SEED (1), and check every promise
+	go test -tags chaos ./internal/chaos -run 'TestChaos$$' -count=1 -v -timeout 2h -seed $(SEED) -duration $(DURATION)
+
+.PHONY: chaos-short
+chaos-short: ## the same in under three minutes, and the proofs that the harness can fail
+	go test -tags chaos ./internal/chaos -run 'TestChaos$$|IsNoticed$$' -count=1 -v -timeout 6m -seed $(SEED) -duration 30s
 
 .PHONY: cover
 cover: ## the coverage of the last `make test`, function by function

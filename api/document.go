@@ -54,6 +54,10 @@ func (d *document) render(doc *huma.OpenAPI) error {
 	answers(status, http.StatusOK, cancelled)
 	answers(doc.Paths[pathRequests].Get, http.StatusOK, list)
 	answers(doc.Paths[pathRequests+"{id}"].Get, http.StatusOK, request)
+	documentBatch(doc)
+	documentEvents(doc)
+	documentCallback(doc)
+	documentBulk(doc)
 	answers(doc.Paths["/health/live"].Get, http.StatusOK, Health{Status: healthOK, Version: doc.Info.Version})
 	for _, path := range []string{"/health", "/health/ready"} {
 		op := doc.Paths[path].Get
@@ -82,6 +86,42 @@ func (d *document) render(doc *huma.OpenAPI) error {
 	}
 	d.text = text
 	return nil
+}
+
+// documentEvents describes the two forms of a history, which are written by hand.
+func documentEvents(doc *huma.OpenAPI) {
+	pending, processing := string(jobs.Pending), string(jobs.Processing)
+	attempt, batch := 1, int64(7)
+	claim := RequestEvent{
+		ID: 1041, At: "2026-03-01T11:00:02.504113Z", Action: string(jobs.Claim), FromStatus: &pending, ToStatus: &processing,
+		Attempt: &attempt, BatchID: &batch, Actor: "worker:3",
+	}
+	done := string(jobs.Done)
+	stream := appendEvent(nil, claim.ID, claim.Action, claim)
+	stream = appendEvent(stream, 0, "end", streamEnd{ID: 42, Status: &done})
+
+	op := doc.Paths[pathRequests+"{id}/events"].Get
+	op.Responses["200"].Content = map[string]*huma.MediaType{
+		jsonMediaType: {
+			Schema:  doc.Components.Schemas.Schema(reflect.TypeFor[RequestEventList](), true, ""),
+			Example: RequestEventList{Items: []RequestEvent{claim}},
+		},
+		eventStreamType: {Schema: &huma.Schema{Type: huma.TypeString}, Example: string(stream)},
+	}
+	op.Responses["204"] = &huma.Response{Description: "To a stream's client that comes again with the last event's id: there is nothing more"}
+}
+
+func documentCallback(doc *huma.OpenAPI) {
+	took, delivered := http.StatusNoContent, "2026-03-01T11:00:02.600000Z"
+	d := CallbackDelivery{
+		ID: "msg_6f1c9a54-5c0d-4c9e-a6a1-0d5b8a3a3f0e", Event: "mass_request.done", Status: jobs.DeliveryDelivered, Attempts: 1,
+		LastStatus: &took, CreatedAt: "2026-03-01T11:00:02.500000Z", DeliveredAt: &delivered,
+	}
+	item := doc.Paths[pathRequests+"{id}/callback"]
+	answers(item.Get, http.StatusOK, Callback{URL: "https://example.com/hooks/mass", Deliveries: []CallbackDelivery{d}})
+	next := d.CreatedAt
+	d.Status, d.LastStatus, d.DeliveredAt, d.NextAt = jobs.DeliveryPending, nil, nil, &next
+	answers(item.Post, http.StatusAccepted, Callback{URL: "https://example.com/hooks/mass", Deliveries: []CallbackDelivery{d}})
 }
 
 // bodyOf describes a body that an operation reads itself.
@@ -145,9 +185,14 @@ func exampleProblem(status int, op *huma.Operation) *Problem {
 		return &Problem{Code: codeInvalidJSON, Detail: "The body is empty; it must be a JSON object."}
 	case http.StatusNotFound:
 		return &Problem{Code: codeNotFound, Detail: "There is no such MassRequest."}
+	case http.StatusNotAcceptable:
+		return notAcceptable()
 	case http.StatusRequestTimeout:
 		return &Problem{Code: codeTimeout, Detail: "The body did not arrive in time."}
 	case http.StatusConflict:
+		if op.OperationID == "replay-callback" {
+			return &Problem{Code: codeConflict, Detail: detailNoReplay}
+		}
 		return problemOf(&jobs.TransitionError{From: jobs.Done, To: jobs.Cancelled})
 	case http.StatusRequestEntityTooLarge:
 		return problemOf(&http.MaxBytesError{Limit: 1 << 20})

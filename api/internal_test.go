@@ -20,13 +20,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
+	"github.com/leomutto/pilot-in-a-box/internal/webhook"
 	"github.com/leomutto/pilot-in-a-box/jobs"
-	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-var limits payload.Limits
+var limits = rules{callbacks: &webhook.Guard{}}
 
 func TestGroupsAreEven(t *testing.T) {
 	t.Parallel()
@@ -67,7 +67,7 @@ func TestOneBadRowFailsAlone(t *testing.T) {
 	delivered := map[int64]bool{}
 	release := make(chan struct{})
 	var nextID int64
-	s := &submitter{dispatcher: d, batchMax: 4, timeout: time.Minute}
+	s := &submitter{backlog: new(backlog), dispatcher: d, batchMax: 4, timeout: time.Minute}
 	s.deliver = func(_ context.Context, b jobs.Batch) error {
 		mu.Lock()
 		defer mu.Unlock()

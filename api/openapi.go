@@ -22,12 +22,26 @@ const (
 	describeSubmit = "The answer comes when the MassRequest is stored for good; from then on it will come to an end, whatever " +
 		"happens to the servers. A payload with schema_version 1.1 must have the shape of SignalsDocument; its meaning is judged later, " +
 		"by the worker. In it, null counts as absent. Names given twice, U+0000 and lone surrogates are refused."
+	describeGet = "With `wait` the answer comes when the MassRequest is final (done, failed or cancelled), and otherwise, with the " +
+		"status it has then, when the time is over. Any number of clients may wait: they cost the database nothing each."
+	describeEvents = "As JSON: the history, oldest first, in pages; follow `next`. As text/event-stream: the history, and then every " +
+		"event at once as it happens. The `id` of an event is that of the JSON form, its name is the `action`, its data is the same JSON " +
+		"object. When the MassRequest is final and everything was sent, an event `end` follows and the stream ends: close it " +
+		"then, for browsers connect again. Who connects again with the last event's id is answered 204. A stream without `end` was " +
+		"cut off: go on with Last-Event-ID, which browsers send by themselves. The events of a deleted MassRequest stay."
 	describeList = "Filters restrict together. Follow `next` for the next page: rows that come in between are neither repeated nor " +
 		"do they push others out."
 	describeStatus = "`cancelled` stops a pending or processing MassRequest; `pending` does a done, failed or cancelled one again. " +
 		"Anything else is answered 409, with the statuses that are allowed now."
-	describeDelete = "In whatever status it is; a worker that has it is told to stop. Its audit events stay."
-	describeReady  = "200 as long as submissions can be accepted, which takes Postgres and its schema. Without Redis the status is " +
+	describeDelete   = "In whatever status it is; a worker that has it is told to stop. Its audit events stay."
+	describeCallback = "When a MassRequest with a `callback_url` is done, failed or cancelled, a message is posted there: " +
+		"`{\"type\": \"mass_request.done\", \"timestamp\": …, \"data\": {\"id\", \"status\", \"error\", \"faults\", \"attempt\", \"failures\", \"site_id\", " +
+		"\"cluster_id\", \"correlation_id\", \"schema_version\", \"created_at\", \"finished_at\", \"url\"}}`, without payload and result, signed as " +
+		"standardwebhooks.com says. 2xx means taken, 410 that no more tries are wanted; everything else is tried again for about a day, and is " +
+		"dead then. A message may come more than once; its webhook-id tells."
+	describeReplay = "Sends the latest message again, at once and with all its tries, whether it is dead or was delivered; the webhook-id " +
+		"stays the same. While it is pending the answer is 409."
+	describeReady = "200 as long as submissions can be accepted, which takes Postgres and its schema. Without Redis the status is " +
 		"degraded: submissions are stored, and worked on when Redis is back. 503 also while the server shuts down."
 )
 

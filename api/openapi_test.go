@@ -88,7 +88,7 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Empty(t, undocumented)
-	require.Len(t, paths, 10)
+	require.Len(t, paths, 14)
 }
 
 func TestDocumentIsWhole(t *testing.T) {
@@ -279,12 +279,20 @@ func TestEnvelopesAgree(t *testing.T) {
 	schemas := s.huma.OpenAPI().Components.Schemas
 	submission := schemas.Schema(reflect.TypeFor[Submission](), true, "")
 	change := schemas.Schema(reflect.TypeFor[StatusChange](), true, "")
+	bulk := schemas.Schema(reflect.TypeFor[BulkMove](), true, "")
 	for _, body := range []string{
 		`{}`, `[]`, `"x"`, `{"payload":{}}`, `{"payload":[]}`, `{"payload":null}`, `{"payload":{"a":1},"priority":"low"}`,
 		`{"payload":{},"run_at":"2026-03-01T10:00:00Z"}`, `{"payload":{},"run_at":"tomorrow"}`, `{"payload":{},"expires_at":3}`,
+		`{"payload":{},"callback_url":"https://example.com/hook"}`, `{"payload":{},"callback_url":3}`, `{"payload":{},"callback_url":"://"}`,
 		`{"payload":{},"priority":"urgent"}`, `{"payload":{},"priority":3}`, `{"payload":{},"more":1}`,
 		`{"payload":{"schema_version":"1.0-simple"}}`, `{"payload":{"schema_version":"1.1"}}`, `{"payload":{"schema_version":"9"}}`,
 		`{"payload":` + string(signals.Example()) + `}`, `{"status":"pending"}`, `{"status":"cancelled"}`, `{"status":"lost"}`, `{"status":1}`,
+		`{"action":"cancel","all":true}`, `{"action":"delete","all":true}`, `{"action":1,"all":true}`, `{"action":"cancel","all":1}`,
+		`{"action":"replay","filter":{"status":"done","site_id":"s","cluster_id":"c","created_from":"2026-03-01T10:00:00Z"},"limit":5,"dry_run":true}`,
+		`{"action":"replay","filter":{"status":"lost"}}`, `{"action":"replay","filter":{"site_id":""}}`, `{"action":"replay","filter":{"site_id":3}}`,
+		`{"action":"replay","filter":{"created_before":"today"}}`, `{"action":"replay","filter":{"page":1}}`, `{"action":"replay","filter":[]}`,
+		`{"action":"replay","all":true,"limit":0}`, `{"action":"replay","all":true,"limit":10001}`, `{"action":"replay","all":true,"limit":1.5}`,
+		`{"action":"replay","all":true,"dry_run":"yes"}`, `{"action":"replay","all":true,"cursor":1}`, `{"action":"replay","all":true,"more":1}`,
 	} {
 		var value any
 		require.NoError(t, json.Unmarshal([]byte(body), &value))
@@ -292,6 +300,8 @@ func TestEnvelopesAgree(t *testing.T) {
 		require.Equal(t, err != nil, len(problemsWith(s, submission, value)) > 0, "%s: %v", body, err)
 		_, err = decodeStatusChange([]byte(body))
 		require.Equal(t, err != nil, len(problemsWith(s, change, value)) > 0, "%s: %v", body, err)
+		_, err = decodeBulk([]byte(body))
+		require.Equal(t, err != nil, len(problemsWith(s, bulk, value)) > 0, "%s: %v", body, err)
 	}
 }
 
@@ -301,8 +311,8 @@ func TestCodesAreListed(t *testing.T) {
 	require.True(t, ok)
 	listed := strings.Split(field.Tag.Get("enum"), ",")
 	for _, code := range []string{
-		codeInvalidJSON, codeCrossOrigin, codeNotFound, codeMethod, codeTimeout, codeConflict, codeTransition, codeTooLarge, codeMediaType,
-		codeValidation, codeKeyReused, codeClientClosed, codeInternal, codeUnavailable,
+		codeInvalidJSON, codeCrossOrigin, codeNotFound, codeMethod, codeNotAcceptable, codeTimeout, codeConflict, codeTransition, codeTooLarge, codeMediaType,
+		codeValidation, codeKeyReused, codeBacklogFull, codeClientClosed, codeInternal, codeUnavailable,
 	} {
 		require.Contains(t, listed, code)
 	}

@@ -23,6 +23,7 @@ const (
 	codeCrossOrigin      = "cross_origin"           // 403
 	codeNotFound         = "not_found"              // 404
 	codeMethod           = "method_not_allowed"     // 405
+	codeNotAcceptable    = "not_acceptable"         // 406
 	codeTimeout          = "request_timeout"        // 408
 	codeConflict         = "conflict"               // 409
 	codeTransition       = "transition_not_allowed" // 409
@@ -31,15 +32,18 @@ const (
 	codeValidation       = "validation_failed"      // 422
 	codeClientClosed     = "client_closed_request"  // 499
 	codeKeyReused        = "idempotency_key_reused" // 422
+	codeBacklogFull      = "backlog_full"           // 429
 	codeInternal         = "internal"               // 500
 	codeUnavailable      = "unavailable"            // 503
 	statusClientClosed   = 499                      // nginx's status for a client that went away; only the log sees it
 	problemMediaType     = "application/problem+json"
-	retryAfter           = 2 // seconds
+	retryAfter           = 2 // seconds, when the database is away
+	retryBacklog         = 5 // seconds, when the backlog is full
 	detailInternal       = "Something went wrong on our side. The request_id helps to find out what."
 	detailUnavailable    = "The database cannot be reached now. Try again later."
 	detailValidation     = "The request was refused; errors lists what is wrong with it."
 	detailKeyReused      = "This Idempotency-Key was used for another body before. Use a new key for a new submission."
+	detailNoReplay       = "The MassRequest has no callback that has come to its end: it is under way, or there is none."
 	detailInvalidStorage = "The database refused a value of the request."
 )
 
@@ -50,7 +54,7 @@ type Problem struct {
 	Status    int          `json:"status" doc:"HTTP status" example:"422"`
 	Detail    string       `json:"detail,omitempty" doc:"What went wrong, for people" example:"The request was refused; errors lists what is wrong with it."`
 	Instance  string       `json:"instance" doc:"Path of the request" example:"/mass-requests/"`
-	Code      string       `json:"code" doc:"Kind of the problem, for programs" enum:"invalid_json,cross_origin,not_found,method_not_allowed,request_timeout,conflict,transition_not_allowed,payload_too_large,unsupported_media_type,validation_failed,idempotency_key_reused,client_closed_request,internal,unavailable" example:"validation_failed"`
+	Code      string       `json:"code" doc:"Kind of the problem, for programs" enum:"invalid_json,cross_origin,not_found,method_not_allowed,not_acceptable,request_timeout,conflict,transition_not_allowed,payload_too_large,unsupported_media_type,validation_failed,idempotency_key_reused,backlog_full,client_closed_request,internal,unavailable" example:"validation_failed"`
 	RequestID string       `json:"request_id" doc:"Id of the request in the logs, also in the header X-Request-Id" example:"01JNC4P9W2Y3"`
 	Errors    []FieldError `json:"errors,omitempty" doc:"Every single thing that is wrong" nullable:"false"`
 
@@ -78,8 +82,11 @@ func (p *Problem) GetStatus() int { return p.Status }
 
 // GetHeaders implements huma.HeadersError.
 func (p *Problem) GetHeaders() http.Header {
-	if p.Status == http.StatusServiceUnavailable {
+	switch p.Status {
+	case http.StatusServiceUnavailable:
 		return http.Header{"Retry-After": {strconv.Itoa(retryAfter)}}
+	case http.StatusTooManyRequests:
+		return http.Header{"Retry-After": {strconv.Itoa(retryBacklog)}}
 	}
 	return nil
 }
@@ -112,6 +119,8 @@ func problemOf(err error) *Problem {
 		return &Problem{Status: http.StatusConflict, Code: codeConflict, Detail: "The MassRequest is not in a state that allows this.", cause: err}
 	case errors.Is(err, store.ErrInvalid):
 		return &Problem{Status: http.StatusUnprocessableEntity, Code: codeValidation, Detail: detailInvalidStorage, cause: err}
+	case errors.Is(err, errBacklog):
+		return &Problem{Status: http.StatusTooManyRequests, Code: codeBacklogFull, Detail: "Too many MassRequests wait already. Try again later.", cause: err}
 	case errors.Is(err, context.Canceled):
 		return &Problem{Status: statusClientClosed, Code: codeClientClosed, Detail: "The client went away.", cause: err}
 	case errors.Is(err, groupcommit.ErrClosed):

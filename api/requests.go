@@ -57,7 +57,7 @@ func (s *Server) submitRequest(ctx context.Context, in *submitInput) (*submitOut
 	if err != nil {
 		return nil, err
 	}
-	r, err := decodeSubmission(body, payload.Limits{MaxDepth: s.cfg.MaxDepth})
+	r, err := decodeSubmission(body, s.cfg.rules())
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,14 @@ func (s *Server) submitRequest(ctx context.Context, in *submitInput) (*submitOut
 	return out, nil
 }
 
-func (s *Server) getRequest(ctx context.Context, in *requestInput) (*requestOutput, error) {
+func (s *Server) getRequest(ctx context.Context, in *getInput) (*requestOutput, error) {
+	if in.Wait.Duration > 0 {
+		r, err := s.awaitEnd(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		return &requestOutput{viewOf(&r)}, nil
+	}
 	r, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (jobs.Request, error) {
 		return s.store.Request(ctx, in.ID)
 	})
@@ -129,8 +136,12 @@ func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOut
 	if err != nil {
 		return nil, err
 	}
+	s.announceChange(r.ID)
 	if to == jobs.Cancelled {
 		s.announceCancel(r.ID)
+		if r.CallbackURL != "" {
+			s.announceEnd(r.ID)
+		}
 	} else {
 		s.submitter.enqueue(jobs.Batch{ID: r.BatchID, Priority: r.Priority, Requests: []int64{r.ID}})
 	}
@@ -144,27 +155,28 @@ func (s *Server) deleteRequest(ctx context.Context, in *requestInput) (*struct{}
 	if err != nil {
 		return nil, err
 	}
+	s.announceChange(in.ID)
 	s.announceCancel(in.ID)
 	return nil, nil //nolint:nilnil // huma: no body
 }
 
-// announceCancel tells the worker that may be running a request. A lost message
-// costs time only: the worker's writes are refused.
-func (s *Server) announceCancel(id int64) {
+// announceCancel tells the workers that may be running requests. A lost message
+// costs time only: a worker's writes are refused.
+func (s *Server) announceCancel(ids ...int64) {
 	s.dispatcher.send(errand{
 		what: "announce a cancellation",
-		do:   func(ctx context.Context) error { return jobs.AnnounceCancel(ctx, s.rdb, id) },
+		do:   func(ctx context.Context) error { return jobs.AnnounceCancel(ctx, s.rdb, ids...) },
 	})
 }
 
 // decodeSubmission reads the body of a POST and everything that is kept beside
 // the payload. The shape of a payload is judged here, its meaning by the worker.
-func decodeSubmission(body []byte, lim payload.Limits) (store.NewRequest, error) {
+func decodeSubmission(body []byte, lim rules) (store.NewRequest, error) {
 	r := store.NewRequest{Priority: jobs.Default}
 	var faults payload.Faults
 	err := decode(body, &faults,
 		member{name: "payload", required: true, set: func(value jsontext.Value, faults *payload.Faults) {
-			meta, wrong := inspect(value, lim)
+			meta, wrong := inspect(value, lim.Limits)
 			for _, f := range wrong {
 				faults.Add(jsontext.Pointer("/payload"+f.Pointer), "%s", f.Detail)
 			}
@@ -174,6 +186,7 @@ func decodeSubmission(body []byte, lim payload.Limits) (store.NewRequest, error)
 		choice("priority", false, &r.Priority, jobs.Priorities()),
 		moment("run_at", &r.RunAt),
 		moment("expires_at", &r.ExpiresAt),
+		callback("callback_url", lim.callbacks, &r.CallbackURL),
 	)
 	if !r.ExpiresAt.IsZero() && !r.ExpiresAt.After(r.RunAt) {
 		faults.Add("/expires_at", "must be after run_at")

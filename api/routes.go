@@ -19,18 +19,33 @@ func (s *Server) route() error {
 	handle(s, huma.Operation{
 		OperationID: "submit-request", Method: http.MethodPost, Path: pathRequests, DefaultStatus: http.StatusCreated,
 		Tags: []string{tagRequests}, Summary: "Submit a MassRequest", Description: describeSubmit,
-		Errors: []int{400, 408, 413, 415, 503},
+		Errors: []int{400, 408, 413, 415, 429, 503},
 	}, s.submitRequest)
 	handle(s, huma.Operation{
+		OperationID: "submit-batch", Method: http.MethodPost, Path: pathBatch, DefaultStatus: http.StatusOK,
+		Tags: []string{tagRequests}, Summary: "Submit many MassRequests", Description: describeBatch,
+		Errors: []int{400, 408, 413, 415, 422, 429, 503},
+	}, s.newBatches().submit)
+	handle(s, huma.Operation{
 		OperationID: "get-request", Method: http.MethodGet, Path: pathRequests + "{id}",
-		Tags: []string{tagRequests}, Summary: "Look at a MassRequest",
+		Tags: []string{tagRequests}, Summary: "Look at a MassRequest, or wait for its end", Description: describeGet,
 		Errors: []int{404, 503},
 	}, s.getRequest)
+	handle(s, huma.Operation{
+		OperationID: "request-events", Method: http.MethodGet, Path: pathRequests + "{id}/events",
+		Tags: []string{tagRequests}, Summary: "What happened to a MassRequest, and what happens", Description: describeEvents,
+		Errors: []int{404, 406, 503},
+	}, s.requestEvents)
 	handle(s, huma.Operation{
 		OperationID: "list-requests", Method: http.MethodGet, Path: pathRequests,
 		Tags: []string{tagRequests}, Summary: "List MassRequests, newest first", Description: describeList,
 		Errors: []int{503},
 	}, s.listRequests)
+	handle(s, huma.Operation{
+		OperationID: "move-requests", Method: http.MethodPost, Path: pathBulk, DefaultStatus: http.StatusOK,
+		Tags: []string{tagRequests}, Summary: "Cancel or replay many MassRequests", Description: describeBulk,
+		Errors: []int{400, 408, 413, 415, 422, 503},
+	}, s.moveRequests)
 	handle(s, huma.Operation{
 		OperationID: "change-status", Method: http.MethodPatch, Path: pathRequests + "{id}/status",
 		Tags: []string{tagRequests}, Summary: "Cancel or replay a MassRequest", Description: describeStatus,
@@ -41,6 +56,16 @@ func (s *Server) route() error {
 		Tags: []string{tagRequests}, Summary: "Delete a MassRequest", Description: describeDelete,
 		Errors: []int{404, 503},
 	}, s.deleteRequest)
+	handle(s, huma.Operation{
+		OperationID: "get-callback", Method: http.MethodGet, Path: pathRequests + "{id}/callback",
+		Tags: []string{tagRequests}, Summary: "What became of the callback", Description: describeCallback,
+		Errors: []int{404, 503},
+	}, s.getCallback)
+	handle(s, huma.Operation{
+		OperationID: "replay-callback", Method: http.MethodPost, Path: pathRequests + "{id}/callback", DefaultStatus: http.StatusAccepted,
+		Tags: []string{tagRequests}, Summary: "Send the callback again", Description: describeReplay,
+		Errors: []int{404, 409, 503},
+	}, s.replayCallback)
 
 	handle(s, huma.Operation{
 		OperationID: "health-live", Method: http.MethodGet, Path: "/health/live",

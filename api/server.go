@@ -21,17 +21,22 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
+	"github.com/leomutto/pilot-in-a-box/internal/webhook"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 // Config tunes a Server. The zero value of a field means its default.
 type Config struct {
-	Addr     string // address to listen on; ":8000"
-	Version  string // shown in the OpenAPI document and by the health endpoints; "dev"
-	MaxBody  int64  // bytes of a request's body at most; 1 MiB
-	MaxDepth int    // objects and arrays nested in a payload at most; payload.DefaultMaxDepth
-	BatchMax int    // requests a batch at most; 64
+	Addr         string // address to listen on; ":8000"
+	Version      string // shown in the OpenAPI document and by the health endpoints; "dev"
+	MaxBody      int64  // bytes of a request's body at most; 1 MiB
+	MaxBatchBody int64  // bytes of a batch's body at most; 32 MiB
+	MaxDepth     int    // objects and arrays nested in a payload at most; payload.DefaultMaxDepth
+	BatchMax     int    // requests a batch at most; 64
+
+	MaxBacklog int // pending requests beyond which submissions are answered 429; 0: no limit
 
 	RequestTimeout  time.Duration // until a request that waits for Postgres is answered 503; 5 s
 	DrainDelay      time.Duration // between "not ready" and the end of accepting, for load balancers to notice; none
@@ -42,6 +47,11 @@ type Config struct {
 	WriteTimeout      time.Duration // from the end of the header to the end of the answer; 30 s
 	IdleTimeout       time.Duration // of a kept-alive connection; 2 min
 
+	WaitInterval time.Duration // between looks at all requests that are waited for, whose notices may be lost; 2 s
+	KeepAlive    time.Duration // between signs of life in a stream of events; 15 s
+
+	Callbacks *webhook.Guard // where callbacks may go; nil: a callback_url is refused, for nothing can sign them
+
 	// PendingMigrations counts the migrations that are still to be applied, for
 	// the readiness check. nil: not checked.
 	PendingMigrations func(ctx context.Context) (int, error)
@@ -51,6 +61,7 @@ func (c Config) withDefaults() Config {
 	orElse(&c.Addr, ":8000")
 	orElse(&c.Version, "dev")
 	orElse(&c.MaxBody, 1<<20)
+	orElse(&c.MaxBatchBody, 32<<20)
 	orElse(&c.BatchMax, 64)
 	orElse(&c.RequestTimeout, 5*time.Second)
 	orElse(&c.ShutdownTimeout, 15*time.Second)
@@ -58,6 +69,8 @@ func (c Config) withDefaults() Config {
 	orElse(&c.ReadTimeout, 15*time.Second)
 	orElse(&c.WriteTimeout, 30*time.Second)
 	orElse(&c.IdleTimeout, 2*time.Minute)
+	orElse(&c.WaitInterval, 2*time.Second)
+	orElse(&c.KeepAlive, 15*time.Second)
 	return c
 }
 
@@ -74,8 +87,11 @@ type Server struct {
 	log        *slog.Logger
 	store      *store.Store
 	rdb        redis.UniversalClient
+	enqueuer   *jobs.Enqueuer
 	submitter  *submitter
 	dispatcher *dispatcher
+	hub        *hub
+	reader     *groupcommit.Committer[int64, lookup] // for those who wait; it holds nothing that Close would have to save
 	readiness  *readiness
 	huma       huma.API // the operations: their checks and their document
 	handler    http.Handler
@@ -86,9 +102,12 @@ type Server struct {
 // New returns a Server whose Handler works at once. The caller closes st and rdb
 // after Serve or Close has returned.
 func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, cfg Config, log *slog.Logger) (*Server, error) {
-	s := &Server{cfg: cfg.withDefaults(), log: log, store: st, rdb: rdb}
+	s := &Server{cfg: cfg.withDefaults(), log: log, store: st, rdb: rdb, enqueuer: enq}
 	s.dispatcher = newDispatcher(log)
 	s.submitter = newSubmitter(st, enq, s.dispatcher, s.cfg)
+	hear := func(ctx context.Context, changed func([]int64)) { jobs.HearChanges(ctx, rdb, changed) }
+	s.hub = newHub(s.cfg, hear, st, log)
+	s.reader = newReader(st, s.cfg.RequestTimeout)
 	s.readiness = newReadiness(s.probes())
 	if err := s.route(); err != nil {
 		return nil, fmt.Errorf("set up the API: %w", err)
@@ -141,6 +160,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		s.draining.Store(true)
 		failed = sleep(s.cfg.DrainDelay, served)
 	}
+	s.hub.close() // who waits is answered now, so that nobody is waited for
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownTimeout)
 	defer cancel()
 	stopped := srv.Shutdown(ctx)
@@ -171,5 +191,6 @@ func sleep(d time.Duration, served <-chan error) error {
 // batches that were committed and not enqueued are left to the reconciler.
 func (s *Server) Close(ctx context.Context) error {
 	s.draining.Store(true)
+	s.hub.close()
 	return errors.Join(s.submitter.close(ctx), s.dispatcher.close(ctx))
 }

@@ -22,6 +22,7 @@ type submitter struct {
 	insert     groupcommit.Flush[store.NewRequest, store.Inserted]
 	deliver    func(context.Context, jobs.Batch) error
 	dispatcher *dispatcher
+	backlog    *backlog
 	batchMax   int
 	timeout    time.Duration // of a statement, and of the wait for it
 	committer  *groupcommit.Committer[store.NewRequest, store.Inserted]
@@ -29,7 +30,8 @@ type submitter struct {
 
 func newSubmitter(st *store.Store, enq *jobs.Enqueuer, d *dispatcher, cfg Config) *submitter {
 	s := &submitter{
-		insert: st.InsertRequests, deliver: enq.Enqueue, dispatcher: d, batchMax: cfg.BatchMax, timeout: cfg.RequestTimeout,
+		backlog: &backlog{most: cfg.MaxBacklog, count: st.CountPending, log: d.log},
+		insert:  st.InsertRequests, deliver: enq.Enqueue, dispatcher: d, batchMax: cfg.BatchMax, timeout: cfg.RequestTimeout,
 	}
 	s.committer = s.commit()
 	return s
@@ -46,7 +48,14 @@ func (s *submitter) commit() *groupcommit.Committer[store.NewRequest, store.Inse
 
 // submit returns when the request is committed.
 func (s *submitter) submit(ctx context.Context, r store.NewRequest) (store.Inserted, error) {
-	return bounded(ctx, s.timeout, func(ctx context.Context) (store.Inserted, error) { return s.committer.Do(ctx, r) })
+	if err := s.backlog.admit(1); err != nil { //nolint:contextcheck // it counts for all, in the background
+		return store.Inserted{}, err
+	}
+	row, err := bounded(ctx, s.timeout, func(ctx context.Context) (store.Inserted, error) { return s.committer.Do(ctx, r) })
+	if err != nil || row.Replayed || row.Mismatch {
+		s.backlog.forget(1)
+	}
+	return row, err
 }
 
 func (s *submitter) close(ctx context.Context) error { return s.committer.Close(ctx) }

@@ -17,6 +17,8 @@ type Submission struct {
 
 	RunAt     signals.Time `json:"run_at,omitempty" doc:"Not to be begun before this time; about a second exact" example:"2026-03-01T22:00:00Z"`
 	ExpiresAt signals.Time `json:"expires_at,omitempty" doc:"Not to be begun after this time: it fails then, untried. Must be after run_at" example:"2026-03-02T06:00:00Z"`
+
+	CallbackURL string `json:"callback_url,omitempty" format:"uri" maxLength:"2048" doc:"https URL that is told when the MassRequest is done, failed or cancelled, by a message signed as standardwebhooks.com says. See /mass-requests/{id}/callback" example:"https://example.com/hooks/mass"`
 }
 
 // StatusChange is the body of a PATCH. Only its schema is used.
@@ -47,6 +49,7 @@ type MassRequest struct {
 	StartedAt     *string         `json:"started_at" format:"date-time" doc:"When a worker took it last"`
 	FinishedAt    *string         `json:"finished_at" format:"date-time" doc:"When it came to its end"`
 	UpdatedAt     string          `json:"updated_at" format:"date-time" doc:"When it changed last" example:"2026-03-01T11:00:02.500000Z"`
+	CallbackURL   *string         `json:"callback_url" doc:"Whom to tell of its end"`
 }
 
 // MassRequestList is one page of a list.
@@ -63,6 +66,7 @@ func viewOf(r *jobs.Request) MassRequest {
 		BatchID: r.BatchID, CreatedBy: orNull(r.CreatedBy),
 		CreatedAt: stamp(r.CreatedAt), RunAt: stamp(r.RunAt), ExpiresAt: stampOrNull(r.ExpiresAt), StartedAt: stampOrNull(r.StartedAt),
 		FinishedAt: stampOrNull(r.FinishedAt), UpdatedAt: stamp(r.UpdatedAt),
+		CallbackURL: orNull(r.CallbackURL),
 	}
 }
 
@@ -77,6 +81,7 @@ func submitted(n store.NewRequest, row store.Inserted) MassRequest {
 		SchemaVersion: n.SchemaVersion, CorrelationID: n.CorrelationID, SiteID: n.SiteID, ClusterID: n.ClusterID,
 		BatchID: row.BatchID, CreatedBy: n.CreatedBy,
 		CreatedAt: row.CreatedAt, RunAt: runAt, ExpiresAt: n.ExpiresAt, UpdatedAt: row.CreatedAt,
+		CallbackURL: n.CallbackURL,
 	})
 }
 

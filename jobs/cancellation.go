@@ -13,10 +13,16 @@ import (
 // worker's next heartbeat finds the same in the rows, and its writes are refused.
 const cancelChannel = "mass:cancel"
 
-// AnnounceCancel tells the workers that a request was taken away from them.
-func AnnounceCancel(ctx context.Context, rdb redis.UniversalClient, id int64) error {
-	if err := rdb.Publish(ctx, cancelChannel, id).Err(); err != nil {
-		return fmt.Errorf("announce the cancellation of request %d: %w", id, err)
+// AnnounceCancel tells the workers that requests were taken away from them.
+func AnnounceCancel(ctx context.Context, rdb redis.UniversalClient, ids ...int64) error {
+	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, id := range ids {
+			p.Publish(ctx, cancelChannel, id)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("announce the cancellation of %d requests: %w", len(ids), err)
 	}
 	return nil
 }

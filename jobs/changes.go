@@ -112,15 +112,17 @@ func (a *Announcer) Add(ids ...int64) {
 	}
 }
 
-// Run announces until ctx ends, and then what still waits.
+// Run announces until ctx ends, and then what still waits. The end of ctx does
+// not cut off the message that is under way.
 func (a *Announcer) Run(ctx context.Context) {
+	unhurried := context.WithoutCancel(ctx)
 	for {
 		select {
 		case <-ctx.Done():
-			a.announce(context.WithoutCancel(ctx))
+			a.announce(unhurried)
 			return
 		case <-a.wake:
-			a.announce(ctx)
+			a.announce(unhurried)
 		}
 	}
 }

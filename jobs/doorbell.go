@@ -18,8 +18,8 @@ import (
 // next look at them is held back until somebody rings, or until the patience is
 // at an end. A lost ring costs that time and nothing else.
 type Doorbell struct {
-	queues   int           // of the server
-	patience time.Duration // how long a look is held back at most
+	queues   map[string]int // of the server; other servers may use the same client
+	patience time.Duration  // how long a look is held back at most
 	rung     chan struct{}
 	empty    int // looks in a row that found nothing; only the server's one loop touches it
 }
@@ -27,8 +27,8 @@ type Doorbell struct {
 // doorbellChannel carries the rings.
 const doorbellChannel = "mass:wake"
 
-// NewDoorbell returns a Doorbell for a server of so many queues.
-func NewDoorbell(queues int, patience time.Duration) *Doorbell {
+// NewDoorbell returns a Doorbell for a server of these queues.
+func NewDoorbell(queues map[string]int, patience time.Duration) *Doorbell {
 	return &Doorbell{queues: queues, patience: patience, rung: make(chan struct{}, 1)}
 }
 
@@ -69,10 +69,11 @@ func (d *Doorbell) ring() {
 // ProcessHook implements redis.Hook.
 func (d *Doorbell) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if !isDequeue(cmd.Args()) {
+		queue, ok := dequeued(cmd.Args())
+		if _, ours := d.queues[queue]; !ok || !ours {
 			return next(ctx, cmd)
 		}
-		if d.empty >= d.queues {
+		if d.empty >= len(d.queues) {
 			d.wait(ctx)
 			d.empty = 0
 		}
@@ -106,21 +107,23 @@ func (d *Doorbell) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	return next
 }
 
-// isDequeue recognizes the script by which Asynq 0.26 takes a task from a queue,
+// dequeued recognizes the script by which Asynq 0.26 takes a task from a queue,
 // by its keys: pending, paused, active, lease. Were it to change, a server would
 // poll as Asynq does; a test would say so.
-func isDequeue(args []any) bool {
+func dequeued(args []any) (queue string, ok bool) {
 	if len(args) < 7 {
-		return false
+		return "", false
 	}
 	name, _ := args[0].(string)
 	if !strings.HasPrefix(strings.ToLower(name), "eval") {
-		return false
+		return "", false
 	}
 	for i, part := range []string{":pending", ":paused", ":active", ":lease"} {
 		if key, _ := args[3+i].(string); !strings.HasSuffix(key, part) {
-			return false
+			return "", false
 		}
 	}
-	return true
+	key, _ := args[3].(string)
+	queue, ok = strings.CutPrefix(key, "asynq:{")
+	return strings.TrimSuffix(queue, "}:pending"), ok
 }

@@ -43,7 +43,7 @@ func TestTheDoorbellWakesAnIdleServer(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
 	looks := counter{sent: make(chan struct{}, 10000)}
-	bell := jobs.NewDoorbell(len(jobs.QueueWeights()), time.Hour)
+	bell := jobs.NewDoorbell(jobs.QueueWeights(), time.Hour)
 	own, err := jobs.Dial(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, own.Close()) })

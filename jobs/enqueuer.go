@@ -47,35 +47,38 @@ func (e *Enqueuer) put(ctx context.Context, b Batch) error {
 	if err != nil {
 		return err
 	}
-	_, err = e.client.EnqueueContext(ctx, task)
+	if err := e.putTask(ctx, b.Priority.Queue(), TaskID(b.ID), task); err != nil {
+		return fmt.Errorf("enqueue batch %d: %w", b.ID, err)
+	}
+	return nil
+}
+
+// putTask makes sure that a live task of this id is in the queue.
+func (e *Enqueuer) putTask(ctx context.Context, queue, id string, task *asynq.Task) error {
+	_, err := e.client.EnqueueContext(ctx, task)
 	if !errors.Is(err, asynq.ErrTaskIDConflict) {
-		return wrapEnqueue(b, err)
+		return err
 	}
 
 	// An archived or retained task keeps its id: it is in the way, not in the queue.
-	info, err := e.inspector.GetTaskInfo(b.Priority.Queue(), TaskID(b.ID))
+	info, err := e.inspector.GetTaskInfo(queue, id)
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound): // it went away between the two calls
 	case err != nil:
-		return wrapEnqueue(b, err)
+		return err
+	case info.State == asynq.TaskStateRetry && queue != WebhookQueue: // put off, see WithoutTask
+		return e.inspector.RunTask(queue, id)
 	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateCompleted:
 		return nil
 	default:
-		err = e.inspector.DeleteTask(b.Priority.Queue(), TaskID(b.ID))
+		err = e.inspector.DeleteTask(queue, id)
 		if err != nil && !errors.Is(err, asynq.ErrTaskNotFound) {
-			return wrapEnqueue(b, err)
+			return err
 		}
 	}
 	_, err = e.client.EnqueueContext(ctx, task)
 	if errors.Is(err, asynq.ErrTaskIDConflict) { // somebody else was faster
 		return nil
 	}
-	return wrapEnqueue(b, err)
-}
-
-func wrapEnqueue(b Batch, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("enqueue batch %d: %w", b.ID, err)
+	return err
 }

@@ -23,27 +23,63 @@ type BatchRef struct {
 }
 
 // WithoutTask returns those of the batches that no live task carries: none at
-// all, or one that is archived or completed and will not run by itself.
+// all, one that is archived or completed and will not run by itself, or one that
+// Asynq put off. That happens when Postgres was away, which it is not for whoever
+// asks here, and for as long as the clock of the worker then said.
 func WithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []BatchRef) ([]BatchRef, error) {
-	states := make([]*redis.StringCmd, len(refs))
+	states, err := taskStates(ctx, rdb, func(i int) (queue, id string) { return refs[i].Priority.Queue(), TaskID(refs[i].ID) }, len(refs))
+	if err != nil {
+		return nil, fmt.Errorf("look up the tasks of %d batches: %w", len(refs), err)
+	}
+	var missing []BatchRef
+	for i, r := range refs {
+		if !live(states[i]) || states[i] == "retry" {
+			missing = append(missing, r)
+		}
+	}
+	return missing, nil
+}
+
+// liveTasks tells of n tasks, each named by its queue and id, whether they will
+// run or do.
+func liveTasks(ctx context.Context, rdb redis.UniversalClient, name func(i int) (queue, id string), n int) ([]bool, error) {
+	states, err := taskStates(ctx, rdb, name, n)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]bool, n)
+	for i, state := range states {
+		list[i] = live(state)
+	}
+	return list, nil
+}
+
+func live(state string) bool {
+	switch state {
+	case "pending", "active", "scheduled", "retry", "aggregating":
+		return true
+	}
+	return false
+}
+
+// taskStates returns the states of n tasks, "" of one that is not there.
+func taskStates(ctx context.Context, rdb redis.UniversalClient, name func(i int) (queue, id string), n int) ([]string, error) {
+	answers := make([]*redis.StringCmd, n)
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, r := range refs {
-			states[i] = p.HGet(ctx, queueKey(r.Priority.Queue(), "t:"+TaskID(r.ID)), "state")
+		for i := range answers {
+			queue, id := name(i)
+			answers[i] = p.HGet(ctx, queueKey(queue, "t:"+id), "state")
 		}
 		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("look up the tasks of %d batches: %w", len(refs), err)
+		return nil, err
 	}
-	var missing []BatchRef
-	for i, s := range states {
-		switch s.Val() {
-		case "pending", "active", "scheduled", "retry", "aggregating":
-		default:
-			missing = append(missing, refs[i])
-		}
+	states := make([]string, n)
+	for i, a := range answers {
+		states[i] = a.Val()
 	}
-	return missing, nil
+	return states, nil
 }
 
 // ActiveBatches lists the batches whose tasks a worker has taken and not ended.
@@ -66,7 +102,7 @@ func ActiveBatches(ctx context.Context, rdb redis.UniversalClient) ([]int64, err
 // PublishQueues makes the queues known to Asynqmon. Asynq does so once a
 // process, which is too seldom when Redis is wiped.
 func PublishQueues(ctx context.Context, rdb redis.UniversalClient) error {
-	var names []any
+	names := []any{WebhookQueue}
 	for _, p := range Priorities() {
 		names = append(names, p.Queue())
 	}

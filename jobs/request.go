@@ -30,6 +30,7 @@ type Request struct {
 	StartedAt     time.Time // of the latest claim; zero before the first
 	FinishedAt    time.Time // zero until a final state
 	UpdatedAt     time.Time
+	CallbackURL   string // whom to tell of the end; "" for nobody
 }
 
 // Lease identifies one claim of one request. A worker's writes are accepted

@@ -53,6 +53,7 @@ const (
 	Cancel  Action = "cancel"  // a person stopped it
 	Replay  Action = "replay"  // a person asked for it to be done again
 	Delete  Action = "delete"  // a person removed it
+	Retain  Action = "retain"  // it was removed because of its age
 )
 
 // Transition is one row of the table of legal moves.
@@ -77,6 +78,7 @@ func Transitions() []Transition {
 		{Action: Cancel, From: []Status{Pending, Processing}, To: Cancelled, Person: true},
 		{Action: Replay, From: []Status{Done, Failed, Cancelled}, To: Pending, Person: true},
 		{Action: Delete, From: Statuses(), Person: true},
+		{Action: Retain, From: []Status{Done, Failed, Cancelled}},
 	}
 }
 

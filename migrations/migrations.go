@@ -10,6 +10,8 @@ import (
 	"database/sql"
 	"embed"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	_ "github.com/lib/pq" // the driver of this package's connections
@@ -106,6 +108,29 @@ func Pending(ctx context.Context, databaseURL string) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// Unknown lists migrations that were applied and that this program does not know:
+// a newer one made them.
+func Unknown(ctx context.Context, databaseURL string) ([]string, error) {
+	db, err := open(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+
+	known, err := source().FindMigrations()
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	applied, err := appliedAt(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range known {
+		delete(applied, m.Id)
+	}
+	return slices.Sorted(maps.Keys(applied)), nil
 }
 
 func appliedAt(ctx context.Context, db *sql.DB) (map[string]time.Time, error) {

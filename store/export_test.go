@@ -7,6 +7,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
 // Raw gives tests the connections of a Store.
@@ -24,3 +26,22 @@ func ExplainList(f Filter) string {
 	}
 	return query
 }
+
+// RetainQuery is the statement of a step of retention.
+const RetainQuery = retainRequests
+
+// RetainArgs are parameters of RetainQuery.
+func RetainArgs(age time.Duration, step int) []any {
+	return []any{time.Time{}, 0, age.Seconds(), step, states(jobs.Retain.From())}
+}
+
+// MoveQuery is the statement of a step of a bulk, with its parameters.
+func MoveQuery(m BulkMove) (string, []any, error) { return moveQuery(m) }
+
+// The statements of the doctor that look at requests.
+const (
+	BacklogQuery  = countBacklog
+	StaleQuery    = findStale
+	OverdueQuery  = findOverdue
+	FailuresQuery = countFailures
+)

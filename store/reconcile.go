@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
 
 	"github.com/jmoiron/sqlx"
@@ -79,22 +81,33 @@ type Leadership struct {
 // leaderKey is the advisory lock of the reconciler's leader: "lead" in ASCII.
 const leaderKey = 0x6c656164
 
+// leaderPatience is how long a leader may say nothing (Check) before Postgres
+// ends its session, and so its leadership: one that is frozen, or behind a
+// network that swallows everything, would otherwise lead for ever.
+const leaderPatience = "5s"
+
 // TryLead takes the leadership if it is free; ErrConflict when another has it.
 func (s *Store) TryLead(ctx context.Context) (*Leadership, error) {
 	conn, err := s.db.Connx(ctx)
 	if err != nil {
 		return nil, fault("connect to lead", err)
 	}
+	l := &Leadership{conn: conn}
 	var got bool
 	if err := conn.GetContext(ctx, &got, `SELECT pg_try_advisory_lock($1)`, leaderKey); err != nil {
-		_ = conn.Close()
-		return nil, fault("try to lead", err)
+		return nil, fault("try to lead", errors.Join(err, l.end()))
 	}
 	if !got {
 		_ = conn.Close()
 		return nil, fmt.Errorf("try to lead: %w: another process does", ErrConflict)
 	}
-	return &Leadership{conn: conn}, nil
+	// Servers before PostgreSQL 14 do not know the setting, and go without.
+	_, err = conn.ExecContext(ctx, `
+        SELECT set_config(name, $1, false) FROM pg_settings WHERE name = 'idle_session_timeout'`, leaderPatience)
+	if err != nil {
+		return nil, fault("try to lead", errors.Join(err, l.end()))
+	}
+	return l, nil
 }
 
 // Check returns an error when the leadership is lost.
@@ -102,15 +115,18 @@ func (l *Leadership) Check(ctx context.Context) error {
 	return fault("check the leadership", l.conn.PingContext(ctx))
 }
 
-// Resign gives the leadership up.
+// Resign gives the leadership up. It ends when the session does.
 func (l *Leadership) Resign(ctx context.Context) error {
 	_, err := l.conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, leaderKey)
-	if err != nil {
-		// A session of unknown state must not go back to the pool with the lock.
-		_ = l.conn.Raw(func(any) error { return sql.ErrConnDone })
+	return fault("resign the leadership", errors.Join(err, l.end()))
+}
+
+// end closes the session: it may hold the lock, and it bears the leader's
+// settings, so it must not go back to the pool.
+func (l *Leadership) end() error {
+	err := l.conn.Raw(func(any) error { return driver.ErrBadConn })
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {
+		return nil
 	}
-	if cerr := l.conn.Close(); err == nil {
-		err = cerr
-	}
-	return fault("resign the leadership", err)
+	return errors.Join(err, l.conn.Close())
 }

@@ -3,6 +3,7 @@ package store_test
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -85,6 +86,23 @@ func TestOneLeader(t *testing.T) {
 	third, err := b.TryLead(b.ctx)
 	require.NoError(t, err)
 	require.NoError(t, third.Resign(b.ctx))
+}
+
+func TestASilentLeaderLosesTheLead(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	frozen, err := b.TryLead(b.ctx)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		next, err := b.TryLead(b.ctx)
+		if err != nil {
+			return false
+		}
+		require.NoError(t, next.Resign(b.ctx))
+		return true
+	}, time.Minute, 100*time.Millisecond)
+	require.Error(t, frozen.Check(b.ctx))
+	_ = frozen.Resign(b.ctx) // there is nothing left to resign
 }
 
 func TestBeatTellsWhatTheWorkerHolds(t *testing.T) {

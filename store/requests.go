@@ -26,6 +26,7 @@ type NewRequest struct {
 	CreatedBy     string
 	RunAt         time.Time // zero: at once
 	ExpiresAt     time.Time // zero: never
+	CallbackURL   string    // "" for none
 	Group         int
 
 	IdempotencyKey string // "" for none; the caller's own (CreatedBy)
@@ -56,9 +57,9 @@ const insertRequests = `
 WITH item AS MATERIALIZED (
     SELECT nextval('mass_requests_id_seq') AS id, u.*
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[],
-                $9::text[], $10::text[], $11::text[], $12::bytea[])
+                $9::text[], $10::text[], $11::text[], $12::bytea[], $13::text[])
          WITH ORDINALITY AS u(payload, schema_version, correlation_id, site_id, cluster_id, priority, created_by, grp,
-                              run_at, expires_at, key, digest, ord)
+                              run_at, expires_at, key, digest, callback_url, ord)
 ), batch AS MATERIALIZED (
     SELECT grp, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT grp FROM item ORDER BY grp) g
 ), won AS (
@@ -67,18 +68,19 @@ WITH item AS MATERIALIZED (
     FROM item JOIN batch USING (grp) WHERE key <> '' ORDER BY created_by, key, ord
     ON CONFLICT (caller, key) DO UPDATE
     SET digest = excluded.digest, request_id = excluded.request_id, batch_id = excluded.batch_id, created_at = now()
-    WHERE k.created_at < now() - make_interval(secs => $13)
+    WHERE k.created_at < now() - make_interval(secs => $14)
     RETURNING request_id
 ), fresh AS MATERIALIZED (
     SELECT item.*, batch_id FROM item JOIN batch USING (grp)
     WHERE key = '' OR id IN (SELECT request_id FROM won)
 ), stored AS (
     INSERT INTO mass_requests (id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, created_by,
-                               idempotency_key, run_at, expires_at)
+                               idempotency_key, run_at, expires_at, callback_url)
     OVERRIDING SYSTEM VALUE
     SELECT id, batch_id, payload::jsonb, schema_version, nullif(correlation_id, ''), nullif(site_id, ''),
            nullif(cluster_id, ''), priority, nullif(created_by, ''), nullif(key, ''),
-           coalesce(nullif(run_at, '')::timestamptz, now()), nullif(expires_at, '')::timestamptz
+           coalesce(nullif(run_at, '')::timestamptz, now()), nullif(expires_at, '')::timestamptz,
+           nullif(callback_url, '')
     FROM fresh ORDER BY id
 ), trail AS (
     INSERT INTO audit_events (request_id, batch_id, action, actor, to_status)
@@ -97,13 +99,14 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		priority, by                 = make(pq.StringArray, n), make(pq.StringArray, n)
 		group                        = make(pq.Int32Array, n)
 		runAt, expiresAt, key        = make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
-		digest                       = make(pq.ByteaArray, n)
+		digest, callback             = make(pq.ByteaArray, n), make(pq.StringArray, n)
 	)
 	for i, r := range items {
 		payload[i], schema[i], correlation[i] = string(r.Payload), r.SchemaVersion, r.CorrelationID
 		site[i], cluster[i] = r.SiteID, r.ClusterID
 		priority[i], by[i], group[i] = string(r.Priority), r.CreatedBy, int32(r.Group) //nolint:gosec // a group's number is below the number of items
 		runAt[i], expiresAt[i], key[i], digest[i] = timestamp(r.RunAt), timestamp(r.ExpiresAt), r.IdempotencyKey, r.Digest
+		callback[i] = r.CallbackURL
 	}
 	var rows []struct {
 		Ord       int       `db:"ord"`
@@ -112,7 +115,7 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		CreatedAt time.Time `db:"created_at"`
 	}
 	err := s.insert.selectInto(ctx, &rows, payload, schema, correlation, site, cluster, priority, by, group,
-		runAt, expiresAt, key, digest, IdempotencyTTL.Seconds())
+		runAt, expiresAt, key, digest, callback, IdempotencyTTL.Seconds())
 	if err != nil {
 		return nil, fault("insert requests", err)
 	}
@@ -195,7 +198,8 @@ func timestamp(t time.Time) string {
 }
 
 const requestColumns = `id, payload, schema_version, correlation_id, site_id, cluster_id, status, priority, attempt,
-    failures, rescues, result, error, faults, batch_id, created_by, created_at, run_at, expires_at, started_at, finished_at, updated_at`
+    failures, rescues, result, error, faults, batch_id, created_by, created_at, run_at, expires_at, started_at, finished_at, updated_at,
+    callback_url`
 
 type requestRow struct {
 	ID            int64          `db:"id"`
@@ -220,6 +224,7 @@ type requestRow struct {
 	StartedAt     sql.NullTime   `db:"started_at"`
 	FinishedAt    sql.NullTime   `db:"finished_at"`
 	UpdatedAt     time.Time      `db:"updated_at"`
+	CallbackURL   sql.NullString `db:"callback_url"`
 }
 
 func (r *requestRow) request() jobs.Request {
@@ -230,6 +235,7 @@ func (r *requestRow) request() jobs.Request {
 		Rescues: r.Rescues, Result: r.Result, Error: r.Error.String, Faults: r.Faults, BatchID: r.BatchID,
 		CreatedBy: r.CreatedBy.String, CreatedAt: r.CreatedAt.UTC(), RunAt: r.RunAt.UTC(), ExpiresAt: utc(r.ExpiresAt),
 		StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt), UpdatedAt: r.UpdatedAt.UTC(),
+		CallbackURL: r.CallbackURL.String,
 	}
 }
 
@@ -263,8 +269,8 @@ type Filter struct {
 
 // Position is the key of a row in the order of lists.
 type Position struct {
-	CreatedAt time.Time
-	ID        int64
+	CreatedAt time.Time `db:"created_at"`
+	ID        int64     `db:"id"`
 }
 
 // ListRequests returns up to f.Limit requests, newest first.
@@ -282,7 +288,17 @@ func (s *Store) ListRequests(ctx context.Context, f Filter) ([]jobs.Request, err
 }
 
 func listQuery(f Filter) (query string, args []any) {
-	var where []string
+	where, args := f.conditions()
+	query = `SELECT ` + requestColumns + ` FROM mass_requests`
+	if len(where) > 0 {
+		query += ` WHERE ` + strings.Join(where, ` AND `)
+	}
+	args = append(args, f.Limit)
+	return query + fmt.Sprintf(` ORDER BY created_at DESC, id DESC LIMIT $%d`, len(args)), args
+}
+
+// conditions are what the filter asks of a row, with numbered parameters.
+func (f *Filter) conditions() (where []string, args []any) {
 	add := func(condition string, values ...any) {
 		for _, v := range values {
 			args = append(args, v)
@@ -313,12 +329,7 @@ func listQuery(f Filter) (query string, args []any) {
 	if f.After.ID != 0 {
 		add(`(created_at, id) < (?, ?)`, f.After.CreatedAt, f.After.ID)
 	}
-	query = `SELECT ` + requestColumns + ` FROM mass_requests`
-	if len(where) > 0 {
-		query += ` WHERE ` + strings.Join(where, ` AND `)
-	}
-	args = append(args, f.Limit)
-	return query + fmt.Sprintf(` ORDER BY created_at DESC, id DESC LIMIT $%d`, len(args)), args
+	return where, args
 }
 
 // DeleteRequest removes a request in whatever state it is; its events stay. A
@@ -333,4 +344,11 @@ func (s *Store) DeleteRequest(ctx context.Context, id int64, actor string) error
         SELECT id, batch_id, attempt, 'delete', $2, status FROM gone
         RETURNING request_id`, id, actor)
 	return fault(fmt.Sprintf("delete request %d", id), err)
+}
+
+// CountPending counts the pending requests, up to limit.
+func (s *Store) CountPending(ctx context.Context, limit int) (int, error) {
+	var n int
+	err := s.db.GetContext(ctx, &n, `SELECT count(*) FROM (SELECT FROM mass_requests WHERE status = 'pending' LIMIT $1) p`, limit)
+	return n, fault("count pending requests", err)
 }

@@ -70,16 +70,17 @@ WITH item AS MATERIALIZED (
         updated_at = now()
     FROM item i
     WHERE r.id = i.id AND ` + fence + `
-    RETURNING r.id, r.attempt, r.batch_id, r.status, r.priority, r.run_at, r.error, i.action
+    RETURNING r.id, r.attempt, r.batch_id, r.status, r.priority, r.run_at, r.error, r.callback_url, i.action
 ), trail AS (
     INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail)
     SELECT id, batch_id, attempt, action, 'worker:' || $9::bigint, 'processing', status, error FROM settled
 )
-SELECT id, batch_id, priority, run_at FROM settled`
+SELECT id, batch_id, priority, run_at, callback_url IS NOT NULL AS callback FROM settled`
 
 // Settled tells what became of an Outcome.
 type Settled struct {
 	Accepted bool       // false: the claim was outdated and nothing was written
+	Callback bool       // somebody wants to be told of its end
 	Next     jobs.Batch // after Retry: the batch that carries the next try
 }
 
@@ -101,6 +102,7 @@ func (s *Store) SettleRequests(ctx context.Context, worker int64, outcomes []job
 			BatchID  int64     `db:"batch_id"`
 			Priority string    `db:"priority"`
 			RunAt    time.Time `db:"run_at"`
+			Callback bool      `db:"callback"`
 		}
 	)
 	for i, o := range outcomes {
@@ -120,7 +122,7 @@ func (s *Store) SettleRequests(ctx context.Context, worker int64, outcomes []job
 	}
 	for _, r := range rows {
 		i := place[r.ID]
-		settled[i].Accepted = true
+		settled[i].Accepted, settled[i].Callback = true, r.Callback
 		if outcomes[i].Action == jobs.Retry {
 			settled[i].Next = jobs.Batch{
 				ID: r.BatchID, Priority: jobs.Priority(r.Priority), Requests: []int64{r.ID}, RunAt: r.RunAt.UTC(),
@@ -315,16 +317,15 @@ func (s *Store) RequeueBatches(ctx context.Context, stuck []int64) ([]jobs.Batch
 }
 
 // The two moves of a person. A replay starts the count of tries anew; the
-// attempt, being the fencing token, goes on.
+// attempt, being the fencing token, goes on. It takes a new batch_id besides.
 const (
-	cancelRequest = `
-        UPDATE mass_requests
-        SET status = 'cancelled', claimed_by = NULL, finished_at = now(), updated_at = now()
-        WHERE id = $1 RETURNING ` + requestColumns
+	setCancelled = `status = 'cancelled', claimed_by = NULL, finished_at = now(), updated_at = now()`
+	setReplayed  = `status = 'pending', failures = 0, rescues = 0, result = NULL, error = NULL,
+            faults = NULL, run_at = now(), started_at = NULL, finished_at = NULL, updated_at = now()`
+
+	cancelRequest = `UPDATE mass_requests SET ` + setCancelled + ` WHERE id = $1 RETURNING ` + requestColumns
 	replayRequest = `
-        UPDATE mass_requests
-        SET status = 'pending', batch_id = nextval('mass_batches'), failures = 0, rescues = 0, result = NULL, error = NULL,
-            faults = NULL, run_at = now(), started_at = NULL, finished_at = NULL, updated_at = now()
+        UPDATE mass_requests SET batch_id = nextval('mass_batches'), ` + setReplayed + `
         WHERE id = $1 RETURNING ` + requestColumns
 )
 

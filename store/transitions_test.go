@@ -60,6 +60,11 @@ func act(b bench, a jobs.Action, r jobs.Request) bool {
 	case jobs.Delete:
 		require.NoError(b.t, b.DeleteRequest(ctx, r.ID, "test"))
 		return true
+	case jobs.Retain:
+		_, err := b.RetainRequests(ctx, 0, store.Position{CreatedAt: r.CreatedAt, ID: r.ID - 1}, 10)
+		require.NoError(b.t, err)
+		_, err = b.Request(ctx, r.ID)
+		return errors.Is(err, store.ErrNotFound)
 	}
 	b.t.Fatalf("no statement for %s", a)
 	return false
@@ -86,6 +91,12 @@ func TestStatementsObeyTheTable(t *testing.T) {
 				if !legal {
 					assert.Equal(t, before, after, "nothing happened, so nothing is told")
 					assert.Equal(t, r, b.get(r.ID), "nothing changed")
+					return
+				}
+				if tr.Action == jobs.Retain { // one event tells of all that went together
+					var detail string
+					require.NoError(t, b.db.GetContext(b.ctx, &detail, `SELECT detail FROM audit_events WHERE action = 'retain' ORDER BY id DESC LIMIT 1`))
+					assert.Equal(t, fmt.Sprintf("removed 1 requests that were final for 00:00:00: %d", r.ID), detail)
 					return
 				}
 				require.Len(t, after, len(before)+1)

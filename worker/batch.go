@@ -88,6 +88,7 @@ func (w *Worker) release(ctx context.Context, leases []jobs.Lease, reason string
 		return 0
 	}
 	for _, b := range list {
+		w.changes.Add(b.Requests...)
 		released += len(b.Requests)
 		w.enqueue(ctx, b)
 	}
@@ -114,13 +115,28 @@ func (w *Worker) flushClaims(ctx context.Context, batches []int64) ([][]jobs.Cla
 		place[b] = i
 	}
 	out := make([][]jobs.Claimed, len(batches))
-	for _, c := range claimed {
-		i := place[c.BatchID]
-		out[i] = append(out[i], c)
+	changed := make([]int64, len(claimed))
+	for i, c := range claimed {
+		changed[i] = c.ID
+		at := place[c.BatchID]
+		out[at] = append(out[at], c)
 	}
+	w.changes.Add(changed...)
 	return out, nil
 }
 
 func (w *Worker) flushSettles(ctx context.Context, outcomes []jobs.Outcome) ([]store.Settled, error) {
-	return w.store.SettleRequests(ctx, w.id.Load(), outcomes)
+	settled, err := w.store.SettleRequests(ctx, w.id.Load(), outcomes)
+	var changed, ended []int64
+	for i, s := range settled {
+		if s.Accepted {
+			changed = append(changed, outcomes[i].ID)
+			if s.Callback && outcomes[i].Action != jobs.Retry {
+				ended = append(ended, outcomes[i].ID)
+			}
+		}
+	}
+	w.changes.Add(changed...)
+	w.callBack(ended) //nolint:contextcheck // the group does not wait for it
+	return settled, err
 }

@@ -12,13 +12,14 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// ReconcileConfig tunes the reconciler. Every field must be set.
+// ReconcileConfig tunes the reconciler. Every field but Retention must be set.
 type ReconcileConfig struct {
 	Interval    time.Duration // between two looks
 	Grace       time.Duration // how old a batch must be before a missing task counts
 	SilentAfter time.Duration // how long a worker may go without a sign of life
 	Step        int           // batches a look
 	MaxRescues  int           // of one request, before it is taken for what kills its workers
+	Retention   time.Duration // how long final requests are kept; 0 for ever
 }
 
 // reconcile stands for leader until ctx ends, and does the leader's work while
@@ -71,6 +72,9 @@ type reconciler struct {
 	stuck  map[int64]time.Time // batches that are active and yet unclaimed, since when
 	marks  []mark              // newest last
 	cursor int64               // the last batch looked at
+
+	retained retention
+	due      store.DueDelivery // the last callback looked at
 }
 
 // sighting is the latest beat of a worker, and when it was first seen.
@@ -111,6 +115,8 @@ func (r *reconciler) look(ctx context.Context, now time.Time) error {
 		r.unstick(ctx, now),
 		r.tidy(ctx),
 		jobs.PublishQueues(ctx, r.redis),
+		r.retain(ctx, now),
+		r.deliverAgain(ctx, now),
 	)
 }
 

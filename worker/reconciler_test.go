@@ -39,7 +39,7 @@ func TestAWipedRedisLosesNothing(t *testing.T) {
 	}
 	queues, err := asynq.NewInspectorFromRedisClient(s.rdb).Queues()
 	require.NoError(t, err)
-	assert.ElementsMatch(t, []string{"high", "default", "low"}, queues, "Asynqmon sees the queues again")
+	assert.ElementsMatch(t, []string{"high", "default", "low", "webhooks"}, queues, "Asynqmon sees the queues again")
 }
 
 func TestAsynqmonsActionsAreSafe(t *testing.T) {
@@ -198,4 +198,27 @@ func TestWhatNobodyBeganInTimeExpires(t *testing.T) {
 	assert.Contains(t, late.Error, "expired")
 	assert.Equal(t, []string{"submit", "expire"}, s.actions(in[0].ID), "it was never tried")
 	s.untilStatus(in[1].ID, jobs.Done)
+}
+
+// A worker whose clock is hours ahead, and that cannot reach Postgres, leaves its
+// delivery to be tried again in hours.
+func TestADeliveryPutOffForHoursIsMadeNow(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	id := s.submit(true, `{}`)[0]
+	r := s.until(id, "is there", func(jobs.Request) bool { return true })
+	wrong := asynq.NewServerFromRedisClient(s.rdb, asynq.Config{
+		Queues: jobs.QueueWeights(), TaskCheckInterval: time.Millisecond, LogLevel: asynq.FatalLevel,
+		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return 2 * time.Hour },
+	})
+	require.NoError(t, wrong.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return store.ErrUnavailable })))
+	inspector := asynq.NewInspectorFromRedisClient(s.rdb)
+	require.Eventually(t, func() bool {
+		info, err := inspector.GetTaskInfo("default", jobs.TaskID(r.BatchID))
+		return err == nil && info.State == asynq.TaskStateRetry
+	}, time.Minute, 5*time.Millisecond)
+	wrong.Shutdown()
+
+	s.start(quick(), echo)
+	s.untilStatus(id, jobs.Done)
 }

@@ -39,6 +39,7 @@ type Config struct {
 	PollInterval    time.Duration    // how often an idle worker looks at the queues when nobody rings
 	Heartbeat       time.Duration    // between two signs of life
 	Reconcile       ReconcileConfig
+	Webhooks        WebhookConfig
 	Version         string
 }
 
@@ -56,6 +57,8 @@ type Worker struct {
 	holdings *holdings
 	claims   *groupcommit.Committer[int64, []jobs.Claimed]
 	settles  *groupcommit.Committer[jobs.Outcome, store.Settled]
+	changes  *jobs.Announcer
+	courier  *courier       // nil when this worker delivers no callbacks
 	handlers sync.WaitGroup // batches under way, also those that Asynq gave up
 
 	running context.Context // of the requests; ends with errShutdown when they must be handed back
@@ -66,8 +69,10 @@ type Worker struct {
 // No other worker may use the same Redis client: it gets a doorbell of this one.
 func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, p Pipeline, c Config, log *slog.Logger) *Worker {
 	w := &Worker{store: st, redis: rdb, enqueuer: enq, pipeline: p, config: c, log: log, holdings: newHoldings()}
-	w.doorbell = jobs.NewDoorbell(len(jobs.QueueWeights()), c.PollInterval)
+	w.doorbell = jobs.NewDoorbell(jobs.QueueWeights(), c.PollInterval)
 	rdb.AddHook(w.doorbell)
+	w.courier = newCourier(w, c.Webhooks)
+	w.changes = jobs.NewAnnouncer(rdb)
 	w.running, w.abandon = context.WithCancelCause(context.Background())
 	w.claims = groupcommit.New(w.flushClaims, groupcommit.Options{MaxGroup: 32, Parallel: 2})
 	w.settles = groupcommit.New(w.flushSettles, groupcommit.Options{
@@ -111,6 +116,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := server.Start(mux); err != nil {
 		return fmt.Errorf("start the task server: %w", err)
 	}
+	if err := w.courier.start(ctx); err != nil {
+		server.Shutdown()
+		return err
+	}
 	if err := jobs.CheckRedis(ctx, w.redis); err != nil {
 		w.log.Error("this Redis is not fit for its task", "error", err)
 	}
@@ -123,12 +132,17 @@ func (w *Worker) Run(ctx context.Context) error {
 	wg.Go(func() { w.beat(companions) })
 	wg.Go(func() { w.doorbell.Listen(companions, w.redis) })
 	wg.Go(func() { jobs.HearCancels(companions, w.redis, w.holdings.cancelRequest) })
+	wg.Go(func() { w.changes.Run(companions) })
+	wg.Go(func() { w.courier.listen(companions) })
 	wg.Go(func() { w.reconcile(ctx) })
 
 	<-ctx.Done()
 	w.log.Info("worker stops", "worker", w.id.Load(), "running", w.holdings.count())
 	overdue := time.AfterFunc(w.config.ShutdownTimeout, func() { w.abandon(errShutdown) })
-	server.Shutdown()
+	var servers sync.WaitGroup
+	servers.Go(server.Shutdown)
+	servers.Go(w.courier.shutdown)
+	servers.Wait()
 	w.handlers.Wait()
 	overdue.Stop()
 	stop()

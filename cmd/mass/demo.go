@@ -8,15 +8,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
-	"sync"
 	"text/tabwriter"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/term"
 
 	"github.com/leomutto/pilot-in-a-box/internal/simulate"
 )
@@ -52,7 +48,7 @@ func demo(ctx context.Context, url string, seed uint64, out io.Writer) error {
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
 	say("\nDemo: %d requests of %s, two sites, some free-form, some wrong on purpose.", len(submissions), day.Format(time.DateOnly))
 	started := time.Now()
-	bar := newBar(out, len(submissions))
+	bar := newBar(out, len(submissions), "ended")
 	endings := make([]ending, len(submissions))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
@@ -60,7 +56,7 @@ func demo(ctx context.Context, url string, seed uint64, out io.Writer) error {
 		g.Go(func() error {
 			e, err := follow(gctx, url, s)
 			endings[i] = e
-			bar.step()
+			bar.add(1)
 			return err
 		})
 	}
@@ -196,43 +192,4 @@ func printSites(out io.Writer, endings []ending) error {
 		fmt.Fprintf(tw, "%s\t%d\t%.3f\t%.0f\t%.0f\t%.0f\t\n", t.site, t.windows, t.pue/float64(t.windows), t.kwh, t.cost, t.co2e)
 	}
 	return tw.Flush()
-}
-
-// bar shows progress: a bar on a terminal, a line for each quarter elsewhere.
-type bar struct {
-	out   io.Writer
-	total int
-	drawn *progressbar.ProgressBar // nil when out is no terminal
-
-	mu   sync.Mutex
-	done int
-}
-
-func newBar(out io.Writer, total int) *bar {
-	b := &bar{out: out, total: total}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor is small
-		b.drawn = progressbar.NewOptions(total, progressbar.OptionSetWriter(out), progressbar.OptionSetWidth(40),
-			progressbar.OptionShowCount(), progressbar.OptionSetDescription("requests"), progressbar.OptionThrottle(50*time.Millisecond))
-	}
-	return b
-}
-
-func (b *bar) step() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.done++
-	if b.drawn != nil {
-		_ = b.drawn.Add(1) // a picture on a terminal
-		return
-	}
-	if quarter := b.done * 4 / b.total; quarter > (b.done-1)*4/b.total {
-		fmt.Fprintf(b.out, "  %d of %d ended\n", b.done, b.total)
-	}
-}
-
-func (b *bar) finish() {
-	if b.drawn != nil {
-		_ = b.drawn.Finish()
-		fmt.Fprintln(b.out)
-	}
 }

@@ -46,6 +46,7 @@ type command struct {
 type invocation struct {
 	args           []string
 	getenv         func(string) string
+	stdin          io.Reader
 	stdout, stderr io.Writer
 }
 
@@ -55,6 +56,8 @@ func commands() []command {
 		{"worker", "work on requests; start as many as you like", runWorker},
 		{"migrate", "up | down | status: change the database schema", runMigrate},
 		{"dev", "everything in one process, on private servers", runDev},
+		{"submit", "FILE|-: submit many requests out of NDJSON, a JSON array or CSV", runSubmit},
+		{"doctor", "say in plain words what is wrong with a running system", runDoctor},
 		{"health", "ask a running API whether it is ready; for container health checks", runHealth},
 		{"version", "print the version", runVersion},
 	}
@@ -67,7 +70,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	for _, c := range commands() {
 		if c.name == args[0] {
-			err := c.run(ctx, invocation{args: args[1:], getenv: getenv, stdout: stdout, stderr: stderr})
+			err := c.run(ctx, invocation{args: args[1:], getenv: getenv, stdin: os.Stdin, stdout: stdout, stderr: stderr})
 			if errors.Is(err, flag.ErrHelp) {
 				return nil
 			}

@@ -48,9 +48,10 @@ func (b *backends) close() error { return errors.Join(b.redis.Close(), b.store.C
 
 func newAPI(b *backends, c *config.Config, log *slog.Logger) (*api.Server, error) {
 	return api.New(b.store, b.redis, b.enqueuer, api.Config{
-		Addr: c.Addr, Version: buildVersion(), MaxBody: c.MaxBody, MaxDepth: c.MaxDepth, BatchMax: c.BatchMax,
+		Addr: c.Addr, Version: buildVersion(), MaxBody: c.MaxBody, MaxBatchBody: c.MaxBatchBody, MaxDepth: c.MaxDepth, BatchMax: c.BatchMax, MaxBacklog: c.MaxBacklog,
 		RequestTimeout: c.AnswerTimeout, DrainDelay: c.DrainDelay, ShutdownTimeout: c.ShutdownTimeout,
 		ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout, IdleTimeout: c.IdleTimeout,
+		Callbacks:         webhookGuard(c),
 		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, c.DatabaseURL) },
 	}, log)
 }
@@ -62,8 +63,10 @@ func newWorker(b *backends, c *config.Config, log *slog.Logger) *worker.Worker {
 		RequestTimeout: c.RequestTimeout, ShutdownTimeout: c.ShutdownTimeout, PollInterval: c.PollInterval, Heartbeat: c.Heartbeat,
 		Reconcile: worker.ReconcileConfig{
 			Interval: c.Reconcile, Grace: c.ReconcileGrace, SilentAfter: c.SilentAfter, Step: c.ReconcileStep, MaxRescues: c.MaxRescues,
+			Retention: c.Retention,
 		},
-		Version: buildVersion(),
+		Webhooks: webhookConfig(c),
+		Version:  buildVersion(),
 	}, log)
 }
 

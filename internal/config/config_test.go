@@ -36,11 +36,12 @@ func TestFlagBeatsEnvironmentBeatsDefault(t *testing.T) {
 func TestAllMistakesAreReportedTogether(t *testing.T) {
 	t.Parallel()
 	_, err := config.Load("worker", []string{"--concurrency=0", "--retry-jitter=2"},
-		env("DATABASE_URL", "", "MASS_BATCH_MAX", "many", "MASS_REQUEST_TIMEOUT", "30", "MASS_LOG_LEVEL", "loud", "MASS_SILENT_AFTER", "1s"), nil, nil)
+		env("DATABASE_URL", "", "MASS_BATCH_MAX", "many", "MASS_REQUEST_TIMEOUT", "30", "MASS_LOG_LEVEL", "loud", "MASS_SILENT_AFTER", "1s", "MASS_RETENTION", "30s"), nil, nil)
 	require.Error(t, err)
 	for _, want := range []string{
 		"DATABASE_URL is not set", `MASS_BATCH_MAX: "many" is not a whole number`, `MASS_REQUEST_TIMEOUT: "30" is not a duration`,
 		`MASS_LOG_LEVEL: "loud" is not one of debug, info, warn, error`, "--concurrency: 0 is below 1", "--retry-jitter: 2 is above 1",
+		"MASS_RETENTION (30s) must be 0 or at least 1m",
 		"MASS_SILENT_AFTER (1s) must be at least three times MASS_HEARTBEAT (1s)",
 	} {
 		assert.ErrorContains(t, err, want)

@@ -149,6 +149,12 @@ func parse(t reflect.Type, value string) (reflect.Value, error) {
 		v.SetInt(int64(d))
 	case t.Kind() == reflect.String:
 		v.SetString(value)
+	case t.Kind() == reflect.Bool:
+		b, err := strconv.ParseBool(value)
+		if err != nil {
+			return v, fmt.Errorf("%q is not true or false", value)
+		}
+		v.SetBool(b)
 	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64:
 		n, err := strconv.ParseInt(value, 10, 64)
 		if err != nil {

@@ -75,6 +75,11 @@ func (c *Committer[I, O]) Do(ctx context.Context, in I) (O, error) {
 	if err := c.add(it); err != nil {
 		return it.out, err
 	}
+	return c.await(ctx, it)
+}
+
+// await waits for an item's result, or withdraws the item.
+func (c *Committer[I, O]) await(ctx context.Context, it *item[I, O]) (O, error) {
 	select {
 	case <-it.done:
 	case <-ctx.Done():
@@ -84,6 +89,33 @@ func (c *Committer[I, O]) Do(ctx context.Context, in I) (O, error) {
 		<-it.done
 	}
 	return it.out, it.err
+}
+
+// Result is what became of one item of DoAll.
+type Result[O any] struct {
+	Out O
+	Err error
+}
+
+// DoAll is Do for items that arrive together: one result an item, in their order.
+// They share flushes with each other and with whatever else waits, and each is
+// withdrawn, written or refused on its own.
+func (c *Committer[I, O]) DoAll(ctx context.Context, in []I) []Result[O] {
+	items := make([]*item[I, O], len(in))
+	for i := range in {
+		items[i] = &item[I, O]{in: in[i], done: make(chan struct{})}
+	}
+	out := make([]Result[O], len(in))
+	if err := c.add(items...); err != nil {
+		for i := range out {
+			out[i].Err = err
+		}
+		return out
+	}
+	for i, it := range items {
+		out[i].Out, out[i].Err = c.await(ctx, it)
+	}
+	return out
 }
 
 // Close takes no more items, flushes those that wait, and returns when all are
@@ -108,14 +140,14 @@ func (c *Committer[I, O]) Close(ctx context.Context) error {
 	}
 }
 
-func (c *Committer[I, O]) add(it *item[I, O]) error {
+func (c *Committer[I, O]) add(items ...*item[I, O]) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return ErrClosed
 	}
-	c.waiting = append(c.waiting, it)
-	if c.running < c.opt.Parallel {
+	c.waiting = append(c.waiting, items...)
+	if len(items) > 0 && c.running < c.opt.Parallel {
 		c.running++
 		go c.run()
 	}

@@ -231,3 +231,41 @@ func TestCloseGivesUpWithItsContext(t *testing.T) {
 		assert.ErrorIs(t, (<-rs[1]).err, groupcommit.ErrClosed)
 	})
 }
+
+func TestManyAtOnceShareFlushesAndFailAlone(t *testing.T) {
+	t.Parallel()
+	bad := errors.New("bad")
+	var mu sync.Mutex
+	flushes := 0
+	c := groupcommit.New(func(_ context.Context, items []int) ([]int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		flushes++
+		out := make([]int, len(items))
+		for i, n := range items {
+			if n == 7 {
+				return nil, bad
+			}
+			out[i] = n * 10
+		}
+		return out, nil
+	}, groupcommit.Options{MaxGroup: 64, Split: func(err error) bool { return errors.Is(err, bad) }})
+	in := make([]int, 100)
+	for i := range in {
+		in[i] = i
+	}
+	for i, r := range c.DoAll(t.Context(), in) {
+		if i == 7 {
+			require.ErrorIs(t, r.Err, bad)
+			continue
+		}
+		require.NoError(t, r.Err)
+		require.Equal(t, i*10, r.Out)
+	}
+	require.Less(t, flushes, 20)
+	require.Empty(t, c.DoAll(t.Context(), nil))
+	require.NoError(t, c.Close(t.Context()))
+	for _, r := range c.DoAll(t.Context(), in[:2]) {
+		require.ErrorIs(t, r.Err, groupcommit.ErrClosed)
+	}
+}

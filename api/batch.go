@@ -1,0 +1,284 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humamux"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+const (
+	pathBatch     = pathRequests + "batch"
+	batchItems    = 10_000  // submissions a batch at most
+	batchStep     = 500     // of them handed to the group commit at once
+	batchInFlight = 4 << 20 // bytes of them read and not yet stored, apart from a single larger one
+	batchArrays   = 4       // arrays held in memory at once; a stream is not held
+)
+
+type (
+	batchInput  struct{ JSONBody }
+	batchOutput struct{ Body func(huma.Context) }
+)
+
+// batchEdge takes many submissions in one request. What makes each of them a
+// request of its own is the same as for a single one: decodeSubmission judges
+// it, the submitter stores it.
+type batchEdge struct {
+	*Server
+	arrays chan struct{} // one place for each array in memory
+}
+
+func (s *Server) newBatches() *batchEdge {
+	return &batchEdge{Server: s, arrays: make(chan struct{}, batchArrays)}
+}
+
+// submit reads what says that a batch cannot be taken as a whole, which an array
+// says before anything of it is stored. The answer is the work: it goes out while
+// the steps are committed.
+func (b *batchEdge) submit(ctx context.Context, in *batchInput) (*batchOutput, error) {
+	stream, err := checkBatchMedia(in.request.Header)
+	if err != nil {
+		return nil, err
+	}
+	if in.request.ContentLength > b.cfg.MaxBatchBody {
+		return nil, &http.MaxBytesError{Limit: b.cfg.MaxBatchBody}
+	}
+	release := func() {}
+	if !stream {
+		if release, err = b.admit(ctx); err != nil {
+			return nil, err
+		}
+	}
+	body := func(hctx huma.Context) { //nolint:contextcheck // huma calls it with the context of the request
+		defer release()
+		r, w := humamux.Unwrap(hctx)
+		rc := http.NewResponseController(w)
+		_ = rc.EnableFullDuplex() // not supported by test doubles, which do not need it
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		// net/http reads what is left of a body too late for full duplex (it panics
+		// in the next request of the connection), so that is done here.
+		defer r.Body.Close()
+		r.Body = &pacedBody{ReadCloser: r.Body, rc: rc, left: b.cfg.ReadTimeout, most: b.cfg.ReadTimeout}
+		var src batchSource
+		if stream {
+			src = newLineSource(http.MaxBytesReader(nil, r.Body, b.cfg.MaxBatchBody), b.cfg.MaxBody)
+		} else {
+			list, err := b.readArray(r)
+			if err != nil {
+				writeProblem(w, r, problemOf(err))
+				return
+			}
+			src = list
+		}
+		out := newBatchAnswer(w, rc, answersStream(r.Header, stream), b.cfg.WriteTimeout, cancel)
+		problem := b.process(ctx, src, out)
+		if err := out.end(problem); err != nil && exchangeOf(ctx).err == nil {
+			exchangeOf(ctx).err = err
+		}
+	}
+	return &batchOutput{body}, nil
+}
+
+// admit waits for a place in memory for an array.
+func (b *batchEdge) admit(ctx context.Context) (release func(), err error) {
+	wait := time.NewTimer(b.cfg.RequestTimeout)
+	defer wait.Stop()
+	select {
+	case b.arrays <- struct{}{}:
+		return func() { <-b.arrays }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-wait.C:
+		return nil, &Problem{
+			Status: http.StatusServiceUnavailable, Code: codeUnavailable,
+			Detail: "Too many arrays are being read now. Try again later, or send application/x-ndjson.",
+		}
+	}
+}
+
+// readArray reads a whole array, of which nothing is stored yet.
+func (b *batchEdge) readArray(r *http.Request) (*arraySource, error) {
+	raw, err := (&JSONBody{r}).read(b.cfg.MaxBatchBody)
+	if err != nil {
+		return nil, err
+	}
+	return newArraySource(raw, b.cfg.MaxBody)
+}
+
+// batchEntry is one submission of a batch, judged and not yet stored.
+type batchEntry struct {
+	request store.NewRequest
+	err     error // why it is not to be stored
+	weight  int64 // of batchInFlight
+}
+
+// process stores what the source gives and answers each item, in order. The
+// reading goes on while a step is committed, so steps grow with the load and
+// nobody waits for a step to fill. The problem is what ended the batch early.
+func (b *batchEdge) process(ctx context.Context, src batchSource, out *batchAnswer) *Problem {
+	queue := make(chan batchEntry, batchStep)
+	room := semaphore.NewWeighted(batchInFlight)
+	var ended error
+	go func() {
+		defer close(queue)
+		ended = b.read(ctx, src, queue, room)
+	}()
+	var away error // Postgres did not take a whole step: the rest is not tried
+	for step := nextStep(queue); len(step) > 0; step = nextStep(queue) {
+		if err := ctx.Err(); err != nil {
+			away = err
+		}
+		away = b.storeStep(ctx, step, away, out)
+		for i := range step {
+			room.Release(step[i].weight)
+		}
+	}
+	if ended == nil { // safe: the queue is closed
+		return nil
+	}
+	return problemOf(ended)
+}
+
+// read fills the queue until the source ends, and says why when it is not the end of the batch.
+func (b *batchEdge) read(ctx context.Context, src batchSource, queue chan<- batchEntry, room *semaphore.Weighted) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // nobody else would: this is not the goroutine of the request
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	for n := 0; ; n++ {
+		raw, err := src.next()
+		var one *itemError
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.As(err, &one):
+		case err != nil:
+			return err
+		}
+		if n == batchItems {
+			return tooManyItems()
+		}
+		e := batchEntry{weight: min(int64(len(raw)), batchInFlight)}
+		if room.Acquire(ctx, e.weight) != nil {
+			return ctx.Err()
+		}
+		if one != nil {
+			e.err = one.problem
+		} else {
+			e.request, e.err = decodeBatchItem(raw, b.cfg.rules())
+		}
+		queue <- e // the other side reads until the queue is closed
+	}
+}
+
+// nextStep waits for an entry and takes what else is there; nothing means the end.
+func nextStep(queue <-chan batchEntry) []batchEntry {
+	first, ok := <-queue
+	if !ok {
+		return nil
+	}
+	step := append(make([]batchEntry, 0, len(queue)+1), first)
+	for len(step) < batchStep {
+		select {
+		case e, ok := <-queue:
+			if !ok {
+				return step
+			}
+			step = append(step, e)
+		default:
+			return step
+		}
+	}
+	return step
+}
+
+// storeStep stores a step and answers its items. It returns why nothing more should
+// be tried, if so.
+func (b *batchEdge) storeStep(ctx context.Context, step []batchEntry, away error, out *batchAnswer) error {
+	var list []store.NewRequest
+	for i := range step {
+		if step[i].err == nil {
+			list = append(list, step[i].request)
+		}
+	}
+	var results []groupcommit.Result[store.Inserted]
+	if away == nil && len(list) > 0 {
+		results = b.submitter.submitAll(ctx, list)
+		away = allAway(results)
+		if away != nil {
+			exchangeOf(ctx).err = away
+		}
+	}
+	for i := range step {
+		r := groupcommit.Result[store.Inserted]{Err: step[i].err}
+		if step[i].err == nil {
+			if results == nil {
+				r.Err = away
+			} else {
+				r, results = results[0], results[1:]
+			}
+		}
+		out.add(r.Out, r.Err)
+	}
+	return away
+}
+
+// allAway returns the error of a step of which nothing was stored because the
+// store is not there; nil when trying on is worth it.
+func allAway(results []groupcommit.Result[store.Inserted]) error {
+	for _, r := range results {
+		if r.Err == nil || problemOf(r.Err).Status < http.StatusInternalServerError {
+			return nil
+		}
+	}
+	return results[0].Err
+}
+
+// submitAll is submit for requests that come together, each with an outcome of its own.
+func (s *submitter) submitAll(ctx context.Context, list []store.NewRequest) []groupcommit.Result[store.Inserted] {
+	results := make([]groupcommit.Result[store.Inserted], len(list))
+	admitted := make([]store.NewRequest, 0, len(list))
+	for i := range list {
+		if results[i].Err = s.backlog.admit(1); results[i].Err == nil { //nolint:contextcheck // the count outlives the request that set it off
+			admitted = append(admitted, list[i])
+		}
+	}
+	stored, err := bounded(ctx, s.timeout, func(ctx context.Context) ([]groupcommit.Result[store.Inserted], error) {
+		return s.committer.DoAll(ctx, admitted), nil
+	})
+	back := 0
+	for i := range results {
+		if results[i].Err != nil {
+			continue
+		}
+		if err != nil {
+			results[i].Err = err
+		} else {
+			results[i], stored = stored[0], stored[1:]
+		}
+		if r := results[i]; r.Err != nil || r.Out.Replayed || r.Out.Mismatch {
+			back++
+		}
+	}
+	s.backlog.forget(back)
+	return results
+}
+
+func tooManyItems() *Problem {
+	return &Problem{
+		Status: http.StatusRequestEntityTooLarge, Code: codeTooLarge,
+		Detail: fmt.Sprintf("A batch may have at most %d items.", batchItems),
+	}
+}

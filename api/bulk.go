@@ -1,0 +1,298 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/payload"
+	"github.com/leomutto/pilot-in-a-box/jobs/signals"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+const (
+	pathBulk    = pathRequests + "bulk"
+	bulkDefault = 1000   // requests a call, when it says nothing
+	bulkMax     = 10_000 // requests a call at most
+	bulkStep    = 500    // of them in one statement
+	bulkRetries = 3      // further looks at requests that somebody else held
+	bulkRetry   = 20 * time.Millisecond
+
+	describeBulk = "The newest requests first. A call moves `limit` requests at most, in steps of their own: what it did stays done " +
+		"when it ends early. While `more` is true, send the same again with the `cursor` of the answer; what comes in meanwhile " +
+		"is not touched. Filters restrict together; to take all requests say `\"all\": true` instead of a filter.\n\n" +
+		"`cancel` takes what is pending or processing; `replay` what is failed or cancelled, and what is done only when the filter " +
+		"names that status. `changed` is below `matched` when others moved a request at that very moment. With `dry_run` " +
+		"nothing is moved, and `matched` tells how many would be."
+)
+
+// BulkMove is the body of a bulk. Only its schema is used: decodeBulk reads it.
+type BulkMove struct {
+	Action actionSchema `json:"action" doc:"What to do: cancel stops, replay does again" example:"replay"`
+	Filter *BulkFilter  `json:"filter,omitempty" nullable:"false" doc:"Which requests; what it names restricts together"`
+	All    bool         `json:"all,omitempty" doc:"true in place of a filter: all requests" example:"false"`
+	Limit  int          `json:"limit,omitempty" minimum:"1" maximum:"10000" default:"1000" doc:"Requests at most" example:"1000"`
+	DryRun bool         `json:"dry_run,omitempty" doc:"Only count" example:"false"`
+	Cursor string       `json:"cursor,omitempty" maxLength:"64" doc:"Where to go on, out of the answer before"`
+}
+
+// BulkFilter is the filter of a bulk: that of the list.
+type BulkFilter struct {
+	Status        jobs.Status  `json:"status,omitempty" doc:"Only those in this status" example:"failed"`
+	SiteID        string       `json:"site_id,omitempty" minLength:"1" maxLength:"200" doc:"Only those of this site" example:"site-1"`
+	ClusterID     string       `json:"cluster_id,omitempty" minLength:"1" maxLength:"200" doc:"Only those of this cluster" example:"gpu-a"`
+	CreatedFrom   signals.Time `json:"created_from,omitempty" doc:"Only those created at this time or later" example:"2026-03-01T00:00:00Z"`
+	CreatedBefore signals.Time `json:"created_before,omitempty" doc:"Only those created before this time" example:"2026-03-02T00:00:00Z"`
+}
+
+// BulkResult is what a bulk did.
+type BulkResult struct {
+	Matched int     `json:"matched" minimum:"0" doc:"Requests that were found" example:"1000"`
+	Changed int     `json:"changed" minimum:"0" doc:"Requests that were moved; 0 in a dry run" example:"1000"`
+	More    bool    `json:"more" doc:"There may be others: send the same again, with this cursor" example:"true"`
+	Cursor  *string `json:"cursor" doc:"Where to go on; null when there is nothing more" example:"AQAGTEWX1tugAAAAAAAAACo"`
+}
+
+type (
+	bulkInput  struct{ JSONBody }
+	bulkOutput struct{ Body BulkResult }
+
+	actionSchema string
+)
+
+// Schema implements huma.SchemaProvider.
+func (actionSchema) Schema(huma.Registry) *huma.Schema { return enumOf(bulkActions()) }
+
+func bulkActions() []jobs.Action { return []jobs.Action{jobs.Cancel, jobs.Replay} }
+
+// bulk is a decoded BulkMove.
+type bulk struct {
+	store.BulkMove
+	limit  int
+	dryRun bool
+}
+
+// moveRequests moves many requests. It ends before its limit when its time is
+// over, or when a step fails after others succeeded: what was done is reported.
+func (s *Server) moveRequests(ctx context.Context, in *bulkInput) (*bulkOutput, error) {
+	body, err := in.read(s.cfg.MaxBody)
+	if err != nil {
+		return nil, err
+	}
+	b, err := decodeBulk(body)
+	if err != nil {
+		return nil, err
+	}
+	b.Actor, b.BatchSize = person, s.cfg.BatchMax
+	if b.dryRun {
+		return s.countMoves(ctx, b)
+	}
+	var (
+		out  BulkResult
+		busy []int64
+		over = time.Now().Add(min(s.cfg.RequestTimeout, s.cfg.WriteTimeout/2))
+	)
+	for more := true; more && out.Matched < b.limit && (out.Matched == 0 || time.Now().Before(over)); {
+		b.Filter.Limit = min(bulkStep, b.limit-out.Matched)
+		did, err := s.moveStep(ctx, b.BulkMove)
+		if err != nil {
+			if out.Matched == 0 {
+				return nil, err
+			}
+			s.log.Warn("a bulk ended early", "matched", out.Matched, "changed", out.Changed, "error", err)
+			break
+		}
+		out.Matched += did.Matched
+		out.Changed += len(did.Changed)
+		busy = append(busy, did.Busy...)
+		b.Filter.After, more = did.Next, did.Next.ID != 0
+		out.More, out.Cursor = more, cursorOf(did.Next)
+	}
+	out.Changed += s.moveBusy(ctx, b.BulkMove, busy)
+	return &bulkOutput{out}, nil
+}
+
+// moveStep moves one step and tells the workers.
+func (s *Server) moveStep(ctx context.Context, m store.BulkMove) (store.Moved, error) {
+	did, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.Moved, error) {
+		return s.store.MoveRequests(ctx, m)
+	})
+	if err != nil {
+		return did, err
+	}
+	for _, b := range did.Batches {
+		s.submitter.enqueue(b)
+	}
+	if len(did.Running) > 0 {
+		s.announceCancel(did.Running...)
+	}
+	if len(did.Changed) > 0 {
+		s.announceChange(did.Changed...)
+	}
+	return did, nil
+}
+
+// moveBusy tries again what others held. They hold rows for milliseconds.
+func (s *Server) moveBusy(ctx context.Context, m store.BulkMove, busy []int64) (changed int) {
+	m.Filter.After = store.Position{}
+	for try := 1; try <= bulkRetries && len(busy) > 0; try++ {
+		select {
+		case <-ctx.Done():
+			return changed
+		case <-time.After(time.Duration(try) * bulkRetry):
+		}
+		var still []int64
+		for part := range slices.Chunk(busy, bulkStep) {
+			m.Only, m.Filter.Limit = part, len(part)
+			did, err := s.moveStep(ctx, m)
+			if err != nil {
+				return changed // it is counted as not changed, and stays as it is
+			}
+			changed += len(did.Changed)
+			still = append(still, did.Busy...)
+		}
+		busy = still
+	}
+	return changed
+}
+
+func (s *Server) countMoves(ctx context.Context, b bulk) (*bulkOutput, error) {
+	b.Filter.Limit = b.limit
+	found, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.Moved, error) {
+		return s.store.CountMoves(ctx, b.BulkMove)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &bulkOutput{BulkResult{Matched: found.Matched, More: found.Next.ID != 0, Cursor: cursorOf(found.Next)}}, nil
+}
+
+func cursorOf(p store.Position) *string {
+	if p.ID == 0 {
+		return nil
+	}
+	text := encodeCursor(p)
+	return &text
+}
+
+// decodeBulk reads the body of a bulk and holds it to the table of transitions.
+func decodeBulk(body []byte) (bulk, error) {
+	b := bulk{limit: bulkDefault}
+	var (
+		faults   payload.Faults
+		all      bool
+		filtered bool
+	)
+	err := decode(body, &faults,
+		choice("action", true, &b.Action, bulkActions()),
+		member{name: "filter", set: func(value jsontext.Value, faults *payload.Faults) {
+			var inner payload.Faults
+			after := b.Filter.After // the cursor may stand before the filter
+			b.Filter = decodeFilter(value, &inner)
+			for _, f := range inner {
+				faults.Add(jsontext.Pointer("/filter"+f.Pointer), "%s", f.Detail)
+			}
+			filtered = b.Filter != store.Filter{} || len(inner) > 0
+			b.Filter.After = after
+		}},
+		flag("all", &all),
+		member{name: "limit", set: func(value jsontext.Value, faults *payload.Faults) {
+			n, err := strconv.Atoi(string(value))
+			if err != nil || n < 1 || n > bulkMax {
+				faults.Add("/limit", "must be a whole number from 1 to %d", bulkMax)
+				return
+			}
+			b.limit = n
+		}},
+		flag("dry_run", &b.dryRun),
+		member{name: "cursor", set: func(value jsontext.Value, faults *payload.Faults) {
+			text, err := jsontext.AppendUnquote(nil, value)
+			if err == nil {
+				b.Filter.After, err = decodeCursor(string(text))
+			}
+			if err != nil {
+				faults.Add("/cursor", "must be the cursor of an earlier answer")
+			}
+		}},
+	)
+	if err != nil {
+		return b, err
+	}
+	switch {
+	case !filtered && !all:
+		faults.Add("/filter", `names nothing; to take all requests say "all": true`)
+	case filtered && all:
+		faults.Add("/all", "must not stand beside a filter")
+	}
+	legal := b.Action.From()
+	switch status := b.Filter.Status; {
+	case len(legal) == 0: // the action is wrong already
+	case status == "":
+		b.From = slices.DeleteFunc(slices.Clone(legal), func(s jobs.Status) bool { return s == jobs.Done })
+	case slices.Contains(legal, status):
+		b.From, b.Filter.Status = []jobs.Status{status}, ""
+	default:
+		faults.Add("/filter/status", "%s takes only requests that are %s", b.Action, joined(legal))
+	}
+	if len(faults) > 0 {
+		return b, invalidBody(faults)
+	}
+	return b, nil
+}
+
+func decodeFilter(value []byte, faults *payload.Faults) store.Filter {
+	var f store.Filter
+	// The value is a part of a body that was read, so it is JSON.
+	_ = decode(value, faults,
+		choice("status", false, &f.Status, jobs.Statuses()),
+		name("site_id", &f.SiteID),
+		name("cluster_id", &f.ClusterID),
+		moment("created_from", &f.CreatedFrom),
+		moment("created_before", &f.CreatedBefore),
+	)
+	if !f.CreatedBefore.IsZero() && !f.CreatedFrom.Before(f.CreatedBefore) {
+		faults.Add("/created_from", "must be before created_before")
+	}
+	return f
+}
+
+// name is a member that takes the id of a site or cluster.
+func name(field string, into *string) member {
+	return member{name: field, set: func(value jsontext.Value, faults *payload.Faults) {
+		text, err := jsontext.AppendUnquote(nil, value)
+		*into = payload.CleanText(string(text))
+		if err != nil || *into == "" || len([]rune(*into)) > 200 || slices.Contains(text, 0) {
+			faults.Add(jsontext.Pointer("/"+field), "must be a string of 1 to 200 characters")
+		}
+	}}
+}
+
+// flag is a member that takes true or false.
+func flag(field string, into *bool) member {
+	return member{name: field, set: func(value jsontext.Value, faults *payload.Faults) {
+		switch value.Kind() {
+		case jsontext.KindTrue, jsontext.KindFalse:
+			*into = value.Kind() == jsontext.KindTrue
+		default:
+			faults.Add(jsontext.Pointer("/"+field), "must be true or false")
+		}
+	}}
+}
+
+// documentBulk describes what huma does not see.
+func documentBulk(doc *huma.OpenAPI) {
+	op := doc.Paths[pathBulk].Post
+	op.RequestBody = bodyOf[BulkMove](doc, map[string]*huma.Example{
+		"replay": {Summary: "Replay what failed", Value: map[string]any{"action": jobs.Replay, "filter": map[string]any{"status": jobs.Failed}}},
+		"cancel": {Summary: "Cancel all of a site", Value: map[string]any{"action": jobs.Cancel, "filter": map[string]any{"site_id": "site-1"}, "limit": 5000}},
+		"count":  {Summary: "How many would be cancelled?", Value: map[string]any{"action": jobs.Cancel, "all": true, "dry_run": true}},
+	})
+	cursor := encodeCursor(store.Position{CreatedAt: time.Date(2026, 3, 1, 11, 0, 2, 0, time.UTC), ID: 42})
+	answers(op, http.StatusOK, BulkResult{Matched: bulkDefault, Changed: bulkDefault, More: true, Cursor: &cursor})
+}

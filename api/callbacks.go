@@ -1,0 +1,141 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/leomutto/pilot-in-a-box/internal/webhook"
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/payload"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+// maxDeliveries is how many deliveries of one request are shown. There is one for
+// each time that it came to an end, so more than one only after a replay.
+const maxDeliveries = 50
+
+// Callback is what became of a request's callback_url.
+type Callback struct {
+	URL        string             `json:"url" doc:"The callback_url" example:"https://example.com/hooks/mass"`
+	Deliveries []CallbackDelivery `json:"deliveries" nullable:"false" doc:"One for each time that the MassRequest came to an end, newest first, the newest 50; empty before the first"`
+}
+
+// CallbackDelivery is one message to the callback_url.
+type CallbackDelivery struct {
+	ID          string              `json:"id" doc:"The header webhook-id, the same for every try" example:"msg_6f1c9a54-5c0d-4c9e-a6a1-0d5b8a3a3f0e"`
+	Event       string              `json:"event" doc:"The type in the message" example:"mass_request.done"`
+	Status      jobs.DeliveryStatus `json:"status" enum:"pending,delivered,dead" doc:"dead is left alone until it is replayed" example:"delivered"`
+	Attempts    int                 `json:"attempts" minimum:"0" doc:"How many tries were begun" example:"1"`
+	Failures    int                 `json:"failures" minimum:"0" doc:"How many failed since the last replay" example:"0"`
+	LastStatus  *int                `json:"last_status" doc:"HTTP status of the latest answer; null when there was none" example:"204"`
+	LastError   *string             `json:"last_error" doc:"Why the latest try did not deliver it"`
+	CreatedAt   string              `json:"created_at" format:"date-time" doc:"When the MassRequest came to its end" example:"2026-03-01T11:00:02.500000Z"`
+	NextAt      *string             `json:"next_at" format:"date-time" doc:"While pending: when the next try is due, or when the one under way counts as lost"`
+	DeliveredAt *string             `json:"delivered_at" format:"date-time" doc:"When the receiver took it" example:"2026-03-01T11:00:02.600000Z"`
+}
+
+type callbackOutput struct{ Body Callback }
+
+// rules are what decodeSubmission holds a submission to.
+type rules struct {
+	payload.Limits
+	callbacks *webhook.Guard // nil: none can be sent
+}
+
+func (c Config) rules() rules {
+	return rules{Limits: payload.Limits{MaxDepth: c.MaxDepth}, callbacks: c.Callbacks}
+}
+
+// callback is the member that takes a URL which may be called.
+func callback(name string, guard *webhook.Guard, into *string) member {
+	return member{name: name, set: func(value jsontext.Value, faults *payload.Faults) {
+		pointer := jsontext.Pointer("/" + name)
+		text, err := jsontext.AppendUnquote(nil, value)
+		switch {
+		case err != nil:
+			faults.Add(pointer, "must be a string")
+		case guard == nil:
+			faults.Add(pointer, "cannot be used: this server has no secret to sign with (MASS_WEBHOOK_SECRET)")
+		default:
+			if err := guard.CheckURL(string(text)); err != nil {
+				faults.Add(pointer, "%s", err)
+				return
+			}
+			*into = string(text)
+		}
+	}}
+}
+
+func (s *Server) getCallback(ctx context.Context, in *requestInput) (*callbackOutput, error) {
+	return bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (*callbackOutput, error) { return s.callbackOf(ctx, in.ID) })
+}
+
+// replayCallback sends the latest message again, whether it died or arrived.
+func (s *Server) replayCallback(ctx context.Context, in *requestInput) (*callbackOutput, error) {
+	ref, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (jobs.DeliveryRef, error) {
+		return s.store.ReplayDelivery(ctx, in.ID, person)
+	})
+	if errors.Is(err, store.ErrConflict) {
+		return nil, &Problem{Status: http.StatusConflict, Code: codeConflict, Detail: detailNoReplay}
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.enqueueDelivery(ref)
+	return s.getCallback(ctx, in)
+}
+
+func (s *Server) callbackOf(ctx context.Context, id int64) (*callbackOutput, error) {
+	r, err := s.store.Request(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if r.CallbackURL == "" {
+		return nil, &Problem{Status: http.StatusNotFound, Code: codeNotFound, Detail: "The MassRequest has no callback_url."}
+	}
+	list, err := s.store.Deliveries(ctx, id, maxDeliveries)
+	if err != nil {
+		return nil, err
+	}
+	c := Callback{URL: r.CallbackURL, Deliveries: make([]CallbackDelivery, len(list))}
+	for i := range list {
+		c.Deliveries[i] = deliveryOf(&list[i])
+	}
+	return &callbackOutput{c}, nil
+}
+
+func deliveryOf(d *jobs.Delivery) CallbackDelivery {
+	v := CallbackDelivery{
+		ID: d.WebhookID(), Event: d.Event, Status: d.Status, Attempts: d.Attempts, Failures: d.Failures,
+		LastError: orNull(d.LastError), CreatedAt: stamp(d.CreatedAt), DeliveredAt: stampOrNull(d.DeliveredAt),
+	}
+	if d.LastStatus != 0 {
+		v.LastStatus = &d.LastStatus
+	}
+	if d.Status == jobs.DeliveryPending {
+		v.NextAt = stampOrNull(d.NextAt)
+	}
+	return v
+}
+
+// announceEnd hands the callbacks of requests that a person brought to an end to
+// the workers. What gets lost is found by the reconciler.
+func (s *Server) announceEnd(ids ...int64) {
+	s.dispatcher.send(errand{what: "enqueue callbacks", do: func(ctx context.Context) error {
+		refs, err := s.store.NewDeliveries(ctx, ids)
+		for _, ref := range refs {
+			err = errors.Join(err, s.enqueuer.EnqueueDelivery(ctx, ref))
+		}
+		return err
+	}})
+}
+
+func (s *Server) enqueueDelivery(ref jobs.DeliveryRef) {
+	s.dispatcher.send(errand{
+		what: "enqueue a callback",
+		do:   func(ctx context.Context) error { return s.enqueuer.EnqueueDelivery(ctx, ref) },
+	})
+}

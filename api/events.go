@@ -1,0 +1,293 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+const (
+	eventStreamType = "text/event-stream"
+	reconnectAfter  = 2 * time.Second // what a stream asks its client to wait when the connection broke
+)
+
+type eventsInput struct {
+	Connection
+	ID    int64 `path:"id" minimum:"1" doc:"Id of the MassRequest" example:"42"`
+	Limit int   `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"Length of a page; a stream has no pages" example:"100"`
+	After int64 `query:"after" minimum:"0" doc:"Only events behind the one with this id" example:"1041"`
+	Last  int64 `header:"Last-Event-ID" minimum:"0" doc:"For a stream: the same as after, and stronger; browsers send it when they connect again" example:"1041"`
+}
+
+// RequestEvent is one thing that happened to a request.
+type RequestEvent struct {
+	ID         int64   `json:"id" doc:"Grows within a request" example:"1041"`
+	At         string  `json:"at" format:"date-time" doc:"When it happened" example:"2026-03-01T11:00:02.500000Z"`
+	Action     string  `json:"action" doc:"What happened: submit, claim, finish, fail, retry, release, rescue, cancel, replay, delete; more may come" example:"claim"`
+	FromStatus *string `json:"from_status" doc:"The status before" example:"pending"`
+	ToStatus   *string `json:"to_status" doc:"The status afterwards" example:"processing"`
+	Attempt    *int    `json:"attempt" doc:"Which attempt it was" example:"1"`
+	BatchID    *int64  `json:"batch_id" doc:"The batch that carried the MassRequest" example:"7"`
+	Actor      string  `json:"actor" doc:"Who did it" example:"worker:3"`
+	Detail     *string `json:"detail" doc:"More about it, such as an error" example:"worker 3 fell silent"`
+}
+
+// RequestEventList is one page of a request's history.
+type RequestEventList struct {
+	Items []RequestEvent `json:"items" nullable:"false" doc:"Oldest first"`
+	Next  *string        `json:"next" doc:"Path and query of the next page; null on the last one" example:"/mass-requests/42/events?after=1041&limit=100"`
+}
+
+// streamEnd is the data of a stream's last event.
+type streamEnd struct {
+	ID     int64   `json:"id"`
+	Status *string `json:"status"` // null: the request was deleted
+}
+
+func eventOf(e *store.Event) RequestEvent {
+	view := RequestEvent{
+		ID: e.ID, At: stamp(e.At), Action: e.Action, FromStatus: orNull(e.FromStatus), ToStatus: orNull(e.ToStatus),
+		Actor: e.Actor, Detail: orNull(e.Detail),
+	}
+	if e.Attempt != 0 {
+		view.Attempt = &e.Attempt
+	}
+	if e.BatchID != 0 {
+		view.BatchID = &e.BatchID
+	}
+	return view
+}
+
+func (s *Server) requestEvents(ctx context.Context, in *eventsInput) (*huma.StreamResponse, error) {
+	in.writer.Header().Set("Vary", "Accept")
+	stream, err := wantsStream(in.request.Header.Values("Accept"))
+	if err != nil {
+		return nil, err
+	}
+	if stream {
+		return s.eventStream(ctx, in)
+	}
+	page, err := s.eventPage(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	var body bytes.Buffer
+	if err := encode(&body, page); err != nil {
+		return nil, fmt.Errorf("encode the events of request %d: %w", in.ID, err)
+	}
+	return &huma.StreamResponse{Body: func(huma.Context) {
+		in.writer.Header().Set("Content-Type", jsonMediaType)
+		in.writer.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+		_, _ = in.writer.Write(body.Bytes()) // fails only when the client is gone
+	}}, nil
+}
+
+func (s *Server) eventPage(ctx context.Context, in *eventsInput) (RequestEventList, error) {
+	page := RequestEventList{Items: []RequestEvent{}}
+	found, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) ([]store.Event, error) {
+		return s.store.Events(ctx, in.ID, in.After, in.Limit+1) // one more tells whether there is a next page
+	})
+	if err == nil && len(found) == 0 {
+		_, err = s.lastChange(ctx, in.ID)
+	}
+	if err != nil {
+		return page, err
+	}
+	if len(found) > in.Limit {
+		found = found[:in.Limit]
+		q := url.Values{"limit": {strconv.Itoa(in.Limit)}, "after": {strconv.FormatInt(found[in.Limit-1].ID, 10)}}
+		next := pathRequests + strconv.FormatInt(in.ID, 10) + "/events?" + q.Encode()
+		page.Next = &next
+	}
+	for i := range found {
+		page.Items = append(page.Items, eventOf(&found[i]))
+	}
+	return page, nil
+}
+
+func (s *Server) lastChange(ctx context.Context, id int64) (store.Event, error) {
+	return bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.Event, error) { return s.store.LastChange(ctx, id) })
+}
+
+// eventStream sends the history and goes on with what happens, until the request
+// is final and everything was sent. A client that comes again then is answered
+// 204, which tells browsers not to come any more.
+func (s *Server) eventStream(ctx context.Context, in *eventsInput) (*huma.StreamResponse, error) {
+	last, err := s.lastChange(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	after := in.After
+	if in.Last > 0 {
+		after = in.Last
+	}
+	state := streamState{}
+	if after >= last.ID {
+		after = last.ID // what a client made up must not hide events
+		state.note(&last)
+	}
+	header := in.writer.Header()
+	header.Set("Cache-Control", "no-store")
+	if state.ended {
+		return &huma.StreamResponse{Body: func(huma.Context) { in.writer.WriteHeader(http.StatusNoContent) }}, nil
+	}
+	header.Set("Content-Type", eventStreamType)
+	header.Set("X-Accel-Buffering", "no") // nginx
+	return &huma.StreamResponse{Body: func(huma.Context) {
+		in.writer.WriteHeader(http.StatusOK)
+		if in.request.Method == http.MethodHead {
+			return
+		}
+		if err := s.sendEvents(ctx, in, after); err != nil {
+			exchangeOf(ctx).err = err
+		}
+	}}, nil
+}
+
+// streamState is where a request is after the events that were sent.
+type streamState struct {
+	ended  bool
+	status *string // null: deleted
+}
+
+func (s *streamState) note(e *store.Event) {
+	if ends, changes := e.Ends(); changes {
+		s.ended, s.status = ends, orNull(e.ToStatus)
+	}
+}
+
+// sendEvents writes events until the end, the shutdown, or an error, which
+// always means that the client is gone.
+func (s *Server) sendEvents(ctx context.Context, in *eventsInput, after int64) error {
+	out := sseWriter{Connection: in.Connection, patience: s.cfg.WriteTimeout}
+	if err := out.send(fmt.Appendf(nil, "retry: %d\n\n", reconnectAfter.Milliseconds())); err != nil {
+		return err
+	}
+	w := s.hub.add(in.ID, after) //nolint:contextcheck // the hub lives longer than this waiter
+	defer s.hub.remove(w)
+	alive := time.NewTicker(s.cfg.KeepAlive)
+	defer alive.Stop()
+	var state streamState
+	for {
+		var text []byte
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.hub.closed:
+			return nil // the client comes again, to another process
+		case <-alive.C:
+			text = []byte(": still here\n\n")
+		case <-w.ready:
+			found, more := s.hub.takeEvents(w)
+			for i := range found {
+				e := &found[i]
+				state.note(e)
+				text = appendEvent(text, e.ID, e.Action, eventOf(e))
+			}
+			if state.ended && !more {
+				text = appendEvent(text, 0, "end", streamEnd{ID: in.ID, Status: state.status})
+				return out.send(text)
+			}
+		}
+		if err := out.send(text); err != nil {
+			return err
+		}
+	}
+}
+
+// appendEvent adds one event as server-sent events have it. JSON of our encoder has no line breaks.
+func appendEvent(text []byte, id int64, name string, data any) []byte {
+	if id != 0 {
+		text = fmt.Appendf(text, "id: %d\n", id)
+	}
+	buf := bytes.NewBuffer(fmt.Appendf(text, "event: %s\ndata: ", name))
+	_ = encode(buf, data) // strings and numbers have a JSON form
+	buf.WriteString("\n\n")
+	return buf.Bytes()
+}
+
+// sseWriter writes to a client that may be slow, but not for ever.
+type sseWriter struct {
+	Connection
+	patience time.Duration
+}
+
+func (w *sseWriter) send(text []byte) error {
+	w.outlast(w.patience)
+	if _, err := w.writer.Write(text); err != nil {
+		return fmt.Errorf("send events: %w", err)
+	}
+	if err := http.NewResponseController(w.writer).Flush(); err != nil {
+		return fmt.Errorf("send events: %w", err)
+	}
+	return nil
+}
+
+// wantsStream reads an Accept header: the type with the higher quality, then the
+// one that was named more exactly, then JSON.
+func wantsStream(accept []string) (bool, error) {
+	given := strings.Join(accept, ",")
+	if strings.TrimSpace(given) == "" {
+		return false, nil
+	}
+	var asJSON, asStream preference
+	for part := range strings.SplitSeq(given, ",") {
+		media, params, err := mime.ParseMediaType(part)
+		if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+			continue
+		}
+		quality := 1.0
+		if q, given := params["q"]; given {
+			if quality, err = strconv.ParseFloat(q, 64); err != nil {
+				continue
+			}
+		}
+		asJSON.consider(media, jsonMediaType, quality)
+		asStream.consider(media, eventStreamType, quality)
+	}
+	if asJSON.quality <= 0 && asStream.quality <= 0 {
+		return false, notAcceptable()
+	}
+	if asJSON.quality != asStream.quality {
+		return asStream.quality > asJSON.quality, nil
+	}
+	return asStream.exact > asJSON.exact, nil
+}
+
+func notAcceptable() *Problem {
+	detail := "This resource comes as " + jsonMediaType + " or " + eventStreamType + "."
+	return &Problem{Status: http.StatusNotAcceptable, Code: codeNotAcceptable, Detail: detail}
+}
+
+// preference is how much a client wants a type, by the range that names it most exactly.
+type preference struct {
+	exact   int // 3: by its name, 2: by its kind, 1: anything
+	quality float64
+}
+
+func (p *preference) consider(given, media string, quality float64) {
+	kind, _, _ := strings.Cut(media, "/")
+	exact := 0
+	switch given {
+	case media:
+		exact = 3
+	case kind + "/*":
+		exact = 2
+	case "*/*":
+		exact = 1
+	}
+	if exact > p.exact {
+		p.exact, p.quality = exact, quality
+	}
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"encoding/json"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/internal/doctor"
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/migrations"
+)
+
+// examine runs mass doctor --json, which must not show a password.
+func examine(t *testing.T, env map[string]string, args ...string) (d diagnosis, healthy bool) {
+	t.Helper()
+	var out output
+	err := run(t.Context(), append([]string{"doctor", "--json"}, args...), getenv(env), &out, &out)
+	require.NoError(t, json.Unmarshal([]byte(out.String()), &d), out.String())
+	assert.Equal(t, err != nil, d.Verdict == doctor.Fail, "%v", err)
+
+	var text output
+	_ = run(t.Context(), append([]string{"doctor"}, args...), getenv(env), &text, &text) // judged above
+	for _, name := range []string{"DATABASE_URL", "REDIS_URL"} {
+		if u, uerr := url.Parse(env[name]); uerr == nil {
+			if password, _ := u.User.Password(); password != "" {
+				assert.NotContains(t, out.String()+text.String(), password)
+			}
+		}
+	}
+	return d, err == nil
+}
+
+func (d *diagnosis) about(topic string) (list []doctor.Finding) {
+	for _, f := range d.Findings {
+		if f.Topic == topic {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// level is the worst that is said about a topic; "" when nothing is.
+func (d *diagnosis) level(topic string) doctor.Level {
+	if list := d.about(topic); len(list) > 0 {
+		return doctor.Worst(list)
+	}
+	return ""
+}
+
+const nowhere = "postgres://u:hush-hush@127.0.0.1:1/db"
+
+func TestDoctorFindsAHealthySystemByItself(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	env := map[string]string{"MASS_DATA_DIR": dir, "MASS_ADDR": "127.0.0.1:0", "DATABASE_URL": devtest.Database(t), "REDIS_URL": devtest.Redis(t)}
+	out, _ := background(t, env, "dev")
+	untilDev(t, dir, out)
+	found := map[string]string{"MASS_DATA_DIR": dir}
+	var d diagnosis
+	require.Eventually(t, func() bool {
+		d, _ = examine(t, found)
+		return d.Verdict == doctor.OK
+	}, time.Minute, 100*time.Millisecond, "%+v", &d)
+	for _, topic := range []string{
+		"settings", "postgres", "connections", "clocks", "redis", "redis memory", "migrations", "role", "workers", "leader", "backlog",
+		"queues", "batches", "processing", "failures", "webhooks",
+	} {
+		assert.Equal(t, doctor.OK, d.level(topic), topic)
+	}
+	assert.Contains(t, d.about("settings")[0].Detail, filepath.Join(dir, "dev.json"))
+	assert.Len(t, d.about("clocks"), 2)
+	assert.Len(t, d.about("backlog"), 4)
+
+	var text output
+	require.NoError(t, run(t.Context(), []string{"doctor"}, getenv(found), &text, &text))
+	assert.Regexp(t, `(?m)^ok    workers       1 alive$`, text.String())
+	assert.Contains(t, text.String(), " ok, 0 warn, 0 FAIL\n")
+}
+
+func TestDoctorWithoutPostgres(t *testing.T) {
+	t.Parallel()
+	d, healthy := examine(t, map[string]string{"DATABASE_URL": nowhere, "REDIS_URL": devtest.Redis(t)})
+	assert.False(t, healthy)
+	assert.Equal(t, doctor.Fail, d.level("postgres"))
+	assert.Equal(t, doctor.OK, d.level("redis"), "one that is away does not hide the other")
+	assert.Equal(t, doctor.OK, d.level("queues"))
+	assert.Contains(t, d.about("the rest")[0].Detail, "backlog")
+}
+
+func TestDoctorWithoutRedis(t *testing.T) {
+	t.Parallel()
+	d, healthy := examine(t, map[string]string{"DATABASE_URL": devtest.Database(t), "REDIS_URL": "redis://:hush-hush@127.0.0.1:1/0"})
+	assert.False(t, healthy)
+	assert.Equal(t, doctor.Fail, d.level("redis"))
+	assert.Equal(t, doctor.OK, d.level("postgres"))
+	assert.Equal(t, doctor.OK, d.level("backlog"))
+	assert.Equal(t, doctor.Fail, d.level("workers"), "none runs")
+	assert.Equal(t, doctor.Warn, d.level("leader"))
+}
+
+func TestDoctorSeesTheSchema(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"DATABASE_URL": devtest.EmptyDatabase(t), "REDIS_URL": devtest.Redis(t)}
+	d, _ := examine(t, env)
+	assert.Equal(t, doctor.Fail, d.level("migrations"))
+	assert.Contains(t, d.about("migrations")[0].Advice, "mass migrate up")
+	assert.Empty(t, d.level("backlog"), "there is nothing to ask")
+
+	_, err := migrations.Up(t.Context(), env["DATABASE_URL"])
+	require.NoError(t, err)
+	_, err = migrations.Down(t.Context(), env["DATABASE_URL"], 1)
+	require.NoError(t, err)
+	d, _ = examine(t, env)
+	assert.Equal(t, doctor.Fail, d.level("migrations"))
+	assert.Equal(t, doctor.OK, d.level("backlog"), "the program runs before each migration")
+
+	_, err = migrations.Up(t.Context(), env["DATABASE_URL"])
+	require.NoError(t, err)
+	db := sqlx.MustConnect("postgres", env["DATABASE_URL"])
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err = db.ExecContext(t.Context(), `INSERT INTO mass_migrations (id, applied_at) VALUES ('9999_from_the_future.sql', now())`)
+	require.NoError(t, err)
+	d, _ = examine(t, env)
+	assert.Equal(t, doctor.Warn, d.level("migrations"))
+	assert.Contains(t, d.about("migrations")[0].Detail, "9999_from_the_future.sql")
+}
+
+func TestDoctorJudgesRedis(t *testing.T) {
+	t.Parallel()
+	stack := devtest.Private(t)
+	env := map[string]string{"DATABASE_URL": devtest.Database(t), "REDIS_URL": stack.RedisURL()}
+	opt, err := jobs.ParseRedisURL(stack.RedisURL())
+	require.NoError(t, err)
+	rdb, err := jobs.Dial(opt)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
+	require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
+	d, _ := examine(t, env)
+	assert.Equal(t, doctor.Fail, d.level("redis"))
+	assert.Contains(t, d.about("redis")[0].Detail, "allkeys-lru")
+	assert.Equal(t, doctor.OK, d.level("batches"), "it is asked nevertheless")
+
+	require.NoError(t, stack.PauseRedis()) // frozen: it accepts connections and says nothing
+	d, _ = examine(t, env, "--patience", "500ms")
+	require.NoError(t, stack.ResumeRedis())
+	assert.Equal(t, doctor.Fail, d.level("redis"))
+	assert.Equal(t, doctor.OK, d.level("postgres"))
+	assert.Equal(t, doctor.OK, d.level("backlog"))
+}
+
+func TestDoctorFindsWhatIsStuck(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"DATABASE_URL": devtest.Database(t), "REDIS_URL": devtest.Redis(t)}
+	db := sqlx.MustConnect("postgres", env["DATABASE_URL"])
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err := db.ExecContext(t.Context(), `
+        INSERT INTO mass_requests (batch_id, payload, schema_version, status, error, created_at, run_at, updated_at, started_at, finished_at, claimed_by)
+        SELECT nextval('mass_batches'), '{}', '1.0-simple', s, CASE s WHEN 'failed' THEN 'boom' END, now() - interval '1 hour', now() - interval '1 hour',
+               now() - interval '1 hour', now() - interval '1 hour', CASE s WHEN 'failed' THEN now() END, CASE s WHEN 'processing' THEN 1 END
+        FROM unnest(ARRAY['pending', 'processing', 'failed', 'failed', 'done']) s WHERE s <> 'done';
+        INSERT INTO mass_workers (host, pid, version, last_seen_at) VALUES ('elsewhere', 7, 'test', now() - interval '1 hour')`)
+	require.NoError(t, err)
+	d, _ := examine(t, env)
+	assert.Equal(t, doctor.Fail, d.level("batches"))
+	assert.Contains(t, d.about("batches")[0].Detail, "1 stuck without a task: 1")
+	assert.Contains(t, d.about("batches")[0].Advice, "start a worker")
+	assert.Equal(t, doctor.Warn, d.level("processing"))
+	assert.Equal(t, doctor.Warn, d.level("backlog"))
+	assert.Contains(t, d.about("backlog")[0].Detail, "1 pending (default 1), the oldest due for 1h0m")
+	assert.Contains(t, d.about("failures")[0].Detail, `2 requests failed in the last hour; most often: "boom"`)
+	assert.Contains(t, d.about("workers")[1].Detail, "elsewhere, process 7, for 1h")
+}
+
+func TestDoctorJudgesTheSettings(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d, healthy := examine(t, map[string]string{"MASS_DATA_DIR": dir})
+	assert.False(t, healthy)
+	assert.Contains(t, d.about("settings")[0].Detail, "not set, and no mass dev runs")
+
+	// A mistake in what the others use, found before they do.
+	file := filepath.Join(dir, "url")
+	require.NoError(t, os.WriteFile(file, []byte(devtest.Database(t)), 0o600))
+	d, _ = examine(t, map[string]string{"DATABASE_URL_FILE": file, "REDIS_URL": devtest.Redis(t), "MASS_MAX_TRIES": "many"})
+	assert.Equal(t, doctor.Fail, d.level("settings"))
+	assert.Contains(t, d.about("settings")[0].Detail, `MASS_MAX_TRIES: "many" is not a whole number`)
+	assert.Equal(t, doctor.OK, d.level("postgres"))
+
+	d, _ = examine(t, map[string]string{"DATABASE_URL": "mysql://u:hush-hush@h/d", "REDIS_URL": "http://u:hush-hush@h"})
+	assert.Equal(t, doctor.Fail, d.level("postgres"))
+	assert.Equal(t, doctor.Fail, d.level("redis"))
+
+	var out output
+	require.ErrorContains(t, run(t.Context(), []string{"doctor", "--patience", "0"}, getenv(nil), &out, &out), "above 0")
+	assert.False(t, strings.Contains(out.String(), "FAIL"))
+}

@@ -1,0 +1,240 @@
+package chaos
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+)
+
+// Harm is how a promise was broken.
+type Harm string
+
+// The harms.
+const (
+	Lost    Harm = "lost"    // acknowledged, and not stored or not brought to its end
+	Doubled Harm = "doubled" // an effect came twice, or an outdated attempt overwrote a newer one
+	Untrue  Harm = "untrue"  // a row, an event or an answer tells something that did not happen
+)
+
+// Violation is one broken promise.
+type Violation struct {
+	Harm  Harm
+	ID    int64  // of the request; 0 when it is not stored
+	Nonce string // "" when nobody sent it
+	Text  string
+	From  time.Time // the life of the request: a fault in force meanwhile may be the cause
+	Until time.Time // zero: it has not ended
+}
+
+func (v Violation) String() string {
+	if v.ID == 0 && v.Nonce == "" {
+		return fmt.Sprintf("%s: %s", v.Harm, v.Text)
+	}
+	return fmt.Sprintf("%s: request %d (%s): %s", v.Harm, v.ID, v.Nonce, v.Text)
+}
+
+// Check returns every broken promise in the history of a run that has come to rest.
+func Check(h *History) []Violation {
+	c := &checker{}
+	rows := map[string][]*Row{}
+	for i := range h.Rows {
+		rows[h.Rows[i].Nonce] = append(rows[h.Rows[i].Nonce], &h.Rows[i])
+	}
+	for i := range h.Sent {
+		s := &h.Sent[i]
+		found := rows[s.Nonce]
+		delete(rows, s.Nonce)
+		c.submission(s, found)
+		for _, r := range found {
+			c.request(s, r, h.Events[r.ID])
+		}
+	}
+	for nonce, strangers := range rows {
+		for _, r := range strangers {
+			c.about(&Sent{Nonce: nonce}, r)
+			c.add(Untrue, "nobody submitted it")
+		}
+	}
+	slices.SortStableFunc(c.found, func(a, b Violation) int { return cmp.Compare(a.ID, b.ID) })
+	return c.found
+}
+
+// checker gathers violations about the request that is looked at.
+type checker struct {
+	found []Violation
+	now   Violation // template of the next one
+}
+
+func (c *checker) about(s *Sent, r *Row) {
+	c.now = Violation{Nonce: s.Nonce, From: s.At, ID: s.ID}
+	if r != nil {
+		c.now.ID, c.now.Until = r.ID, r.Finished.Time
+	}
+}
+
+func (c *checker) add(h Harm, format string, args ...any) {
+	v := c.now
+	v.Harm, v.Text = h, fmt.Sprintf(format, args...)
+	c.found = append(c.found, v)
+}
+
+// submission: acknowledged means stored, once, under the id that was told.
+func (c *checker) submission(s *Sent, found []*Row) {
+	c.about(s, nil)
+	acked := !s.Acked.IsZero()
+	switch {
+	case len(found) == 0 && acked:
+		c.add(Lost, "acknowledged and not stored")
+	case len(found) > 1:
+		c.add(Doubled, "sent once and stored %d times", len(found))
+	case len(found) == 1 && acked && found[0].ID != s.ID:
+		c.add(Untrue, "acknowledged as %d and stored as %d", s.ID, found[0].ID)
+	}
+}
+
+// request holds a row against its trail and against what it was made to do.
+func (c *checker) request(s *Sent, r *Row, events []Event) {
+	c.about(s, r)
+	t := c.trail(events)
+	if !r.Status.Final() {
+		c.add(Lost, "still %s when everything had to be over", r.Status)
+		return
+	}
+	if t.state != r.Status {
+		c.add(Untrue, "the row is %s, its trail ends %s", r.Status, t.state)
+	}
+	if t.claims != r.Attempt {
+		c.add(Untrue, "the row counts %d attempts, its trail %d claims", r.Attempt, t.claims)
+	}
+	if t.failures != r.Failures {
+		c.add(Untrue, "the row counts %d failures, its trail %d", r.Failures, t.failures)
+	}
+	if t.rescues != r.Rescues {
+		c.add(Untrue, "the row counts %d rescues, its trail %d", r.Rescues, t.rescues)
+	}
+	c.outcome(s, r)
+	c.moves(s, r, t)
+}
+
+// outcome: the request ended as its kind must, with its own result or error.
+func (c *checker) outcome(s *Sent, r *Row) {
+	switch r.Status {
+	case jobs.Done:
+		if r.ResultNonce != r.Nonce {
+			c.add(Untrue, "its result was made of the payload of %q", r.ResultNonce)
+		}
+		if r.ResultAttempt != r.Attempt {
+			c.add(Doubled, "the result of attempt %d stands in a row whose last claim is attempt %d", r.ResultAttempt, r.Attempt)
+		}
+		if r.Error != "" {
+			c.add(Untrue, "done, and yet with the error %q", r.Error)
+		}
+	case jobs.Failed:
+		if s.Kind.Ends == jobs.Failed && (!strings.Contains(r.Error, s.Kind.Error) || r.Failures != s.Kind.Failures) {
+			c.add(Untrue, "failed after %d failures with the error %q, want %d and %q", r.Failures, r.Error, s.Kind.Failures, s.Kind.Error)
+		}
+	}
+	if r.Status != jobs.Cancelled && r.Status != s.Kind.Ends {
+		c.add(Untrue, "%s (error %q), although a %s request must end %s", r.Status, r.Error, s.Kind.Name, s.Kind.Ends)
+	}
+	if r.Failures > s.Kind.Failures {
+		c.add(Untrue, "%d failed tries, although only %d were made to fail", r.Failures, s.Kind.Failures)
+	}
+}
+
+// moves: what a person was granted has happened, and nothing was cancelled unasked.
+func (c *checker) moves(s *Sent, r *Row, t trail) {
+	switch {
+	case s.Moved == jobs.Cancelled && r.Status != jobs.Cancelled:
+		c.add(Untrue, "%s, although its cancellation was acknowledged", r.Status)
+	case s.Moved == jobs.Pending && t.replays == 0:
+		c.add(Lost, "its replay was acknowledged and is not in the trail")
+	}
+	if asked := s.Asked && s.Kind.Move == jobs.Cancelled; r.Status == jobs.Cancelled && !asked {
+		c.add(Untrue, "cancelled, and nobody asked for it")
+	}
+	if asked := s.Asked && s.Kind.Move == jobs.Pending; t.replays > 0 && !asked {
+		c.add(Doubled, "replayed, and nobody asked for it")
+	}
+}
+
+// trail is what the events of a request add up to.
+type trail struct {
+	state             jobs.Status
+	claims, replays   int
+	failures, rescues int // since the latest replay
+	finishes          int // since the latest replay
+}
+
+// trail follows the events through the table of transitions.
+func (c *checker) trail(events []Event) trail {
+	var t trail
+	for i, e := range events {
+		if e.Action == jobs.Finish {
+			if t.finishes++; t.finishes == 2 {
+				c.add(Doubled, "finished twice, the second time by %s as attempt %d", e.Actor, e.Attempt)
+			}
+		}
+		if err := legal(i, t, e); err != nil {
+			c.add(Untrue, "event %d: %v", e.ID, err)
+		}
+		t.apply(e)
+	}
+	if len(events) == 0 {
+		c.add(Untrue, "it has no events")
+	}
+	return t
+}
+
+// legal tells whether e may be the i-th event after t.
+func legal(i int, t trail, e Event) error {
+	if i == 0 {
+		if e.Action != jobs.Submit || e.To != jobs.Pending {
+			return fmt.Errorf("begins with %s to %s", e.Action, e.To)
+		}
+		return nil
+	}
+	known := slices.ContainsFunc(jobs.Transitions(), func(tr jobs.Transition) bool {
+		return tr.Action == e.Action && tr.To == e.To && slices.Contains(tr.From, e.From)
+	})
+	attempt := t.claims
+	if e.Action == jobs.Claim {
+		attempt++
+	}
+	switch {
+	case !known:
+		return fmt.Errorf("the table of transitions has no %s from %q to %q", e.Action, e.From, e.To)
+	case e.From != t.state:
+		return fmt.Errorf("%s from %s to %s, although the request was %s", e.Action, e.From, e.To, t.state)
+	case e.Attempt != attempt:
+		return fmt.Errorf("%s of attempt %d after %d claims", e.Action, e.Attempt, t.claims)
+	}
+	return nil
+}
+
+// apply counts e.
+func (t *trail) apply(e Event) {
+	t.state = e.To
+	byWorker := strings.HasPrefix(e.Actor, "worker:")
+	switch e.Action {
+	case jobs.Claim:
+		t.claims++
+	case jobs.Retry:
+		t.failures++
+	case jobs.Fail:
+		if byWorker {
+			t.failures++
+		} else {
+			t.rescues++ // given up because of its rescues
+		}
+	case jobs.Rescue:
+		t.rescues++
+	case jobs.Replay:
+		t.replays++
+		t.failures, t.rescues, t.finishes = 0, 0, 0
+	}
+}

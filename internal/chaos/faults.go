@@ -1,0 +1,58 @@
+package chaos
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// Target is what a fault breaks. Two faults of one target are never in force at once.
+type Target string
+
+// The targets.
+const (
+	onWorkers  Target = "workers"
+	onAPIs     Target = "apis"
+	onRedis    Target = "redis"
+	onPostgres Target = "postgres"
+	onAll      Target = "all processes"
+)
+
+// Fault is one way to break the system.
+type Fault struct {
+	Name   string
+	Target Target
+	Hold   time.Duration // how long it stays in force in a short run
+	Long   time.Duration // the same in a long run; zero: Hold
+
+	// Inject breaks something and returns how to mend it. An error means that
+	// nothing was broken.
+	Inject func(ctx context.Context, s *system, rng *rand.Rand) (heal, error)
+}
+
+// heal mends what a fault has broken.
+type heal func(ctx context.Context) error
+
+// Faults is the table of all faults.
+func Faults() []Fault {
+	return []Fault{
+		{Name: "worker-kill", Target: onWorkers, Hold: time.Second, Inject: killWorker},
+		{Name: "worker-zombie", Target: onWorkers, Hold: 14 * time.Second, Long: 45 * time.Second, Inject: freezeWorker},
+		{Name: "api-kill", Target: onAPIs, Hold: time.Second, Inject: killAPI},
+		{Name: "api-kill-before-enqueue", Target: onAPIs, Hold: time.Second, Inject: killAPIBeforeEnqueue},
+		{Name: "rolling-restart", Target: onAll, Inject: rollingRestart},
+		{Name: "redis-kill-data-lost", Target: onRedis, Hold: time.Second, Inject: loseRedis},
+		{Name: "redis-flushall", Target: onRedis, Inject: flushRedis},
+		{Name: "redis-pause", Target: onRedis, Hold: 5 * time.Second, Long: 30 * time.Second, Inject: pauseRedis},
+		{Name: "postgres-kill", Target: onPostgres, Hold: time.Second, Inject: killPostgres},
+		{Name: "postgres-full", Target: onPostgres, Hold: 4 * time.Second, Long: 8 * time.Second, Inject: exhaustPostgres},
+		{Name: "clock-ahead", Target: onRedis, Hold: time.Second, Inject: shiftClock(2 * time.Hour)},
+		{Name: "clock-behind", Target: onRedis, Hold: time.Second, Inject: shiftClock(-2 * time.Hour)},
+		{Name: "asynqmon-delete", Target: onRedis, Hold: time.Second, Inject: operate(deleteTasks)},
+		{Name: "asynqmon-archive", Target: onRedis, Hold: time.Second, Inject: operate(archiveTasks)},
+		{Name: "asynqmon-run", Target: onRedis, Hold: time.Second, Inject: operate(runTasks)},
+		{Name: "asynqmon-cancel", Target: onRedis, Hold: time.Second, Inject: operate(cancelTasks)},
+	}
+}
+
+func nothing(context.Context) error { return nil }

@@ -1,0 +1,93 @@
+package chaos
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/signals"
+)
+
+// Kind is what a submitted request is made to do, and hence how it has to end.
+type Kind struct {
+	Name     string
+	Share    int         // of all submissions; the shares of Kinds add up to 100
+	Ends     jobs.Status // when nobody cancels it
+	Failures int         // how many of its tries fail: at most, and exactly when it ends failed
+	Error    string      // of one that ends failed: what its error must contain
+	Move     jobs.Status // what a person asks for, a little after the submission: cancelled, pending (replay) or nothing
+
+	payload func(nonce string, rng *rand.Rand) []byte
+}
+
+// maxTries is how often the workers try a request.
+const maxTries = 5
+
+// Kinds lists what the clients submit.
+func Kinds() []Kind {
+	gaveUp := fmt.Sprintf("gave up after %d tries: %v", maxTries, errOrdered)
+	return []Kind{
+		{Name: "quick", Share: 48, Ends: jobs.Done, payload: ordered(Orders{})},
+		{Name: "slow", Share: 30, Ends: jobs.Done, payload: slow},
+		{Name: "signals", Share: 10, Ends: jobs.Done, payload: signalsPayload(nil)},
+		{Name: "flaky", Share: 4, Ends: jobs.Done, Failures: 2, payload: ordered(Orders{FailTimes: 2})},
+		{Name: "hopeless", Share: 1, Ends: jobs.Failed, Failures: maxTries, Error: gaveUp, payload: ordered(Orders{FailTimes: 1000})},
+		{Name: "wrong", Share: 3, Ends: jobs.Failed, Failures: 1, Error: "time_window", payload: signalsPayload(backwards)},
+		{Name: "cancelled", Share: 2, Ends: jobs.Done, Move: jobs.Cancelled, payload: ordered(Orders{SleepMS: 300})},
+		{Name: "replayed", Share: 2, Ends: jobs.Done, Move: jobs.Pending, payload: ordered(Orders{SleepMS: 20})},
+	}
+}
+
+// pick draws a kind by the shares.
+func pick(kinds []Kind, rng *rand.Rand) *Kind {
+	n := rng.IntN(100)
+	for i := range kinds {
+		if n -= kinds[i].Share; n < 0 {
+			return &kinds[i]
+		}
+	}
+	return &kinds[0]
+}
+
+func ordered(o Orders) func(string, *rand.Rand) []byte {
+	return func(nonce string, _ *rand.Rand) []byte { return freeForm(nonce, o) }
+}
+
+func slow(nonce string, rng *rand.Rand) []byte {
+	return freeForm(nonce, Orders{SleepMS: 100 + rng.IntN(700)})
+}
+
+func freeForm(nonce string, o Orders) []byte {
+	return mustMarshal(map[string]any{"correlation_id": nonce, "chaos": o, "note": "a payload of the chaos harness"})
+}
+
+// signalsPayload is the example of the documentation with another correlation
+// id, and with what change does to it.
+func signalsPayload(change func(doc map[string]any)) func(string, *rand.Rand) []byte {
+	return func(nonce string, _ *rand.Rand) []byte {
+		var doc map[string]any
+		if err := json.Unmarshal(signals.Example(), &doc); err != nil {
+			panic(fmt.Sprintf("chaos: the example of signals is no JSON: %v", err))
+		}
+		doc["correlation_id"] = nonce
+		if change != nil {
+			change(doc)
+		}
+		return mustMarshal(doc)
+	}
+}
+
+// backwards makes the time window end before it starts, which only the worker judges.
+func backwards(doc map[string]any) {
+	window := doc["request"].(map[string]any)["time_window"].(map[string]any)
+	window["start_utc"], window["end_utc"] = window["end_utc"], window["start_utc"]
+}
+
+func mustMarshal(v any) []byte {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("chaos: encode a payload: %v", err))
+	}
+	return raw
+}

@@ -1,0 +1,178 @@
+package chaos
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Report is what a run has shown.
+type Report struct {
+	Config       Config
+	History      *History
+	Injections   []*Injection
+	Violations   []Violation
+	Rest         Rest
+	Notes        []string
+	Loaded       time.Duration // how long requests were submitted
+	Elapsed      time.Duration
+	Acknowledged int // 201
+	Refused      int // 503
+	Silent       int // no answer
+}
+
+// OK tells whether every promise held.
+func (r *Report) OK() bool { return len(r.Violations) == 0 }
+
+// Count is the number of violations of one harm.
+func (r *Report) Count(h Harm) int {
+	n := 0
+	for _, v := range r.Violations {
+		if v.Harm == h {
+			n++
+		}
+	}
+	return n
+}
+
+// NotInjected names the faults that never struck.
+func (r *Report) NotInjected() (names []string) {
+	lines := r.lines()
+	for _, f := range r.Config.Faults {
+		if lines[f.Name].injected == 0 {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+// line is one row of the table: all injections of one fault.
+type line struct {
+	injected, acked       int
+	lost, doubled, untrue int
+	drains                []time.Duration
+	late                  bool // one was not drained within the bound
+}
+
+// drained tells the median and the slowest drain. The schedule does not wait for
+// the end of one, so that the slowest may have met the faults that came next.
+func (l *line) drained(bound time.Duration) (median, slowest string) {
+	if len(l.drains) == 0 {
+		return "–", "–"
+	}
+	slices.Sort(l.drains)
+	seconds := func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+	median, slowest = seconds(l.drains[len(l.drains)/2]), seconds(l.drains[len(l.drains)-1])
+	if l.late {
+		slowest = fmt.Sprintf("over %v", bound)
+	}
+	return median, slowest
+}
+
+// lines gathers the injections by fault. A violation counts for every fault that
+// was in force, or not yet drained, during the life of the request; and one of
+// no request, or of one that met no fault, for none.
+func (r *Report) lines() map[string]*line {
+	lines := map[string]*line{}
+	for _, f := range r.Config.Faults {
+		lines[f.Name] = &line{}
+	}
+	for _, in := range r.Injections {
+		l := lines[in.Fault]
+		if in.Err != nil {
+			continue
+		}
+		l.injected++
+		if in.Drain < 0 {
+			l.late = true
+			l.drains = append(l.drains, r.Config.Bound)
+		} else {
+			l.drains = append(l.drains, in.Drain)
+		}
+		for i := range r.History.Sent {
+			if at := r.History.Sent[i].Acked; !at.IsZero() && within(at, at, in.At, in.end()) {
+				l.acked++
+			}
+		}
+		for _, v := range r.Violations {
+			if v.From.IsZero() || !within(v.From, v.Until, in.At, in.end()) {
+				continue
+			}
+			switch v.Harm {
+			case Lost:
+				l.lost++
+			case Doubled:
+				l.doubled++
+			case Untrue:
+				l.untrue++
+			}
+		}
+	}
+	return lines
+}
+
+// within tells whether two spans overlap; a zero end is open.
+func within(from, until, begin, end time.Time) bool {
+	return (end.IsZero() || !from.After(end)) && (until.IsZero() || !until.Before(begin))
+}
+
+// unacknowledged counts the requests that are stored although their client never heard so.
+func (r *Report) unacknowledged() int {
+	stored := make(map[string]bool, len(r.History.Rows))
+	for i := range r.History.Rows {
+		stored[r.History.Rows[i].Nonce] = true
+	}
+	n := 0
+	for i := range r.History.Sent {
+		if s := &r.History.Sent[i]; s.Acked.IsZero() && stored[s.Nonce] {
+			n++
+		}
+	}
+	return n
+}
+
+// String is the report as a table, its summary, and the first violations.
+func (r *Report) String() string {
+	var b strings.Builder
+	c := r.Config
+	fmt.Fprintf(&b, "chaos: seed %d, %v, %d APIs, %d workers\n\n", c.Seed, c.Duration, c.APIs, c.Workers)
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "fault\tinjected\tacknowledged meanwhile\tlost\tdoubled\tuntrue\tmedian drain\tslowest\t")
+	lines := r.lines()
+	for _, f := range c.Faults {
+		l := lines[f.Name]
+		median, slowest := l.drained(c.Bound)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t\n", f.Name, l.injected, l.acked, l.lost, l.doubled, l.untrue, median, slowest)
+	}
+	_ = w.Flush()
+
+	var claims, rescues, events int
+	for _, list := range r.History.Events {
+		events += len(list)
+	}
+	for i := range r.History.Rows {
+		claims += r.History.Rows[i].Attempt
+		rescues += r.History.Rows[i].Rescues
+	}
+	fmt.Fprintf(&b, "\n%d submitted, %d acknowledged (%.0f a minute), %d answered 503, %d not answered; %d stored, %d of them unacknowledged\n",
+		len(r.History.Sent), r.Acknowledged, float64(r.Acknowledged)/r.Loaded.Minutes(), r.Refused, r.Silent, len(r.History.Rows), r.unacknowledged())
+	fmt.Fprintf(&b, "%d attempts, %d rescues, %d events checked; after the last fault all final in %.1f s; %d unfinished\n",
+		claims, rescues, events, r.Rest.Drain.Seconds(), r.Rest.Unfinished)
+	fmt.Fprintf(&b, "at rest: %d tasks, %d active without a lease, %d left to Asynq's own recovery; goroutines: %s\n",
+		r.Rest.Left.tasks, r.Rest.Left.orphans, r.Rest.Left.recovery, strings.TrimSuffix(r.Rest.Goroutines, "; "))
+	fmt.Fprintf(&b, "lost %d, doubled %d, untrue %d (whole run: %v)\n", r.Count(Lost), r.Count(Doubled), r.Count(Untrue), r.Elapsed.Round(time.Second))
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "note: %s\n", n)
+	}
+	const most = 30
+	for i, v := range r.Violations {
+		if i == most {
+			fmt.Fprintf(&b, "… and %d more\n", len(r.Violations)-most)
+			break
+		}
+		fmt.Fprintln(&b, v)
+	}
+	return b.String()
+}

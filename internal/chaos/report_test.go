@@ -1,0 +1,42 @@
+package chaos_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/leomutto/pilot-in-a-box/internal/chaos"
+)
+
+func TestReportTellsWhichFaultsMetAViolation(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+	after := func(seconds int) time.Time { return at.Add(time.Duration(seconds) * time.Second) }
+	r := &chaos.Report{
+		Loaded: time.Minute,
+		Config: chaos.Config{
+			Bound:  time.Minute,
+			Faults: []chaos.Fault{{Name: "early"}, {Name: "late"}, {Name: "never"}},
+		},
+		History: &chaos.History{Sent: []chaos.Sent{{Nonce: "a", Acked: after(1)}, {Nonce: "b", Acked: after(21)}}},
+		Injections: []*chaos.Injection{
+			{Fault: "early", At: after(0), Healed: after(2), Drain: 1500 * time.Millisecond},
+			{Fault: "late", At: after(20), Healed: after(22), Drain: -1},
+		},
+		Violations: []chaos.Violation{
+			{Harm: chaos.Lost, ID: 1, Nonce: "a", Text: "gone", From: after(1), Until: after(3)},
+			{Harm: chaos.Untrue, Text: "of no request"},
+		},
+	}
+	text := r.String()
+	assert.False(t, r.OK())
+	assert.Equal(t, []string{"never"}, r.NotInjected())
+	assert.Equal(t, 1, r.Count(chaos.Lost))
+	assert.Regexp(t, `early +1 +1 +1 +0 +0 +1\.5 s +1\.5 s`, text)
+	assert.Regexp(t, `late +1 +1 +0 +0 +0 +60\.0 s +over 1m0s`, text)
+	assert.Regexp(t, `never +0 +0 +0 +0 +0 +– +–`, text)
+	assert.Contains(t, text, "lost 1, doubled 0, untrue 1")
+	assert.Contains(t, text, "lost: request 1 (a): gone")
+	assert.Contains(t, text, "untrue: of no request\n")
+}

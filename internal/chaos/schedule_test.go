@@ -1,0 +1,99 @@
+package chaos_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/internal/chaos"
+	"github.com/leomutto/pilot-in-a-box/jobs"
+)
+
+// first returns the names of the first strikes of a schedule.
+func first(seed uint64, n int) (names [][]string) {
+	for strike := range chaos.Schedule(seed, chaos.Faults()) {
+		var s []string
+		for _, f := range strike.Faults {
+			s = append(s, f.Name)
+		}
+		if names = append(names, s); len(names) == n {
+			break
+		}
+	}
+	return names
+}
+
+func TestScheduleDependsOnTheSeedAlone(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, first(7, 100), first(7, 100))
+	assert.NotEqual(t, first(7, 100), first(8, 100))
+}
+
+func TestScheduleUsesEveryFaultAndBreaksNoTargetTwice(t *testing.T) {
+	t.Parallel()
+	count, double := map[string]int{}, 0
+	n := 0
+	for strike := range chaos.Schedule(7, chaos.Faults()) {
+		if n++; n > 200 {
+			break
+		}
+		assert.GreaterOrEqual(t, strike.Gap, time.Second)
+		for _, f := range strike.Faults {
+			count[f.Name]++
+		}
+		if len(strike.Faults) == 2 {
+			double++
+			assert.NotEqual(t, strike.Faults[0].Target, strike.Faults[1].Target)
+			for i, f := range strike.Faults {
+				if f.Name == "rolling-restart" {
+					assert.Contains(t, []chaos.Target{"redis", "postgres"}, strike.Faults[1-i].Target, "a process that is restarted is not broken as well")
+				}
+			}
+		}
+	}
+	least, most := 1000, 0
+	for _, f := range chaos.Faults() {
+		least, most = min(least, count[f.Name]), max(most, count[f.Name])
+	}
+	assert.LessOrEqual(t, most-least, 1, "all are used equally often")
+	assert.Greater(t, double, 20)
+}
+
+func TestKindsShareOneHundred(t *testing.T) {
+	t.Parallel()
+	total := 0
+	for _, k := range chaos.Kinds() {
+		total += k.Share
+	}
+	assert.Equal(t, 100, total)
+}
+
+func TestPipelineObeysAndSigns(t *testing.T) {
+	t.Parallel()
+	run := chaos.Pipeline(func(context.Context, []byte) (json.RawMessage, error) {
+		return json.RawMessage(`{"normalized":{}}`), nil
+	}, t.TempDir())
+	payload := []byte(`{"correlation_id":"n","chaos":{"sleep_ms":1,"fail_times":2}}`)
+	ctx := jobs.ContextWithLease(t.Context(), jobs.Lease{ID: 1, Attempt: 3})
+
+	for range 2 {
+		_, err := run(ctx, payload)
+		require.ErrorContains(t, err, "told to fail")
+	}
+	result, err := run(ctx, payload)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"normalized":{},"chaos":{"attempt":3}}`, string(result))
+}
+
+func TestPipelineHandsErrorsOn(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("no good")
+	run := chaos.Pipeline(func(context.Context, []byte) (json.RawMessage, error) { return nil, cause }, t.TempDir())
+	_, err := run(t.Context(), []byte(`{}`))
+	assert.ErrorIs(t, err, cause)
+}

@@ -1,0 +1,212 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	_ "github.com/lib/pq" // registers the driver
+	"github.com/redis/go-redis/v9"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+)
+
+const startLimit = 20 * time.Second // from the start of an API to its first answer
+
+// system is what is broken: the processes, the servers they use, and the load on them.
+type system struct {
+	cfg     Config
+	marks   string // folder shared with the processes (DirVariable)
+	apis    []*process
+	workers []*process
+	load    *load
+	db      *sqlx.DB
+	redis   *redis.Client
+	log     *slog.Logger
+
+	mu    sync.Mutex
+	notes []string
+}
+
+// newSystem starts all processes and returns when every API answers.
+func newSystem(ctx context.Context, cfg Config) (_ *system, err error) {
+	s := &system{cfg: cfg, marks: filepath.Join(cfg.Dir, "marks"), log: cfg.Logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if err := os.MkdirAll(s.marks, 0o700); err != nil {
+		return nil, fmt.Errorf("make the shared folder: %w", err)
+	}
+	if s.db, err = sqlx.Open("postgres", cfg.DatabaseURL+"&application_name=chaos&statement_timeout=60000&connect_timeout=3"); err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	s.db.SetMaxOpenConns(6)
+	opt, err := redis.ParseURL(cfg.RedisURL)
+	if err != nil {
+		return nil, errors.New("the Redis URL cannot be read")
+	}
+	s.redis = redis.NewClient(opt)
+
+	var addrs []string
+	for i := range cfg.APIs {
+		a := s.process(fmt.Sprintf("api-%d", i+1), "api")
+		if a.addr, err = freeAddr(); err != nil {
+			return nil, err
+		}
+		a.env = append(a.env, "MASS_ADDR="+a.addr)
+		s.apis = append(s.apis, a)
+		addrs = append(addrs, a.addr)
+	}
+	for i := range cfg.Workers {
+		w := s.process(fmt.Sprintf("worker-%d", i+1), "worker")
+		w.env = append(w.env, fmt.Sprintf("MASS_MAX_TRIES=%d", maxTries), "MASS_RETRY_BASE=100ms")
+		w.env = append(w.env, cfg.WorkerSettings...)
+		s.workers = append(s.workers, w)
+	}
+	s.load = newLoad(addrs, cfg.Rate, cfg.Seed)
+	return s, s.startAll(ctx)
+}
+
+func (s *system) process(name, subcommand string) *process {
+	return &process{
+		name: name, binary: s.cfg.Binary, args: []string{subcommand}, log: filepath.Join(s.cfg.Dir, name+".log"),
+		env: []string{
+			"DATABASE_URL=" + s.cfg.DatabaseURL, "REDIS_URL=" + s.cfg.RedisURL, DirVariable + "=" + s.marks, "MASS_LOG_LEVEL=warn",
+		},
+	}
+}
+
+// processes lists the workers and then the APIs.
+func (s *system) processes() []*process {
+	return append(append([]*process(nil), s.workers...), s.apis...)
+}
+
+// startAll starts what does not run, and wakes what is stopped.
+func (s *system) startAll(ctx context.Context) error {
+	var errs []error
+	for _, p := range s.processes() {
+		errs = append(errs, p.start(), p.signal(syscall.SIGCONT))
+	}
+	for _, a := range s.apis {
+		errs = append(errs, s.awaitAPI(ctx, a))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *system) startAPI(ctx context.Context, a *process) error {
+	return errors.Join(a.start(), s.awaitAPI(ctx, a))
+}
+
+// awaitAPI returns when the API accepts connections.
+func (s *system) awaitAPI(ctx context.Context, a *process) error {
+	err := until(ctx, startLimit, func() bool {
+		conn, err := net.DialTimeout("tcp", a.addr, time.Second) //nolint:noctx // until bounds it
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil || !a.running()
+	})
+	if err == nil && !a.running() {
+		err = errors.New("it ended at once; see " + a.log)
+	}
+	if err != nil {
+		return fmt.Errorf("wait for %s: %w", a.name, err)
+	}
+	return nil
+}
+
+// open counts the requests up to an id that are not final, apart from those that
+// are made to fail and therefore wait between their tries.
+func (s *system) open(ctx context.Context, upTo int64) (n int, err error) {
+	err = s.db.GetContext(ctx, &n, `
+        SELECT count(*) FROM mass_requests
+        WHERE status IN ('pending', 'processing') AND id <= $1 AND payload->'chaos'->'fail_times' IS NULL`, upTo)
+	return n, err
+}
+
+// unfinished counts all requests that are not final.
+func (s *system) unfinished(ctx context.Context) (n int, err error) {
+	err = s.db.GetContext(ctx, &n, `SELECT count(*) FROM mass_requests WHERE status IN ('pending', 'processing')`)
+	return n, err
+}
+
+// leftovers are what a system at rest may not have.
+type leftovers struct {
+	tasks    int // in a queue or scheduled, although every request is final
+	orphans  int // active without a lease: Asynq would keep them for ever
+	recovery int // active with the lease of a dead server: Asynq's recoverer will end them; no leak
+}
+
+// leftovers counts the live tasks in Redis.
+func (s *system) leftovers(ctx context.Context) (l leftovers, err error) {
+	for _, p := range jobs.Priorities() {
+		pending, err1 := s.redis.LLen(ctx, queueKey(p, "pending")).Result()
+		scheduled, err2 := s.redis.ZCard(ctx, queueKey(p, "scheduled")).Result()
+		retried, err3 := s.redis.ZCard(ctx, queueKey(p, "retry")).Result()
+		active, err4 := s.redis.LRange(ctx, queueKey(p, "active"), 0, -1).Result()
+		leased, err5 := s.redis.ZRange(ctx, queueKey(p, "lease"), 0, -1).Result()
+		if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+			return l, fmt.Errorf("look for leftovers in queue %s: %w", p, err)
+		}
+		l.tasks += int(pending + scheduled + retried)
+		has := map[string]bool{}
+		for _, id := range leased {
+			has[id] = true
+		}
+		for _, id := range active {
+			if has[id] {
+				l.recovery++
+			} else {
+				l.orphans++
+			}
+		}
+	}
+	return l, nil
+}
+
+// note keeps something that the report must tell, although it breaks no promise.
+func (s *system) note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text := fmt.Sprintf(format, args...)
+	s.notes = append(s.notes, text)
+	s.log.Warn(text)
+}
+
+// close kills every process that is left.
+func (s *system) close() error {
+	var errs []error
+	for _, p := range s.processes() {
+		errs = append(errs, p.kill())
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	if s.redis != nil {
+		errs = append(errs, s.redis.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// freeAddr finds a port below those that the system gives to outgoing
+// connections, so that a killed API finds it free when it comes back.
+func freeAddr() (string, error) {
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		if l, err := net.Listen("tcp", addr); err == nil { //nolint:noctx // opening a port does not wait for anybody
+			return addr, l.Close()
+		}
+	}
+	return "", errors.New("no free port was found")
+}

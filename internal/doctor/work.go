@@ -1,0 +1,236 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+const (
+	countMost    = 100_000          // rows of one status that are counted
+	batchSample  = 1000             // open batches that are compared with their tasks
+	waitingWarn  = time.Minute      // of the oldest request that is due
+	stuckMargin  = 10 * time.Second // beyond the times in which the reconciler should have acted
+	failureAge   = time.Hour
+	failureMost  = 10_000
+	webhookLate  = time.Minute
+	listed       = 5 // ids that a finding shows
+	adviceNoWork = "start one: mass worker"
+)
+
+func askWorkers(ctx context.Context, p *Patient) []Finding {
+	s, err := p.Store.Server(ctx)
+	if err != nil {
+		return trouble("workers", "", err)
+	}
+	workers, err := p.Store.Workers(ctx)
+	if err != nil {
+		return trouble("workers", "", err)
+	}
+	var alive int
+	var silent []string
+	for _, w := range workers {
+		if since := s.Now.Sub(w.LastSeenAt); since > p.SilentAfter {
+			silent = append(silent, fmt.Sprintf("%d (%s, process %d, for %s)", w.ID, w.Host, w.PID, short(since)))
+		} else {
+			alive++
+		}
+	}
+	list := []Finding{{Topic: "workers", Level: OK, Detail: fmt.Sprintf("%d alive", alive)}}
+	if alive == 0 {
+		list[0] = Finding{Topic: "workers", Level: Fail, Detail: "none is alive: nothing is worked on", Advice: adviceNoWork}
+	}
+	if len(silent) > 0 {
+		list = append(list, Finding{
+			Topic: "workers", Level: Warn, Detail: fmt.Sprintf("%d silent: %s", len(silent), some(silent)),
+			Advice: "the leader gives their requests to others within seconds; look why they stopped",
+		})
+	}
+	return list
+}
+
+func askLeader(ctx context.Context, p *Patient) []Finding {
+	l, err := p.Store.Leader(ctx)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return []Finding{{
+			Topic: "leader", Level: Warn, Detail: "nobody leads the reconciliation",
+			Advice: "a worker takes the lead within a second; if this stays so while workers live, is there a proxy in transaction pooling?",
+		}}
+	case err != nil:
+		return trouble("leader", "", err)
+	}
+	from := "a local socket"
+	if l.Address != "" {
+		from = l.Address
+	}
+	return []Finding{{Topic: "leader", Level: OK, Detail: fmt.Sprintf("%q at %s leads the reconciliation", l.Application, from)}}
+}
+
+func askBacklog(ctx context.Context, p *Patient) []Finding {
+	counts, err := p.Store.Backlog(ctx, countMost)
+	if err != nil {
+		return trouble("backlog", "", err)
+	}
+	var list []Finding
+	for _, status := range []jobs.Status{jobs.Pending, jobs.Processing, jobs.Failed, jobs.Cancelled} {
+		total, oldest, parts := 0, time.Duration(0), []string(nil)
+		for _, c := range counts {
+			if c.Status == status {
+				total += c.Count
+				oldest = max(oldest, time.Duration(c.Waiting*float64(time.Second)))
+				parts = append(parts, fmt.Sprintf("%s %d", c.Priority, c.Count))
+			}
+		}
+		f := Finding{Topic: "backlog", Level: OK, Detail: fmt.Sprintf("%d %s", total, status)}
+		if total >= countMost {
+			f.Detail = fmt.Sprintf("at least %d %s", total, status)
+		}
+		if len(parts) > 0 {
+			f.Detail += " (" + strings.Join(parts, ", ") + ")"
+		}
+		if oldest > 0 {
+			f.Detail += ", the oldest due for " + short(oldest)
+		}
+		if oldest > waitingWarn {
+			f.Level, f.Advice = Warn, "more comes in than is worked off, or nothing is: look at the workers, then start more"
+		}
+		list = append(list, f)
+	}
+	return list
+}
+
+func askQueues(_ context.Context, p *Patient) []Finding {
+	queues, err := jobs.QueueSizes(p.Redis)
+	if err != nil {
+		return trouble("queues", "", err)
+	}
+	if len(queues) == 0 {
+		return []Finding{{Topic: "queues", Level: OK, Detail: "none yet: no worker has started on this Redis, and nothing was enqueued"}}
+	}
+	var list []Finding
+	for _, q := range queues {
+		f := Finding{Topic: "queues", Level: OK, Detail: fmt.Sprintf("%s: %d pending, %d active, %d scheduled, %d in retry, %d archived tasks",
+			q.Name, q.Pending, q.Active, q.Scheduled, q.Retry, q.Archived)}
+		if q.Paused {
+			f.Level, f.Detail, f.Advice = Warn, f.Detail+"; paused", "resume it in /monitoring: its requests stay pending"
+		}
+		list = append(list, f)
+	}
+	return list
+}
+
+// askBatches compares rows with tasks: what the reconciler should have mended by
+// now and has not is stuck.
+func askBatches(ctx context.Context, p *Patient) []Finding {
+	newest, err := p.Store.BatchWatermark(ctx)
+	if err != nil {
+		return trouble("batches", "", err)
+	}
+	refs, err := p.Store.OpenBatches(ctx, 0, newest, batchSample)
+	if err != nil {
+		return trouble("batches", "", err)
+	}
+	missing, err := jobs.WithoutTask(ctx, p.Redis, refs)
+	if err != nil {
+		return trouble("batches", "", err)
+	}
+	ids := make([]int64, len(missing))
+	for i, m := range missing {
+		ids[i] = m.ID
+	}
+	lost, err := p.Store.StaleBatches(ctx, ids, p.ReconcileGrace+stuckMargin)
+	if err != nil {
+		return trouble("batches", "", err)
+	}
+	active, err := jobs.ActiveBatches(ctx, p.Redis)
+	if err != nil {
+		return trouble("batches", "", err)
+	}
+	unclaimed, err := p.Store.StaleBatches(ctx, active, p.SilentAfter+stuckMargin)
+	if err != nil {
+		return trouble("batches", "", err)
+	}
+	looked := fmt.Sprintf("%d open", len(refs))
+	if len(refs) == batchSample {
+		looked = fmt.Sprintf("the %d oldest open", batchSample)
+	}
+	if len(lost)+len(unclaimed) == 0 {
+		return []Finding{{Topic: "batches", Level: OK, Detail: looked + " looked at, none stuck"}}
+	}
+	level, advice := Warn, "the leader delivers them anew, some hundred a second; ask again in a minute"
+	if _, err := p.Store.Leader(ctx); err != nil {
+		level, advice = Fail, "nobody leads the reconciliation, which would deliver them anew: start a worker"
+	}
+	var list []Finding
+	if len(lost) > 0 {
+		list = append(list, Finding{Topic: "batches", Level: level, Advice: advice,
+			Detail: fmt.Sprintf("%s looked at, %d stuck without a task: %s", looked, len(lost), some(lost))})
+	}
+	if len(unclaimed) > 0 {
+		list = append(list, Finding{Topic: "batches", Level: level, Advice: advice,
+			Detail: fmt.Sprintf("%d taken from the queue and never claimed: %s", len(unclaimed), some(unclaimed))})
+	}
+	return list
+}
+
+func askProcessing(ctx context.Context, p *Patient) []Finding {
+	bound := p.RequestTimeout + p.SilentAfter + stuckMargin
+	late, err := p.Store.Overdue(ctx, bound, batchSample)
+	switch {
+	case err != nil:
+		return trouble("processing", "", err)
+	case len(late) > 0:
+		return []Finding{{
+			Topic: "processing", Level: Warn, Detail: fmt.Sprintf("%d for longer than %s: %s", len(late), bound, some(late)),
+			Advice: "their worker should have given up; compare MASS_REQUEST_TIMEOUT here and there, restart that worker",
+		}}
+	}
+	return []Finding{{Topic: "processing", Level: OK, Detail: "none for longer than " + bound.String()}}
+}
+
+func askFailures(ctx context.Context, p *Patient) []Finding {
+	f, err := p.Store.FailuresSince(ctx, failureAge, failureMost)
+	switch {
+	case err != nil:
+		return trouble("failures", "", err)
+	case f.Count == 0:
+		return []Finding{{Topic: "failures", Level: OK, Detail: "no request failed in the last hour"}}
+	}
+	detail := fmt.Sprintf("%d requests failed in the last hour", f.Count)
+	if f.Error != "" {
+		detail += fmt.Sprintf("; most often: %q", f.Error)
+	}
+	return []Finding{{
+		Topic: "failures", Level: Warn, Detail: detail,
+		Advice: `look at GET /mass-requests/?status=failed, mend the cause, then POST /mass-requests/bulk {"action": "replay", …}`,
+	}}
+}
+
+func askWebhooks(ctx context.Context, p *Patient) []Finding {
+	late, err := p.Store.OverdueWebhooks(ctx, webhookLate, countMost)
+	switch {
+	case err != nil:
+		return trouble("webhooks", "", err)
+	case late > 0:
+		return []Finding{{Topic: "webhooks", Level: Warn, Detail: fmt.Sprintf("%d overdue", late), Advice: "is a worker alive, and can it reach their receivers?"}}
+	}
+	return []Finding{{Topic: "webhooks", Level: OK, Detail: "none overdue"}}
+}
+
+// some shows the first few of a list.
+func some[T any](list []T) string {
+	texts := make([]string, 0, listed)
+	for _, v := range list[:min(len(list), listed)] {
+		texts = append(texts, fmt.Sprint(v))
+	}
+	if len(list) > listed {
+		texts = append(texts, "…")
+	}
+	return strings.Join(texts, ", ")
+}

@@ -1,0 +1,39 @@
+package signals
+
+// FieldType is what a field of the shape holds, for those who write documents.
+type FieldType string
+
+// The types of fields.
+const (
+	TypeText    FieldType = "text" // also times
+	TypeNumber  FieldType = "number"
+	TypeBoolean FieldType = "boolean"
+)
+
+// Field is one value of a document: no object, but what stands in one.
+type Field struct {
+	Path []string // names from the root: request, signals, energy, it_load_kw
+	Type FieldType
+}
+
+// Fields lists all values a document can have, in the order of its structs.
+func Fields() []Field { return fieldsOf(documentShape(), nil) }
+
+func fieldsOf(s *shape, parent []string) []Field {
+	var list []Field
+	for i := range s.fields {
+		f := &s.fields[i]
+		path := append(append([]string{}, parent...), f.name)
+		switch f.kind {
+		case object:
+			list = append(list, fieldsOf(f.object, path)...)
+		case number:
+			list = append(list, Field{path, TypeNumber})
+		case boolean:
+			list = append(list, Field{path, TypeBoolean})
+		default:
+			list = append(list, Field{path, TypeText})
+		}
+	}
+	return list
+}

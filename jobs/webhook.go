@@ -1,0 +1,150 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+)
+
+// TypeWebhook is the kind of the task that carries one try to deliver a callback.
+const TypeWebhook = "mass:webhook"
+
+// WebhookQueue is the Asynq queue of callbacks. It has a server of its own, so
+// that slow receivers hold up nothing but each other.
+const WebhookQueue = "webhooks"
+
+// DeliveryStatus is the state of a Delivery.
+type DeliveryStatus string
+
+// The states of a delivery. Dead is the dead letter: left alone until somebody
+// replays it.
+const (
+	DeliveryPending   DeliveryStatus = "pending"
+	DeliveryDelivered DeliveryStatus = "delivered"
+	DeliveryDead      DeliveryStatus = "dead"
+)
+
+// DeliveryStatuses lists every state of a delivery.
+func DeliveryStatuses() []DeliveryStatus {
+	return []DeliveryStatus{DeliveryPending, DeliveryDelivered, DeliveryDead}
+}
+
+// The actions of deliveries in the trail. They change no state of a request.
+const (
+	CallbackDelivered Action = "callback_delivered" // the receiver took it
+	CallbackDead      Action = "callback_dead"      // the last try failed, or the receiver is gone
+	CallbackReplay    Action = "callback_replay"    // a person asked for it to be sent again
+)
+
+// Delivery is the callback for one end of one request.
+type Delivery struct {
+	ID          int64
+	MessageID   string // the same for every try
+	RequestID   int64
+	URL         string
+	Event       string // such as mass_request.done
+	Data        json.RawMessage
+	Status      DeliveryStatus
+	Attempts    int // tries begun so far; the fencing token of the current one
+	Failures    int // tries that failed since the last replay; the retry policy counts these
+	LastStatus  int // of HTTP; 0 when there was no answer
+	LastError   string
+	CreatedAt   time.Time // when the request came to its end
+	NextAt      time.Time // while pending: of the next try
+	DeliveredAt time.Time
+}
+
+// WebhookID is the header webhook-id of the delivery's message.
+func (d *Delivery) WebhookID() string { return "msg_" + d.MessageID }
+
+// DeliveryOutcome is the end of one try of a delivery.
+type DeliveryOutcome struct {
+	DeliveryRef                // as claimed
+	Status      DeliveryStatus // pending: another try follows
+	Delay       time.Duration  // until then
+	HTTPStatus  int
+	Error       string
+}
+
+// DeliveryRef names one try of a delivery: the one that begins when so many were
+// begun before, or, once claimed, the one under way.
+type DeliveryRef struct {
+	ID       int64
+	Attempts int
+	At       time.Time // not before; zero: at once
+}
+
+// WebhookPayload is the payload of a TypeWebhook task, as JSON.
+type WebhookPayload struct {
+	Delivery int64 `json:"delivery"`
+	Attempts int   `json:"attempts"`
+}
+
+// ParseWebhookPayload decodes the payload of a TypeWebhook task.
+func ParseWebhookPayload(raw []byte) (DeliveryRef, error) {
+	var p WebhookPayload
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return DeliveryRef{}, fmt.Errorf("decode a webhook payload: %w", err)
+	}
+	if p.Delivery <= 0 || p.Attempts < 0 {
+		return DeliveryRef{}, errors.New("decode a webhook payload: no delivery id")
+	}
+	return DeliveryRef{ID: p.Delivery, Attempts: p.Attempts}, nil
+}
+
+// taskID is another for each try, so that a task that ended is never in the way
+// of the next one.
+func (r DeliveryRef) taskID() string {
+	return "webhook_" + strconv.FormatInt(r.ID, 10) + "_" + strconv.Itoa(r.Attempts)
+}
+
+// webhookTaskTimeout bounds a try from Asynq's point of view; the client's own
+// timeout is much shorter.
+const webhookTaskTimeout = 10 * time.Minute
+
+// EnqueueDelivery makes sure that a live task carries this try.
+func (e *Enqueuer) EnqueueDelivery(ctx context.Context, r DeliveryRef) error {
+	p, err := json.Marshal(WebhookPayload{Delivery: r.ID, Attempts: r.Attempts})
+	if err != nil {
+		return fmt.Errorf("encode the payload of delivery %d: %w", r.ID, err)
+	}
+	opts := []asynq.Option{
+		asynq.Queue(WebhookQueue), asynq.TaskID(r.taskID()), asynq.MaxRetry(deliveries),
+		asynq.Timeout(webhookTaskTimeout), asynq.Retention(e.retention),
+	}
+	if !r.At.IsZero() {
+		opts = append(opts, asynq.ProcessAt(r.At))
+	}
+	if err := e.putTask(ctx, WebhookQueue, r.taskID(), asynq.NewTask(TypeWebhook, p, opts...)); err != nil {
+		return fmt.Errorf("enqueue delivery %d: %w", r.ID, err)
+	}
+	if !r.At.IsZero() {
+		return nil
+	}
+	return Ring(ctx, e.redis)
+}
+
+// DeliveriesWithoutTask returns those of the tries that no live task carries.
+func DeliveriesWithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []DeliveryRef) ([]DeliveryRef, error) {
+	ids := make([]string, len(refs))
+	for i, r := range refs {
+		ids[i] = r.taskID()
+	}
+	live, err := liveTasks(ctx, rdb, func(i int) (string, string) { return WebhookQueue, ids[i] }, len(refs))
+	if err != nil {
+		return nil, fmt.Errorf("look up the tasks of %d deliveries: %w", len(refs), err)
+	}
+	var missing []DeliveryRef
+	for i, r := range refs {
+		if !live[i] {
+			missing = append(missing, r)
+		}
+	}
+	return missing, nil
+}

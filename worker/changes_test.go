@@ -1,0 +1,53 @@
+package worker_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+)
+
+// A worker tells of its claims and of its outcomes, after they are committed.
+func TestChangesAreAnnounced(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	// The channel is shared by all databases of the Redis: these ids are nobody else's.
+	const first = 3_000_000_000
+	_, err := s.db.ExecContext(t.Context(), `SELECT setval('mass_requests_id_seq', $1)`, first)
+	require.NoError(t, err)
+	heard := make(chan int64, 10000)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	subscribed := make(chan struct{}, 100)
+	go func() {
+		defer close(done)
+		jobs.HearChanges(ctx, s.rdb, func(ids []int64) {
+			if ids == nil {
+				subscribed <- struct{}{}
+			}
+			for _, id := range ids {
+				if id > first {
+					heard <- id
+				}
+			}
+		})
+	}()
+	defer func() { stop(); <-done }()
+	<-subscribed
+
+	g := newGate()
+	s.start(quick(), g.run)
+	id := s.submit(true, `{}`)[0]
+	require.Equal(t, id, <-heard, "the claim")
+	r, err := s.store.Request(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, jobs.Processing, r.Status)
+	<-g.started
+	close(g.open)
+	require.Equal(t, id, <-heard, "the outcome")
+	r, err = s.store.Request(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, jobs.Done, r.Status)
+}
