@@ -67,11 +67,30 @@ func parseCluster(raw string) (asynq.RedisConnOpt, error) {
 	return o, nil
 }
 
-// Dial returns a client for the address. It does not connect yet.
+// Dial returns a client for the address. It does not connect yet. Its commands
+// end with their contexts, which Asynq's own clients leave to the timeouts of the
+// connection: against a frozen server those add up to some twenty seconds.
 func Dial(o asynq.RedisConnOpt) (redis.UniversalClient, error) {
-	rdb, ok := o.MakeRedisClient().(redis.UniversalClient)
-	if !ok {
-		return nil, fmt.Errorf("no Redis client for %T", o)
+	switch o := o.(type) {
+	case asynq.RedisClientOpt:
+		return redis.NewClient(&redis.Options{
+			Network: o.Network, Addr: o.Addr, Username: o.Username, Password: o.Password, DB: o.DB,
+			DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
+			PoolSize: o.PoolSize, TLSConfig: o.TLSConfig, ContextTimeoutEnabled: true,
+		}), nil
+	case asynq.RedisFailoverClientOpt:
+		return redis.NewFailoverClient(&redis.FailoverOptions{
+			MasterName: o.MasterName, SentinelAddrs: o.SentinelAddrs, SentinelUsername: o.SentinelUsername, SentinelPassword: o.SentinelPassword,
+			Username: o.Username, Password: o.Password, DB: o.DB,
+			DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
+			PoolSize: o.PoolSize, TLSConfig: o.TLSConfig, ContextTimeoutEnabled: true,
+		}), nil
+	case asynq.RedisClusterClientOpt:
+		return redis.NewClusterClient(&redis.ClusterOptions{
+			Addrs: o.Addrs, MaxRedirects: o.MaxRedirects, Username: o.Username, Password: o.Password,
+			DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
+			TLSConfig: o.TLSConfig, ContextTimeoutEnabled: true,
+		}), nil
 	}
-	return rdb, nil
+	return nil, fmt.Errorf("no Redis client for %T", o)
 }

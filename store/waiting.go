@@ -75,9 +75,10 @@ type EventCursor struct {
 // EventsBehind returns for each cursor, in the same order, what happened behind
 // it: up to limit events, oldest first.
 //
-// The ids of a request's events grow in the order in which its changes commit:
-// every statement takes the row's lock before it draws an event's id. So nothing
-// ever appears before an event that was seen.
+// The ids of the events that change a request's state grow in the order of its
+// commits: every such statement takes the row's lock before it draws an event's
+// id. So no change ever appears before an event that was seen. Events of webhooks
+// take no such lock; one that commits beside a change may be passed over.
 func (s *Store) EventsBehind(ctx context.Context, cursors []EventCursor, limit int) ([][]Event, error) {
 	ids, after := make(pq.Int64Array, len(cursors)), make(pq.Int64Array, len(cursors))
 	for i, c := range cursors {

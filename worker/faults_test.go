@@ -62,6 +62,23 @@ func TestAnOutcomeWaitsForPostgres(t *testing.T) {
 	assert.Equal(t, 1, finishes, "done is reached once")
 }
 
+func TestSilentWorkersAreRescuedWhileRedisIsFrozen(t *testing.T) {
+	t.Parallel()
+	s, stack := private(t)
+	id := s.submit(false, `{}`)[0]
+	r := s.until(id, "is there", func(jobs.Request) bool { return true })
+	dead, err := s.store.RegisterWorker(t.Context(), "elsewhere", 1, "test") // it claims, and never beats
+	require.NoError(t, err)
+	_, err = s.store.ClaimBatches(t.Context(), dead, []int64{r.BatchID})
+	require.NoError(t, err)
+
+	require.NoError(t, stack.PauseRedis())
+	s.start(quick(), echo)
+	s.until(id, "is taken from the dead worker", func(r jobs.Request) bool { return r.Rescues == 1 })
+	require.NoError(t, stack.ResumeRedis())
+	s.untilStatus(id, jobs.Done)
+}
+
 func TestAWorkerWaitsForPostgresAtTheStart(t *testing.T) {
 	t.Parallel()
 	s, stack := private(t)

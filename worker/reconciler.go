@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -91,33 +92,64 @@ type mark struct {
 
 // lead looks at every tick until ctx ends or the leadership is lost.
 func (r *reconciler) lead(ctx context.Context, lead *store.Leadership, tick <-chan time.Time) error {
+	ctx, lose := context.WithCancelCause(ctx)
+	var keeper sync.WaitGroup
+	defer keeper.Wait()
+	defer lose(nil)
+	// Beside the looks, because a look at a frozen Redis takes longer than a
+	// leader may be silent.
+	keeper.Go(func() { keep(ctx, lead, lose) })
 	for {
-		if err := lead.Check(ctx); err != nil {
-			return err
-		}
 		if err := r.look(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			r.log.Warn("reconciliation is incomplete", "error", err)
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return context.Cause(ctx)
 		case <-tick:
 		}
 	}
 }
 
+// keep shows Postgres that the leader lives, and calls lose when it does not
+// lead anymore.
+func keep(ctx context.Context, lead *store.Leadership, lose context.CancelCauseFunc) {
+	tick := time.NewTicker(keepInterval)
+	defer tick.Stop()
+	for {
+		if err := lead.Check(ctx); err != nil {
+			lose(err)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+const (
+	keepInterval = time.Second     // well below the silence after which a leader loses the lead
+	dutyTimeout  = 3 * time.Second // so that a frozen Redis does not keep the leader from its other duties
+)
+
 // look does one round. The duties are independent: with Redis away, silent
 // workers are still found.
 func (r *reconciler) look(ctx context.Context, now time.Time) error {
-	return errors.Join(
-		r.rescueSilent(ctx, now),
-		r.walk(ctx, now),
-		r.unstick(ctx, now),
-		r.tidy(ctx),
-		jobs.PublishQueues(ctx, r.redis),
-		r.retain(ctx, now),
-		r.deliverAgain(ctx, now),
-	)
+	var errs []error
+	for _, duty := range []func(context.Context, time.Time) error{
+		r.rescueSilent, r.walk, r.unstick, r.tidy, r.publishQueues, r.retain, r.deliverAgain,
+	} {
+		bounded, cancel := context.WithTimeout(ctx, dutyTimeout)
+		errs = append(errs, duty(bounded, now))
+		cancel()
+	}
+	return errors.Join(errs...)
+}
+
+func (r *reconciler) publishQueues(ctx context.Context, _ time.Time) error {
+	return jobs.PublishQueues(ctx, r.redis)
 }
 
 // rescueSilent takes the requests of workers whose beat has not changed for
@@ -280,7 +312,7 @@ func (r *reconciler) unstick(ctx context.Context, now time.Time) error {
 
 // tidy fails requests whose time is over and forgets idempotency keys that are
 // past theirs, a step a look.
-func (r *reconciler) tidy(ctx context.Context) error {
+func (r *reconciler) tidy(ctx context.Context, _ time.Time) error {
 	late, err := r.store.ExpireRequests(ctx, r.config.Step)
 	if len(late) > 0 {
 		r.log.Info("requests expired", "count", len(late), "first", late[0])

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +24,9 @@ import (
 
 var (
 	seed     = flag.Uint64("seed", 1, "of the schedule, the victims and the load")
-	duration = flag.Duration("duration", 2*time.Minute, "of the load and the faults; from 5m on faults last longer")
+	duration = flag.Duration("duration", 2*time.Minute, "of the load and the faults")
+	long     = flag.Bool("long", false, "faults last as long as the issue asks, which they also do from a duration of 5m on")
+	faults   = flag.String("faults", "", "the names of the faults to inject, with commas between them; all when empty")
 )
 
 // setup builds the binary with more tags, starts the servers, and returns the
@@ -50,7 +53,7 @@ func setup(t *testing.T, tags string) chaos.Config {
 	return chaos.Config{
 		Binary: binary, Servers: stack, DatabaseURL: stack.DatabaseURL(), RedisURL: stack.RedisURL(),
 		RedisData: filepath.Join(dir, "servers", "redis"), Dir: logFolder(t),
-		Seed: *seed, Duration: *duration, Long: *duration >= 5*time.Minute, Faults: chaos.Faults(),
+		Seed: *seed, Duration: *duration, Long: *long || *duration >= 5*time.Minute, Faults: chaos.Faults(),
 		APIs: 2, Workers: 3, Rate: 180, Bound: time.Minute, Logger: log,
 	}
 }
@@ -70,7 +73,11 @@ func logFolder(t *testing.T) string {
 }
 
 func TestChaos(t *testing.T) {
-	report, err := chaos.Run(t.Context(), setup(t, "chaos"))
+	c := setup(t, "chaos")
+	if *faults != "" {
+		c.Faults = only(t, strings.Split(*faults, ",")...)
+	}
+	report, err := chaos.Run(t.Context(), c)
 	require.NoError(t, err)
 	t.Logf("\n%s", report)
 	assert.True(t, report.OK(), "promises were broken")
