@@ -27,23 +27,11 @@ func AnnounceCancel(ctx context.Context, rdb redis.UniversalClient, ids ...int64
 	return nil
 }
 
-// HearCancels calls cancel with every announced request until ctx ends. The
-// subscription mends itself when Redis comes back.
+// HearCancels calls cancel with every announced request until ctx ends.
 func HearCancels(ctx context.Context, rdb redis.UniversalClient, cancel func(id int64)) {
-	sub := rdb.Subscribe(ctx, cancelChannel)
-	defer sub.Close()
-	messages := sub.Channel()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case m, ok := <-messages:
-			if !ok {
-				return
-			}
-			if id, err := strconv.ParseInt(m.Payload, 10, 64); err == nil {
-				cancel(id)
-			}
+	listen(ctx, rdb, cancelChannel, func() {}, func(message string) {
+		if id, err := strconv.ParseInt(message, 10, 64); err == nil {
+			cancel(id)
 		}
-	}
+	})
 }

@@ -37,27 +37,11 @@ func AnnounceChanges(ctx context.Context, rdb redis.UniversalClient, ids ...int6
 // calls it without ids when the subscription stands, also when it does again
 // after Redis was away: whatever was announced before may have been missed.
 func HearChanges(ctx context.Context, rdb redis.UniversalClient, changed func(ids []int64)) {
-	sub := rdb.Subscribe(ctx, changesChannel)
-	defer sub.Close()
-	heard := sub.ChannelWithSubscriptions()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case m, ok := <-heard:
-			if !ok {
-				return
-			}
-			switch m := m.(type) {
-			case *redis.Subscription:
-				changed(nil)
-			case *redis.Message:
-				if ids := parseNotice(m.Payload); len(ids) > 0 {
-					changed(ids)
-				}
-			}
+	listen(ctx, rdb, changesChannel, func() { changed(nil) }, func(message string) {
+		if ids := parseNotice(message); len(ids) > 0 {
+			changed(ids)
 		}
-	}
+	})
 }
 
 func notice(ids []int64) string {

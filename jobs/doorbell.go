@@ -40,23 +40,10 @@ func Ring(ctx context.Context, rdb redis.UniversalClient) error {
 	return nil
 }
 
-// Listen hears rings until ctx ends. The subscription mends itself when Redis
-// comes back, and then counts as a ring, because others may have been lost.
+// Listen hears rings until ctx ends. That the subscription stands again counts as
+// a ring, because others may have been lost.
 func (d *Doorbell) Listen(ctx context.Context, rdb redis.UniversalClient) {
-	sub := rdb.Subscribe(ctx, doorbellChannel)
-	defer sub.Close()
-	heard := sub.ChannelWithSubscriptions()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case _, ok := <-heard:
-			if !ok {
-				return
-			}
-			d.ring()
-		}
-	}
+	listen(ctx, rdb, doorbellChannel, d.ring, func(string) { d.ring() })
 }
 
 func (d *Doorbell) ring() {

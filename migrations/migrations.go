@@ -74,23 +74,13 @@ func run(ctx context.Context, databaseURL string, dir migrate.MigrationDirection
 // Status lists all migrations in order. It creates nothing, so it may be asked
 // of an empty database by a role that cannot create tables.
 func Status(ctx context.Context, databaseURL string) ([]Migration, error) {
-	db, err := open(databaseURL)
-	if err != nil {
-		return nil, err
-	}
-	defer db.Close()
-
-	known, err := source().FindMigrations()
-	if err != nil {
-		return nil, fmt.Errorf("read the embedded migrations: %w", err)
-	}
-	applied, err := appliedAt(ctx, db)
+	known, applied, err := compare(ctx, databaseURL)
 	if err != nil {
 		return nil, err
 	}
 	list := make([]Migration, len(known))
-	for i, m := range known {
-		list[i] = Migration{ID: m.Id, AppliedAt: applied[m.Id]}
+	for i, id := range known {
+		list[i] = Migration{ID: id, AppliedAt: applied[id]}
 	}
 	return list, nil
 }
@@ -113,24 +103,34 @@ func Pending(ctx context.Context, databaseURL string) (int, error) {
 // Unknown lists migrations that were applied and that this program does not know:
 // a newer one made them.
 func Unknown(ctx context.Context, databaseURL string) ([]string, error) {
-	db, err := open(databaseURL)
+	known, applied, err := compare(ctx, databaseURL)
 	if err != nil {
 		return nil, err
+	}
+	for _, id := range known {
+		delete(applied, id)
+	}
+	return slices.Sorted(maps.Keys(applied)), nil
+}
+
+// compare returns the migrations of this program, in order, and those of the
+// database with their times.
+func compare(ctx context.Context, databaseURL string) (known []string, applied map[string]time.Time, err error) {
+	db, err := open(databaseURL)
+	if err != nil {
+		return nil, nil, err
 	}
 	defer db.Close()
 
-	known, err := source().FindMigrations()
+	files, err := source().FindMigrations()
 	if err != nil {
-		return nil, fmt.Errorf("read the embedded migrations: %w", err)
+		return nil, nil, fmt.Errorf("read the embedded migrations: %w", err)
 	}
-	applied, err := appliedAt(ctx, db)
-	if err != nil {
-		return nil, err
+	for _, m := range files {
+		known = append(known, m.Id)
 	}
-	for _, m := range known {
-		delete(applied, m.Id)
-	}
-	return slices.Sorted(maps.Keys(applied)), nil
+	applied, err = appliedAt(ctx, db)
+	return known, applied, err
 }
 
 func appliedAt(ctx context.Context, db *sql.DB) (map[string]time.Time, error) {
