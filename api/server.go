@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -123,6 +124,9 @@ func (s *Server) Handler() http.Handler { return s.handler }
 func (s *Server) Listen() (net.Addr, error) {
 	l, err := net.Listen("tcp", s.cfg.Addr) //nolint:noctx // opening a port does not wait for anybody
 	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("%s is taken by another server; choose another address with --addr or MASS_ADDR: %w", s.cfg.Addr, err)
+		}
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	s.listener = l

@@ -36,7 +36,7 @@ func runDev(ctx context.Context, in invocation) (err error) {
 		return fmt.Errorf("make the data folder: %w", err)
 	}
 	logPath := filepath.Join(c.DataDir, "mass.log")
-	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // the operator names the folder
+	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the operator names the folder
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
@@ -50,6 +50,9 @@ func runDev(ctx context.Context, in invocation) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stack.Close(context.WithoutCancel(ctx))) }()
+	if err := shorten(logFile); err != nil { // only now: before, the folder may have been another process'
+		return err
+	}
 	say("  %s\n  %s", stack.Postgres(), stack.Redis())
 	c.DatabaseURL, c.RedisURL = stack.DatabaseURL(), stack.RedisURL()
 	if _, err := migrations.Up(ctx, c.DatabaseURL); err != nil {
@@ -91,6 +94,19 @@ func runDev(ctx context.Context, in invocation) (err error) {
 		inviteTo(url, in.stdout)
 	}
 	return g.Wait()
+}
+
+// shorten empties a log that has grown long over many runs.
+func shorten(log *os.File) error {
+	const long = 16 << 20
+	info, err := log.Stat()
+	if err == nil && info.Size() > long {
+		err = log.Truncate(0)
+	}
+	if err != nil {
+		return fmt.Errorf("shorten the log: %w", err)
+	}
+	return nil
 }
 
 // devLogger writes everything to the log file, and to the terminal what went wrong.

@@ -263,6 +263,33 @@ func TestDevKilledInTheMiddleLosesNothing(t *testing.T) {
 	require.NoError(t, second.Wait(), "%s", out)
 }
 
+func TestASecondDevIsRefusedAndHarmsNothing(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "mass-second-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	env := map[string]string{"MASS_DATA_DIR": dir, "MASS_ADDR": "127.0.0.1:0"}
+	out, stop := background(t, env, "dev")
+	info := untilDev(t, dir, out)
+	before, err := os.ReadFile(filepath.Join(dir, "mass.log"))
+	require.NoError(t, err)
+
+	var second output
+	err = run(t.Context(), []string{"dev"}, getenv(env), &second, &second)
+	require.ErrorContains(t, err, "is in use by")
+	after, err := os.ReadFile(filepath.Join(dir, "mass.log"))
+	require.NoError(t, err)
+	assert.True(t, bytes.HasPrefix(after, before), "the log of the first goes on")
+	assert.FileExists(t, filepath.Join(dir, "dev.json"))
+
+	elsewhere := t.TempDir()
+	taken := strings.TrimPrefix(info.URL, "http://localhost")
+	env = map[string]string{"MASS_DATA_DIR": elsewhere, "MASS_ADDR": "127.0.0.1" + taken, "DATABASE_URL": devtest.EmptyDatabase(t), "REDIS_URL": devtest.Redis(t)}
+	err = run(t.Context(), []string{"dev"}, getenv(env), &second, &second)
+	require.ErrorContains(t, err, "is taken by another server")
+	require.NoError(t, stop())
+}
+
 func TestMistakesAreToldPlainly(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
