@@ -210,6 +210,7 @@ func (b *batchEdge) storeStep(ctx context.Context, step []batchEntry, away error
 	var list []store.NewRequest
 	for i := range step {
 		if step[i].err == nil {
+			step[i].request.CreatedBy = createdBy(ctx)
 			list = append(list, step[i].request)
 		}
 	}

@@ -89,7 +89,7 @@ func (s *Server) moveRequests(ctx context.Context, in *bulkInput) (*bulkOutput, 
 	if err != nil {
 		return nil, err
 	}
-	b.Actor, b.BatchSize = person, s.cfg.BatchMax
+	b.Origin, b.BatchSize = origin(ctx), s.cfg.BatchMax
 	if b.dryRun {
 		return s.countMoves(ctx, b)
 	}

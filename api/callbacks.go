@@ -76,7 +76,7 @@ func (s *Server) getCallback(ctx context.Context, in *requestInput) (*callbackOu
 // replayCallback sends the latest message again, whether it died or arrived.
 func (s *Server) replayCallback(ctx context.Context, in *requestInput) (*callbackOutput, error) {
 	ref, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (jobs.DeliveryRef, error) {
-		return s.store.ReplayDelivery(ctx, in.ID, person)
+		return s.store.ReplayDelivery(ctx, in.ID, origin(ctx))
 	})
 	if errors.Is(err, store.ErrConflict) {
 		return nil, &Problem{Status: http.StatusConflict, Code: codeConflict, Detail: detailNoReplay}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 func TestTheSameKeyGivesTheFirstAnswerAgain(t *testing.T) {
@@ -28,10 +29,10 @@ func TestTheSameKeyGivesTheFirstAnswerAgain(t *testing.T) {
 	for _, act := range []func(){
 		func() {},
 		func() {
-			_, err := e.store.MoveRequest(t.Context(), id, jobs.Cancelled, "test")
+			_, err := e.store.MoveRequest(t.Context(), id, jobs.Cancelled, store.Origin{Actor: "test"})
 			require.NoError(t, err)
 		},
-		func() { require.NoError(t, e.store.DeleteRequest(t.Context(), id, "test")) },
+		func() { require.NoError(t, e.store.DeleteRequest(t.Context(), id, store.Origin{Actor: "test"})) },
 	} {
 		act()
 		again := e.call(http.MethodPost, "/mass-requests/", body, "Idempotency-Key", "key-1")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -24,11 +25,12 @@ const headerRequestID = "X-Request-Id"
 
 // exchange is what the layers of one request tell each other and the log.
 type exchange struct {
-	id    string
-	path  string
-	route string // template of the route; "" when none matched
-	code  string // of the problem, if any
-	err   error  // what the client was not told
+	id     string
+	client string // address of the client; of the proxy, when it is not one that is trusted
+	path   string
+	route  string // template of the route; "" when none matched
+	code   string // of the problem, if any
+	err    error  // what the client was not told
 }
 
 type exchangeKey struct{}
@@ -47,7 +49,7 @@ var saneID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 func (s *Server) withExchange(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		x := &exchange{id: r.Header.Get(headerRequestID), path: r.URL.EscapedPath()}
+		x := &exchange{id: r.Header.Get(headerRequestID), client: clientAddress(r), path: r.URL.EscapedPath()}
 		if !saneID.MatchString(x.id) {
 			x.id = rand.Text()
 		}
@@ -56,6 +58,15 @@ func (s *Server) withExchange(next http.Handler) http.Handler {
 		defer func() { s.logRequest(r, x, rec, time.Since(start)) }()
 		next.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
 	})
+}
+
+// clientAddress is the address without the port.
+func clientAddress(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }
 
 func (s *Server) logRequest(r *http.Request, x *exchange, rec *recorder, took time.Duration) {
@@ -73,7 +84,7 @@ func (s *Server) logRequest(r *http.Request, x *exchange, rec *recorder, took ti
 	attrs = append(attrs,
 		slog.String("method", r.Method), slog.String("route", x.route), slog.Int("status", rec.status),
 		slog.Duration("duration", took), slog.Int64("bytes", rec.bytes),
-		slog.String("request_id", x.id), slog.String("remote", r.RemoteAddr))
+		slog.String("request_id", x.id), slog.String("remote", x.client))
 	if x.code != "" {
 		attrs = append(attrs, slog.String("code", x.code))
 	}

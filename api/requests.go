@@ -17,10 +17,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-const (
-	pathRequests = "/mass-requests/"
-	person       = "api" // the actor in the trail, until users exist
-)
+const pathRequests = "/mass-requests/"
 
 type (
 	submitInput struct {
@@ -61,6 +58,7 @@ func (s *Server) submitRequest(ctx context.Context, in *submitInput) (*submitOut
 	if err != nil {
 		return nil, err
 	}
+	r.CreatedBy = createdBy(ctx)
 	if in.IdempotencyKey != "" {
 		digest := sha256.Sum256(body)
 		r.IdempotencyKey, r.Digest = in.IdempotencyKey, digest[:]
@@ -131,7 +129,7 @@ func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOut
 		return nil, err
 	}
 	r, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (jobs.Request, error) {
-		return s.store.MoveRequest(ctx, in.ID, to, person)
+		return s.store.MoveRequest(ctx, in.ID, to, origin(ctx))
 	})
 	if err != nil {
 		return nil, err
@@ -150,7 +148,7 @@ func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOut
 
 func (s *Server) deleteRequest(ctx context.Context, in *requestInput) (*struct{}, error) {
 	_, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.store.DeleteRequest(ctx, in.ID, person)
+		return struct{}{}, s.store.DeleteRequest(ctx, in.ID, origin(ctx))
 	})
 	if err != nil {
 		return nil, err

@@ -146,7 +146,7 @@ func TestWaitFindsWhatNobodyAnnounced(t *testing.T) {
 	answered, missed := e.wait(t.Context(), id), e.wait(t.Context(), gone)
 	e.waiting(2)
 	e.end(id)
-	require.NoError(t, e.store.DeleteRequest(t.Context(), gone, "test"))
+	require.NoError(t, e.store.DeleteRequest(t.Context(), gone, store.Origin{Actor: "test"}))
 	(<-answered).is(t, http.StatusOK, "done")
 	(<-missed).problem(t, http.StatusNotFound, "not_found")
 	eventually(t, "the rest of the hub", func() bool { return !e.api.WaitStats().Working })

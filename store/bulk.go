@@ -19,7 +19,7 @@ type BulkMove struct {
 	Filter    Filter  // which, newest first from Filter.After, at most Filter.Limit of them
 	Only      []int64 // of these, when not nil
 	BatchSize int     // requests a new batch, at most
-	Actor     string
+	Origin    Origin
 }
 
 // Moved tells what a step of a BulkMove did.
@@ -113,7 +113,7 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
         RETURNING r.id, r.batch_id, r.attempt, r.priority, p.was
     ), trail AS (
         INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail)
-        SELECT id, batch_id, attempt, ` + add(string(m.Action)) + `::text, ` + add(m.Actor) + `::text, was, ` + add(string(to)) + `::text, 'bulk'
+        SELECT id, batch_id, attempt, ` + add(string(m.Action)) + `::text, ` + add(m.Origin.Actor) + `::text, was, ` + add(string(to)) + `::text, 'bulk'
         FROM moved ORDER BY id
     )
     SELECT f.created_at, f.id, m.was, coalesce(m.batch_id, 0) AS batch_id, coalesce(m.priority, '') AS priority

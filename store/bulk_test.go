@@ -16,7 +16,7 @@ import (
 // move carries out a bulk step by step.
 func (b bench) move(m store.BulkMove) (all store.Moved) {
 	b.t.Helper()
-	m.Actor, m.BatchSize = "test", 4
+	m.Origin.Actor, m.BatchSize = "test", 4
 	if m.From == nil {
 		m.From = m.Action.From()
 	}

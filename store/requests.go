@@ -334,7 +334,7 @@ func (f *Filter) conditions() (where []string, args []any) {
 
 // DeleteRequest removes a request in whatever state it is; its events stay. A
 // worker that holds it finds its writes refused. ErrNotFound when it is gone.
-func (s *Store) DeleteRequest(ctx context.Context, id int64, actor string) error {
+func (s *Store) DeleteRequest(ctx context.Context, id int64, by Origin) error {
 	var deleted int64
 	err := s.db.GetContext(ctx, &deleted, `
         WITH gone AS (
@@ -342,7 +342,7 @@ func (s *Store) DeleteRequest(ctx context.Context, id int64, actor string) error
         )
         INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status)
         SELECT id, batch_id, attempt, 'delete', $2, status FROM gone
-        RETURNING request_id`, id, actor)
+        RETURNING request_id`, id, by.Actor)
 	return fault(fmt.Sprintf("delete request %d", id), err)
 }
 

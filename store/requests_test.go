@@ -57,7 +57,7 @@ func TestListFiltersAndPages(t *testing.T) {
 		require.NoError(t, err)
 		all = append(all, in[0].ID)
 	}
-	_, err := b.MoveRequest(b.ctx, all[3], jobs.Cancelled, "test")
+	_, err := b.MoveRequest(b.ctx, all[3], jobs.Cancelled, store.Origin{Actor: "test"})
 	require.NoError(t, err)
 
 	ids := func(f store.Filter) (list []int64) {

@@ -131,7 +131,7 @@ func TestRetentionAndReplayNeverLoseARequest(t *testing.T) {
 	for part := range 4 {
 		wg.Go(func() {
 			for i := len(ids) - 1 - part; i >= 10; i -= 4 {
-				_, err := b.MoveRequest(b.ctx, ids[i], jobs.Pending, "test")
+				_, err := b.MoveRequest(b.ctx, ids[i], jobs.Pending, store.Origin{Actor: "test"})
 				accepted[i] = err == nil
 				if err != nil && !errors.Is(err, store.ErrNotFound) {
 					t.Error(err)

@@ -90,7 +90,7 @@ func (b bench) inStatus(s jobs.Status) jobs.Request {
 		return b.get(in.ID)
 	}
 	if s == jobs.Cancelled {
-		_, err := b.MoveRequest(b.ctx, in.ID, jobs.Cancelled, "test")
+		_, err := b.MoveRequest(b.ctx, in.ID, jobs.Cancelled, store.Origin{Actor: "test"})
 		require.NoError(b.t, err)
 		return b.get(in.ID)
 	}

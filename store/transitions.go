@@ -334,7 +334,7 @@ const (
 // afterwards; a replayed one is in a new batch, which the caller enqueues.
 //
 // The error is ErrNotFound, or ErrConflict together with a *jobs.TransitionError.
-func (s *Store) MoveRequest(ctx context.Context, id int64, to jobs.Status, actor string) (jobs.Request, error) {
+func (s *Store) MoveRequest(ctx context.Context, id int64, to jobs.Status, by Origin) (jobs.Request, error) {
 	act := fmt.Sprintf("set request %d to %s", id, to)
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
@@ -361,7 +361,7 @@ func (s *Store) MoveRequest(ctx context.Context, id int64, to jobs.Status, actor
 	}
 	_, err = tx.ExecContext(ctx, `
         INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)`, id, row.BatchID, row.Attempt, string(action), actor, from, string(to))
+        VALUES ($1, $2, $3, $4, $5, $6, $7)`, id, row.BatchID, row.Attempt, string(action), by.Actor, from, string(to))
 	if err != nil {
 		return jobs.Request{}, fault(act, err)
 	}

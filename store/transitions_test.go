@@ -52,13 +52,13 @@ func act(b bench, a jobs.Action, r jobs.Request) bool {
 		if a == jobs.Replay {
 			to = jobs.Pending
 		}
-		_, err := b.MoveRequest(ctx, r.ID, to, "test")
+		_, err := b.MoveRequest(ctx, r.ID, to, store.Origin{Actor: "test"})
 		if err != nil {
 			require.ErrorIs(b.t, err, store.ErrConflict)
 		}
 		return err == nil
 	case jobs.Delete:
-		require.NoError(b.t, b.DeleteRequest(ctx, r.ID, "test"))
+		require.NoError(b.t, b.DeleteRequest(ctx, r.ID, store.Origin{Actor: "test"}))
 		return true
 	case jobs.Retain:
 		_, err := b.RetainRequests(ctx, 0, store.Position{CreatedAt: r.CreatedAt, ID: r.ID - 1}, 10)
@@ -328,7 +328,7 @@ func TestReplayStartsAnew(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	r := b.inStatus(jobs.Failed)
-	got, err := b.MoveRequest(b.ctx, r.ID, jobs.Pending, "alice")
+	got, err := b.MoveRequest(b.ctx, r.ID, jobs.Pending, store.Origin{Actor: "alice"})
 	require.NoError(t, err)
 	assert.Equal(t, jobs.Pending, got.Status)
 	assert.NotEqual(t, r.BatchID, got.BatchID)
@@ -342,10 +342,10 @@ func TestReplayStartsAnew(t *testing.T) {
 func TestMoveErrors(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	_, err := b.MoveRequest(b.ctx, 4711, jobs.Cancelled, "x")
+	_, err := b.MoveRequest(b.ctx, 4711, jobs.Cancelled, store.Origin{Actor: "x"})
 	require.ErrorIs(t, err, store.ErrNotFound)
 	r := b.inStatus(jobs.Done)
-	_, err = b.MoveRequest(b.ctx, r.ID, jobs.Cancelled, "x")
+	_, err = b.MoveRequest(b.ctx, r.ID, jobs.Cancelled, store.Origin{Actor: "x"})
 	require.ErrorIs(t, err, store.ErrConflict)
 	var te *jobs.TransitionError
 	require.True(t, errors.As(err, &te))
@@ -356,10 +356,10 @@ func TestEventsAreAppendOnlyAndSurviveDelete(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	r := b.inStatus(jobs.Done)
-	require.NoError(t, b.DeleteRequest(b.ctx, r.ID, "alice"))
+	require.NoError(t, b.DeleteRequest(b.ctx, r.ID, store.Origin{Actor: "alice"}))
 	_, err := b.Request(b.ctx, r.ID)
 	require.ErrorIs(t, err, store.ErrNotFound)
-	require.ErrorIs(t, b.DeleteRequest(b.ctx, r.ID, "alice"), store.ErrNotFound)
+	require.ErrorIs(t, b.DeleteRequest(b.ctx, r.ID, store.Origin{Actor: "alice"}), store.ErrNotFound)
 	events, err := b.Events(b.ctx, r.ID, 0, 100)
 	require.NoError(t, err)
 	var actions []string

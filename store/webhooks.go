@@ -171,7 +171,7 @@ func (s *Store) Deliveries(ctx context.Context, request int64, limit int) ([]job
 // and with all its tries; the message stays the same. ErrNotFound means that
 // there is no such request, ErrConflict that it has no delivery, or that the
 // latest one is pending.
-func (s *Store) ReplayDelivery(ctx context.Context, request int64, actor string) (jobs.DeliveryRef, error) {
+func (s *Store) ReplayDelivery(ctx context.Context, request int64, by Origin) (jobs.DeliveryRef, error) {
 	act := fmt.Sprintf("replay the callback of request %d", request)
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
@@ -200,7 +200,7 @@ func (s *Store) ReplayDelivery(ctx context.Context, request int64, actor string)
 	}
 	_, err = tx.ExecContext(ctx, `
         INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, detail) VALUES ($1, $2, $3, $4, $5, $6)`,
-		request, owner.BatchID, owner.Attempt, string(jobs.CallbackReplay), actor, rows[0].Event)
+		request, owner.BatchID, owner.Attempt, string(jobs.CallbackReplay), by.Actor, rows[0].Event)
 	if err != nil {
 		return jobs.DeliveryRef{}, fault(act, err)
 	}

@@ -29,7 +29,7 @@ func (b bench) delivery() jobs.Delivery {
 	}})
 	require.NoError(b.t, err)
 	assert.Equal(b.t, hookURL, b.get(in[0].ID).CallbackURL)
-	_, err = b.MoveRequest(b.ctx, in[0].ID, jobs.Cancelled, "test")
+	_, err = b.MoveRequest(b.ctx, in[0].ID, jobs.Cancelled, store.Origin{Actor: "test"})
 	require.NoError(b.t, err)
 	return b.latest(in[0].ID)
 }
@@ -158,7 +158,7 @@ func TestTheLifeOfADelivery(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	d := b.delivery()
-	_, err := b.ReplayDelivery(b.ctx, d.RequestID, "alice")
+	_, err := b.ReplayDelivery(b.ctx, d.RequestID, store.Origin{Actor: "alice"})
 	require.ErrorIs(t, err, store.ErrConflict, "it is under way")
 
 	ref := jobs.DeliveryRef{ID: d.ID}
@@ -185,7 +185,7 @@ func TestTheLifeOfADelivery(t *testing.T) {
 		require.Zero(t, next)
 		if end == jobs.DeliveryDead {
 			require.Equal(t, 3, b.latest(d.RequestID).Failures)
-			ref, err = b.ReplayDelivery(b.ctx, d.RequestID, "alice")
+			ref, err = b.ReplayDelivery(b.ctx, d.RequestID, store.Origin{Actor: "alice"})
 			require.NoError(t, err)
 			require.Equal(t, 3, ref.Attempts)
 			require.Zero(t, b.latest(d.RequestID).Failures)
@@ -241,9 +241,9 @@ func TestDueDeliveriesAreWalkedInOrder(t *testing.T) {
 func TestReplayErrors(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	_, err := b.ReplayDelivery(b.ctx, 4711, "x")
+	_, err := b.ReplayDelivery(b.ctx, 4711, store.Origin{Actor: "x"})
 	require.ErrorIs(t, err, store.ErrNotFound)
-	_, err = b.ReplayDelivery(b.ctx, b.inStatus(jobs.Done).ID, "x")
+	_, err = b.ReplayDelivery(b.ctx, b.inStatus(jobs.Done).ID, store.Origin{Actor: "x"})
 	require.True(t, errors.Is(err, store.ErrConflict))
 }
 

@@ -162,7 +162,7 @@ func TestACallbackIsTriedAgainUntilItIsDead(t *testing.T) {
 	assert.Equal(t, []string{"submit", "claim", "finish", "callback_dead"}, s.actions(id))
 
 	// The dead letter is replayed.
-	ref, err := s.store.ReplayDelivery(t.Context(), id, "alice")
+	ref, err := s.store.ReplayDelivery(t.Context(), id, store.Origin{Actor: "alice"})
 	require.NoError(t, err)
 	require.NoError(t, s.enq.EnqueueDelivery(t.Context(), ref))
 	again := s.untilDelivery(id, jobs.DeliveryDelivered)
@@ -192,7 +192,7 @@ func TestEveryEndCallsBack(t *testing.T) {
 	assert.Equal(t, "mass_request.failed", s.untilDelivery(failed, jobs.DeliveryDelivered).Event)
 
 	cancelled := s.submitWith(r.url, false)
-	_, err := s.store.MoveRequest(t.Context(), cancelled, jobs.Cancelled, "test")
+	_, err := s.store.MoveRequest(t.Context(), cancelled, jobs.Cancelled, store.Origin{Actor: "test"})
 	require.NoError(t, err)
 	assert.Equal(t, "mass_request.cancelled", s.untilDelivery(cancelled, jobs.DeliveryDelivered).Event, "nobody enqueued it but the reconciler")
 
@@ -303,12 +303,12 @@ func TestADeletedRequestIsNotCalledBack(t *testing.T) {
 	s := setup(t)
 	r := newReceiver(t)
 	id := s.submitWith(r.url, false)
-	_, err := s.store.MoveRequest(t.Context(), id, jobs.Cancelled, "test")
+	_, err := s.store.MoveRequest(t.Context(), id, jobs.Cancelled, store.Origin{Actor: "test"})
 	require.NoError(t, err)
 	d := s.untilDelivery(id, jobs.DeliveryPending)
 	claimed, err := s.store.ClaimDelivery(t.Context(), jobs.DeliveryRef{ID: d.ID}, time.Minute)
 	require.NoError(t, err)
-	require.NoError(t, s.store.DeleteRequest(t.Context(), id, "test"))
+	require.NoError(t, s.store.DeleteRequest(t.Context(), id, store.Origin{Actor: "test"}))
 	_, err = s.store.SettleDelivery(t.Context(), 1, jobs.DeliveryOutcome{
 		DeliveryRef: jobs.DeliveryRef{ID: d.ID, Attempts: claimed.Attempts}, Status: jobs.DeliveryDelivered,
 	})

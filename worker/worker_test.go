@@ -264,7 +264,7 @@ func TestACancelledRequestIsToldThroughItsContext(t *testing.T) {
 			s.start(quick(), g.run)
 			id := s.submit(true, `{}`)[0]
 			<-g.started
-			_, err := s.store.MoveRequest(t.Context(), id, jobs.Cancelled, "test")
+			_, err := s.store.MoveRequest(t.Context(), id, jobs.Cancelled, store.Origin{Actor: "test"})
 			require.NoError(t, err)
 			if announced {
 				require.NoError(t, jobs.AnnounceCancel(t.Context(), s.rdb, id))
