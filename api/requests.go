@@ -141,7 +141,7 @@ func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOut
 			s.announceEnd(r.ID)
 		}
 	} else {
-		s.submitter.enqueue(jobs.Batch{ID: r.BatchID, Priority: r.Priority, Requests: []int64{r.ID}})
+		s.submitter.enqueue(jobs.Batch{ID: r.BatchID, Priority: r.Priority, Lane: r.Lane, Requests: []int64{r.ID}})
 	}
 	return &requestOutput{viewOf(&r)}, nil
 }

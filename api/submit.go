@@ -82,17 +82,18 @@ func (s *submitter) enqueue(b jobs.Batch) {
 	})
 }
 
-// group tells the items apart into batches: one priority and one due time each,
+// group tells the items apart into batches: one queue and one due time each,
 // as few of them as a size of most allows, and all of about the same size.
 func group(items []store.NewRequest, most int) {
 	type kind struct {
 		priority jobs.Priority
+		lane     jobs.Lane
 		due      time.Time
 	}
 	var kinds []kind // in the order in which they come
 	members := map[kind][]int{}
 	for i := range items {
-		k := kind{items[i].Priority, items[i].RunAt.UTC()}
+		k := kind{items[i].Priority, items[i].Lane, items[i].RunAt.UTC()}
 		if members[k] == nil {
 			kinds = append(kinds, k)
 		}
@@ -120,7 +121,7 @@ func batches(items []store.NewRequest, rows []store.Inserted) []jobs.Batch {
 		at := slices.IndexFunc(list, func(b jobs.Batch) bool { return b.ID == r.BatchID })
 		if at < 0 {
 			at = len(list)
-			list = append(list, jobs.Batch{ID: r.BatchID, Priority: items[i].Priority, RunAt: items[i].RunAt})
+			list = append(list, jobs.Batch{ID: r.BatchID, Priority: items[i].Priority, Lane: items[i].Lane, RunAt: items[i].RunAt})
 		}
 		list[at].Requests = append(list[at].Requests, r.ID)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,14 +15,26 @@ import (
 // Doorbell lets an idle Asynq server wait. Without one it polls, and for a
 // latency of milliseconds would ask Redis hundreds of times a second for nothing.
 //
-// It is a hook on the server's own Redis client: when all queues were found empty, the
-// next look at them is held back until somebody rings, or until the patience is
-// at an end. A lost ring costs that time and nothing else.
+// It is a hook on the server's own Redis client. A queue that was found empty is
+// not asked again until somebody rings for it, or until the patience is at an end,
+// so that many queues cost no more than those that hold work; when all were found
+// empty the next look waits for the same. A lost ring costs that time and nothing
+// else.
 type Doorbell struct {
 	queues   map[string]int // of the server; other servers may use the same client
 	patience time.Duration  // how long a look is held back at most
 	rung     chan struct{}
-	empty    int // looks in a row that found nothing; only the server's one loop touches it
+	rings    map[string]*atomic.Int64 // heard so far, by queue
+
+	// Only the server's one loop touches these.
+	quiet map[string]silence // queues that were found empty
+	empty int                // looks in a row that found nothing
+}
+
+// silence is when a queue was found empty.
+type silence struct {
+	rings int64 // heard before it was asked
+	until time.Time
 }
 
 // doorbellChannel carries the rings.
@@ -29,12 +42,19 @@ const doorbellChannel = "mass:wake"
 
 // NewDoorbell returns a Doorbell for a server of these queues.
 func NewDoorbell(queues map[string]int, patience time.Duration) *Doorbell {
-	return &Doorbell{queues: queues, patience: patience, rung: make(chan struct{}, 1)}
+	d := &Doorbell{
+		queues: queues, patience: patience, rung: make(chan struct{}, 1),
+		rings: make(map[string]*atomic.Int64, len(queues)), quiet: make(map[string]silence, len(queues)),
+	}
+	for q := range queues {
+		d.rings[q] = new(atomic.Int64)
+	}
+	return d
 }
 
-// Ring tells all workers that there is work.
-func Ring(ctx context.Context, rdb redis.UniversalClient) error {
-	if err := rdb.Publish(ctx, doorbellChannel, "").Err(); err != nil {
+// Ring tells all workers that there is work in a queue.
+func Ring(ctx context.Context, rdb redis.UniversalClient, queue string) error {
+	if err := rdb.Publish(ctx, doorbellChannel, queue).Err(); err != nil {
 		return fmt.Errorf("ring the workers' doorbell: %w", err)
 	}
 	return nil
@@ -43,10 +63,19 @@ func Ring(ctx context.Context, rdb redis.UniversalClient) error {
 // Listen hears rings until ctx ends. That the subscription stands again counts as
 // a ring, because others may have been lost.
 func (d *Doorbell) Listen(ctx context.Context, rdb redis.UniversalClient) {
-	listen(ctx, rdb, doorbellChannel, d.ring, func(string) { d.ring() })
+	listen(ctx, rdb, doorbellChannel, func() { d.ring("") }, d.ring)
 }
 
-func (d *Doorbell) ring() {
+// ring notes that there may be work in a queue, or in any when it is "".
+func (d *Doorbell) ring(queue string) {
+	for q, count := range d.rings {
+		if queue == "" || q == queue {
+			count.Add(1)
+		}
+	}
+	if d.rings[queue] == nil && queue != "" { // another server's
+		return
+	}
 	select {
 	case d.rung <- struct{}{}:
 	default: // one ring is enough
@@ -64,11 +93,19 @@ func (d *Doorbell) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			d.wait(ctx)
 			d.empty = 0
 		}
+		rings := d.rings[queue].Load()
+		if s, known := d.quiet[queue]; known && s.rings == rings && time.Now().Before(s.until) {
+			d.empty++
+			cmd.SetErr(redis.Nil)
+			return redis.Nil
+		}
 		err := next(ctx, cmd)
 		if errors.Is(err, redis.Nil) {
 			d.empty++
+			d.quiet[queue] = silence{rings: rings, until: time.Now().Add(d.patience)}
 		} else {
 			d.empty = 0
+			delete(d.quiet, queue)
 		}
 		return err
 	}

@@ -60,7 +60,7 @@ func TestTheDoorbellWakesAnIdleServer(t *testing.T) {
 	})))
 	enq := jobs.NewEnqueuer(rdb, 0)
 	for id := int64(1); id <= 50; id++ {
-		require.NoError(t, enq.Enqueue(t.Context(), jobs.Batch{ID: id, Priority: jobs.Priorities()[id%3]}))
+		require.NoError(t, enq.Enqueue(t.Context(), jobs.Batch{ID: id, Priority: jobs.Priorities()[id%3], Lane: jobs.Lane(id % 5)}))
 		assert.Equal(t, id, <-handled)
 	}
 	// Each ring costs a look or two, other tests' rings included; a server that
@@ -72,7 +72,7 @@ func TestTheDoorbellWakesAnIdleServer(t *testing.T) {
 		close(ended)
 	}()
 	require.Eventually(t, func() bool { // the loop waits at the bell; a ring lets it see the end
-		require.NoError(t, jobs.Ring(t.Context(), rdb))
+		require.NoError(t, jobs.Ring(t.Context(), rdb, "default"))
 		select {
 		case <-ended:
 			return true

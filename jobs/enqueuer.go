@@ -39,7 +39,7 @@ func (e *Enqueuer) Enqueue(ctx context.Context, b Batch) error {
 	if !b.RunAt.IsZero() {
 		return nil
 	}
-	return Ring(ctx, e.redis)
+	return Ring(ctx, e.redis, b.Queue())
 }
 
 func (e *Enqueuer) put(ctx context.Context, b Batch) error {
@@ -47,7 +47,7 @@ func (e *Enqueuer) put(ctx context.Context, b Batch) error {
 	if err != nil {
 		return err
 	}
-	if err := e.putTask(ctx, b.Priority.Queue(), TaskID(b.ID), task); err != nil {
+	if err := e.putTask(ctx, b.Queue(), TaskID(b.ID), task); err != nil {
 		return fmt.Errorf("enqueue batch %d: %w", b.ID, err)
 	}
 	return nil

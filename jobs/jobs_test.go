@@ -59,7 +59,7 @@ func TestParseNames(t *testing.T) {
 	_, err = jobs.ParsePriority("urgent")
 	assert.ErrorContains(t, err, "high default low")
 	for _, p := range jobs.Priorities() {
-		assert.Positive(t, jobs.QueueWeights()[p.Queue()])
+		assert.Positive(t, jobs.QueueWeights()[jobs.QueueName(p, 0)])
 	}
 }
 

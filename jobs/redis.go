@@ -20,14 +20,18 @@ func queueKey(queue, part string) string { return "asynq:{" + queue + "}:" + par
 type BatchRef struct {
 	ID       int64
 	Priority Priority
+	Lane     Lane
 }
+
+// Queue names the Asynq queue that carries the batch.
+func (b BatchRef) Queue() string { return QueueName(b.Priority, b.Lane) }
 
 // WithoutTask returns those of the batches that no live task carries: none at
 // all, one that is archived or completed and will not run by itself, or one that
 // Asynq put off. That happens when Postgres was away, which it is not for whoever
 // asks here, and for as long as the clock of the worker then said.
 func WithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []BatchRef) ([]BatchRef, error) {
-	states, err := taskStates(ctx, rdb, func(i int) (queue, id string) { return refs[i].Priority.Queue(), TaskID(refs[i].ID) }, len(refs))
+	states, err := taskStates(ctx, rdb, func(i int) (queue, id string) { return refs[i].Queue(), TaskID(refs[i].ID) }, len(refs))
 	if err != nil {
 		return nil, fmt.Errorf("look up the tasks of %d batches: %w", len(refs), err)
 	}
@@ -85,12 +89,19 @@ func taskStates(ctx context.Context, rdb redis.UniversalClient, name func(i int)
 // ActiveBatches lists the batches whose tasks a worker has taken and not ended.
 func ActiveBatches(ctx context.Context, rdb redis.UniversalClient) ([]int64, error) {
 	var list []int64
-	for _, p := range Priorities() {
-		ids, err := rdb.LRange(ctx, queueKey(p.Queue(), "active"), 0, -1).Result()
-		if err != nil {
-			return nil, fmt.Errorf("list the active tasks of queue %s: %w", p.Queue(), err)
+	queues := Queues()
+	answers := make([]*redis.StringSliceCmd, len(queues))
+	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, q := range queues {
+			answers[i] = p.LRange(ctx, queueKey(q, "active"), 0, -1)
 		}
-		for _, id := range ids {
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the active tasks: %w", err)
+	}
+	for _, answer := range answers {
+		for _, id := range answer.Val() {
 			if batch, ok := ParseTaskID(id); ok {
 				list = append(list, batch)
 			}
@@ -103,8 +114,8 @@ func ActiveBatches(ctx context.Context, rdb redis.UniversalClient) ([]int64, err
 // process, which is too seldom when Redis is wiped.
 func PublishQueues(ctx context.Context, rdb redis.UniversalClient) error {
 	names := []any{WebhookQueue}
-	for _, p := range Priorities() {
-		names = append(names, p.Queue())
+	for _, q := range Queues() {
+		names = append(names, q)
 	}
 	if err := rdb.SAdd(ctx, allQueuesKey, names...).Err(); err != nil {
 		return fmt.Errorf("publish the queues: %w", err)

@@ -15,6 +15,7 @@ type Request struct {
 	SiteID        string          // "" when the payload names none
 	ClusterID     string          // "" when the payload names none
 	Status        Status
+	Lane          Lane
 	Priority      Priority
 	Attempt       int             // claims so far; the fencing token of the current one
 	Failures      int             // tries that failed; the retry policy counts these

@@ -19,9 +19,13 @@ const TypeBatch = "mass:batch"
 type Batch struct {
 	ID       int64
 	Priority Priority
+	Lane     Lane
 	Requests []int64
 	RunAt    time.Time // zero: at once
 }
+
+// Queue names the Asynq queue that carries the batch.
+func (b Batch) Queue() string { return QueueName(b.Priority, b.Lane) }
 
 // BatchPayload is the payload of a TypeBatch task, as JSON. Batch decides;
 // Requests is there for people who look at Asynqmon.
@@ -66,7 +70,7 @@ func NewBatchTask(b Batch, retention time.Duration) (*asynq.Task, error) {
 		return nil, fmt.Errorf("encode the payload of batch %d: %w", b.ID, err)
 	}
 	opts := []asynq.Option{
-		asynq.Queue(b.Priority.Queue()),
+		asynq.Queue(b.Queue()),
 		asynq.TaskID(TaskID(b.ID)),
 		asynq.MaxRetry(deliveries),
 		asynq.Timeout(deliveryTimeout),

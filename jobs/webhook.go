@@ -127,7 +127,7 @@ func (e *Enqueuer) EnqueueDelivery(ctx context.Context, r DeliveryRef) error {
 	if !r.At.IsZero() {
 		return nil
 	}
-	return Ring(ctx, e.redis)
+	return Ring(ctx, e.redis, WebhookQueue)
 }
 
 // DeliveriesWithoutTask returns those of the tries that no live task carries.

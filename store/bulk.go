@@ -34,7 +34,8 @@ type Moved struct {
 
 // MoveRequests moves the next requests of a bulk: one statement, which walks the
 // filter as a list does, locks what it found and is still in the state it wants,
-// waits for nobody, and writes the trail.
+// waits for nobody, and writes the trail. What is replayed waits in the crowd lane
+// of whoever asked for it.
 func (s *Store) MoveRequests(ctx context.Context, m BulkMove) (Moved, error) {
 	query, args, err := moveQuery(m)
 	if err != nil {
@@ -45,6 +46,7 @@ func (s *Store) MoveRequests(ctx context.Context, m BulkMove) (Moved, error) {
 		Was      *string `db:"was"` // nil: not moved
 		BatchID  int64   `db:"batch_id"`
 		Priority string  `db:"priority"`
+		Lane     int16   `db:"lane"`
 	}
 	if err := s.db.SelectContext(ctx, &rows, query, args...); err != nil {
 		return Moved{}, fault(string(m.Action)+" many requests", err)
@@ -61,7 +63,7 @@ func (s *Store) MoveRequests(ctx context.Context, m BulkMove) (Moved, error) {
 			out.Running = append(out.Running, r.ID)
 		}
 		if m.Action == jobs.Replay {
-			replayed = append(replayed, movedRow{ID: r.ID, BatchID: r.BatchID, Priority: r.Priority})
+			replayed = append(replayed, movedRow{ID: r.ID, BatchID: r.BatchID, Priority: r.Priority, Lane: r.Lane})
 		}
 	}
 	out.Batches = batches(replayed)
@@ -90,7 +92,7 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
 		to, set = jobs.Cancelled, setCancelled
 		place = `place AS MATERIALIZED (SELECT id, status AS was FROM held)`
 	case jobs.Replay:
-		to, set = jobs.Pending, `batch_id = p.batch_id, `+setReplayed
+		to, set = jobs.Pending, `batch_id = p.batch_id, lane = `+add(int(jobs.CrowdLane(m.Origin.Actor)))+`, `+setReplayed
 		place = `run AS MATERIALIZED (
         SELECT id, status AS was, priority, (row_number() OVER (PARTITION BY priority ORDER BY id) - 1) / ` + add(m.BatchSize) + `::int AS run
         FROM held
@@ -110,13 +112,14 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
     ), ` + place + `, moved AS (
         UPDATE mass_requests r SET ` + set + `
         FROM place p WHERE r.id = p.id
-        RETURNING r.id, r.batch_id, r.attempt, r.priority, p.was
+        RETURNING r.id, r.batch_id, r.attempt, r.priority, r.lane, p.was
     ), trail AS (
         INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail)
         SELECT id, batch_id, attempt, ` + add(string(m.Action)) + `::text, ` + add(m.Origin.Actor) + `::text, was, ` + add(string(to)) + `::text, 'bulk'
         FROM moved ORDER BY id
     )
-    SELECT f.created_at, f.id, m.was, coalesce(m.batch_id, 0) AS batch_id, coalesce(m.priority, '') AS priority
+    SELECT f.created_at, f.id, m.was, coalesce(m.batch_id, 0) AS batch_id, coalesce(m.priority, '') AS priority,
+           coalesce(m.lane, 0) AS lane
     FROM found f LEFT JOIN moved m USING (id) ORDER BY f.created_at DESC, f.id DESC`, args, nil
 }
 
@@ -127,8 +130,11 @@ func (m *BulkMove) found() (from string, args []any, query string) {
 	args = append(args, states(m.From))
 	from = fmt.Sprintf("$%d::text[]", len(args))
 	where = append(where, `status = ANY (`+from+`)`)
-	if !slices.Contains(m.From, jobs.Done) {
-		where = append(where, `status <> 'done'`) // said for the partial index
+	switch { // what follows from it is said for the partial indexes
+	case m.Action == jobs.Cancel:
+		where = append(where, open)
+	case !slices.Contains(m.From, jobs.Done):
+		where = append(where, endedBadly)
 	}
 	if m.Only != nil {
 		args = append(args, pq.Int64Array(m.Only))

@@ -167,9 +167,9 @@ func TestBulkUsesTheIndexesOfLists(t *testing.T) {
 	_, err := b.db.ExecContext(b.ctx, `ANALYZE mass_requests`)
 	require.NoError(t, err)
 	for index, m := range map[string]store.BulkMove{
-		"mass_requests_status":  {Action: jobs.Replay, From: []jobs.Status{jobs.Failed}},
-		"mass_requests_created": {Action: jobs.Replay, From: []jobs.Status{jobs.Done}},
-		"mass_requests_site":    {Action: jobs.Replay, From: []jobs.Status{jobs.Done, jobs.Failed}, Filter: store.Filter{SiteID: "s7"}},
+		"mass_requests_ended_badly": {Action: jobs.Replay, From: []jobs.Status{jobs.Failed}},
+		"mass_requests_created":     {Action: jobs.Replay, From: []jobs.Status{jobs.Done}},
+		"mass_requests_site":        {Action: jobs.Replay, From: []jobs.Status{jobs.Done, jobs.Failed}, Filter: store.Filter{SiteID: "s7"}},
 	} {
 		m.Filter.Limit, m.BatchSize = 500, 64
 		query, args, err := store.MoveQuery(m)

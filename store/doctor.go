@@ -62,23 +62,28 @@ type Backlog struct {
 const countBacklog = `
         SELECT status, priority, count(*) AS count,
                coalesce(extract(epoch FROM now() - min(greatest(created_at, run_at)) FILTER (WHERE status = 'pending' AND run_at <= now())), 0)::float8 AS waiting
-        FROM unnest($1::text[]) AS s(name) CROSS JOIN LATERAL (
-            SELECT status, priority, created_at, run_at FROM mass_requests
-            WHERE status = s.name AND status <> 'done' ORDER BY created_at LIMIT $2) r
+        FROM ((SELECT status, priority, created_at, run_at FROM mass_requests WHERE status = 'pending' ORDER BY batch_id LIMIT $1)
+              UNION ALL
+              (SELECT status, priority, created_at, run_at FROM mass_requests WHERE status = 'processing' LIMIT $1)
+              UNION ALL
+              (SELECT status, priority, created_at, run_at FROM mass_requests
+               WHERE status = 'failed' AND ` + endedBadly + ` ORDER BY created_at LIMIT $1)
+              UNION ALL
+              (SELECT status, priority, created_at, run_at FROM mass_requests
+               WHERE status = 'cancelled' AND ` + endedBadly + ` ORDER BY created_at LIMIT $1)) r
         GROUP BY status, priority ORDER BY status, priority`
 
 // Backlog counts what is pending, processing, failed or cancelled, by priority,
 // up to most requests of each status: a sum of most means "at least".
 func (s *Store) Backlog(ctx context.Context, most int) ([]Backlog, error) {
 	var list []Backlog
-	err := s.db.SelectContext(ctx, &list, countBacklog,
-		states([]jobs.Status{jobs.Pending, jobs.Processing, jobs.Failed, jobs.Cancelled}), most)
+	err := s.db.SelectContext(ctx, &list, countBacklog, most)
 	return list, fault("count the backlog", err)
 }
 
 const findStale = `
         SELECT b FROM unnest($1::bigint[]) AS b
-        WHERE EXISTS (SELECT FROM mass_requests r WHERE r.batch_id = b AND r.status = 'pending'
+        WHERE EXISTS (SELECT FROM mass_requests r WHERE r.batch_id = b AND r.status = 'pending' AND NOT r.held
                       AND greatest(r.updated_at, r.run_at) < now() - make_interval(secs => $2))
         ORDER BY b`
 
@@ -111,7 +116,7 @@ const countFailures = `
         WITH failed AS (
             SELECT error FROM (
                 SELECT error, finished_at FROM mass_requests
-                WHERE status = 'failed' AND status <> 'done' ORDER BY created_at DESC LIMIT $2) newest
+                WHERE status = 'failed' AND ` + endedBadly + ` ORDER BY created_at DESC LIMIT $2) newest
             WHERE finished_at > now() - make_interval(secs => $1)
         )
         SELECT (SELECT count(*) FROM failed) AS count,

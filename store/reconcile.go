@@ -27,25 +27,26 @@ func (s *Store) OpenBatches(ctx context.Context, after, upTo int64, limit int) (
 	var rows []struct {
 		BatchID  int64  `db:"batch_id"`
 		Priority string `db:"priority"`
+		Lane     int16  `db:"lane"`
 	}
 	err := s.db.SelectContext(ctx, &rows, `
         WITH RECURSIVE batch AS ( -- a loose index scan: one probe a batch, however many rows it has
-            (SELECT batch_id, priority, 1 AS n FROM mass_requests
+            (SELECT batch_id, priority, lane, 1 AS n FROM mass_requests
              WHERE status = 'pending' AND batch_id > $1 AND batch_id <= $2 ORDER BY batch_id LIMIT 1)
             UNION ALL
-            SELECT r.batch_id, r.priority, b.n + 1
+            SELECT r.batch_id, r.priority, r.lane, b.n + 1
             FROM batch b, LATERAL (
-                SELECT batch_id, priority FROM mass_requests
+                SELECT batch_id, priority, lane FROM mass_requests
                 WHERE status = 'pending' AND batch_id > b.batch_id AND batch_id <= $2 ORDER BY batch_id LIMIT 1) r
             WHERE b.n < $3
         )
-        SELECT batch_id, priority FROM batch ORDER BY batch_id`, after, upTo, limit)
+        SELECT batch_id, priority, lane FROM batch ORDER BY batch_id`, after, upTo, limit)
 	if err != nil {
 		return nil, fault("walk open batches", err)
 	}
 	list := make([]jobs.BatchRef, len(rows))
 	for i, r := range rows {
-		list[i] = jobs.BatchRef{ID: r.BatchID, Priority: jobs.Priority(r.Priority)}
+		list[i] = jobs.BatchRef{ID: r.BatchID, Priority: jobs.Priority(r.Priority), Lane: jobs.Lane(r.Lane)}
 	}
 	return list, nil
 }
@@ -55,7 +56,7 @@ func (s *Store) OpenBatches(ctx context.Context, after, upTo int64, limit int) (
 func (s *Store) LoadBatches(ctx context.Context, ids []int64) ([]jobs.Batch, error) {
 	var rows []movedRow
 	err := s.db.SelectContext(ctx, &rows, `
-        SELECT id, batch_id, priority, `+dueAt+`
+        SELECT id, batch_id, priority, lane, `+dueAt+`
         FROM mass_requests WHERE batch_id = ANY ($1) AND status = 'pending' ORDER BY batch_id, id`, pq.Int64Array(ids))
 	if err != nil {
 		return nil, fault("load batches", err)

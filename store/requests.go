@@ -15,7 +15,7 @@ import (
 )
 
 // NewRequest is a request on its way in. Requests of one call that bear the
-// same Group travel in one batch; they must share Priority and RunAt.
+// same Group travel in one batch; they must share Priority, Lane and RunAt.
 type NewRequest struct {
 	Payload       json.RawMessage
 	SchemaVersion string
@@ -24,6 +24,7 @@ type NewRequest struct {
 	ClusterID     string
 	Priority      jobs.Priority
 	CreatedBy     string
+	Lane          jobs.Lane
 	RunAt         time.Time // zero: at once
 	ExpiresAt     time.Time // zero: never
 	CallbackURL   string    // "" for none
@@ -56,37 +57,34 @@ const IdempotencyTTL = 24 * time.Hour
 const insertRequests = `
 WITH item AS MATERIALIZED (
     SELECT nextval('mass_requests_id_seq') AS id, u.*
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[],
-                $9::text[], $10::text[], $11::text[], $12::bytea[], $13::text[])
-         WITH ORDINALITY AS u(payload, schema_version, correlation_id, site_id, cluster_id, priority, created_by, grp,
+    FROM unnest($1::jsonb[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[],
+                $10::timestamptz[], $11::timestamptz[], $12::text[], $13::bytea[], $14::text[])
+         WITH ORDINALITY AS u(payload, schema_version, correlation_id, site_id, cluster_id, priority, created_by, lane, grp,
                               run_at, expires_at, key, digest, callback_url, ord)
 ), batch AS MATERIALIZED (
-    SELECT grp, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT grp FROM item ORDER BY grp) g
+    SELECT grp, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT grp FROM item) g
 ), won AS (
     INSERT INTO idempotency_keys AS k (caller, key, digest, request_id, batch_id)
-    SELECT DISTINCT ON (created_by, key) created_by, key, digest, id, batch_id
-    FROM item JOIN batch USING (grp) WHERE key <> '' ORDER BY created_by, key, ord
+    SELECT DISTINCT ON (created_by, key) coalesce(created_by, ''), key, digest, id, batch_id
+    FROM item JOIN batch USING (grp) WHERE key IS NOT NULL ORDER BY created_by, key, ord
     ON CONFLICT (caller, key) DO UPDATE
     SET digest = excluded.digest, request_id = excluded.request_id, batch_id = excluded.batch_id, created_at = now()
-    WHERE k.created_at < now() - make_interval(secs => $14)
+    WHERE k.created_at < now() - make_interval(secs => $15)
     RETURNING request_id
-), fresh AS MATERIALIZED (
-    SELECT item.*, batch_id FROM item JOIN batch USING (grp)
-    WHERE key = '' OR id IN (SELECT request_id FROM won)
 ), stored AS (
-    INSERT INTO mass_requests (id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, created_by,
+    INSERT INTO mass_requests (id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, lane, created_by,
                                idempotency_key, run_at, expires_at, callback_url)
     OVERRIDING SYSTEM VALUE
-    SELECT id, batch_id, payload::jsonb, schema_version, nullif(correlation_id, ''), nullif(site_id, ''),
-           nullif(cluster_id, ''), priority, nullif(created_by, ''), nullif(key, ''),
-           coalesce(nullif(run_at, '')::timestamptz, now()), nullif(expires_at, '')::timestamptz,
-           nullif(callback_url, '')
-    FROM fresh ORDER BY id
+    SELECT id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, lane, created_by,
+           key, coalesce(run_at, now()), expires_at, callback_url
+    FROM item JOIN batch USING (grp)
+    WHERE key IS NULL OR id IN (SELECT request_id FROM won)
+    RETURNING id, batch_id, created_by
 ), trail AS (
     INSERT INTO audit_events (request_id, batch_id, action, actor, to_status)
-    SELECT id, batch_id, 'submit', coalesce(nullif(created_by, ''), 'api'), 'pending' FROM fresh ORDER BY id
+    SELECT id, batch_id, 'submit', coalesce(created_by, 'anonymous'), 'pending' FROM stored
 )
-SELECT ord, id, batch_id, now() AS created_at FROM fresh`
+SELECT ord, id, batch_id, now() AS created_at FROM stored JOIN item USING (id)`
 
 // InsertRequests stores all items as pending, or none, and returns their ids in
 // the same order. ErrInvalid means that Postgres refused one of the payloads.
@@ -94,18 +92,19 @@ SELECT ord, id, batch_id, now() AS created_at FROM fresh`
 func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inserted, error) {
 	n := len(items)
 	var (
-		payload, schema, correlation = make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
-		site, cluster                = make(pq.StringArray, n), make(pq.StringArray, n)
-		priority, by                 = make(pq.StringArray, n), make(pq.StringArray, n)
-		group                        = make(pq.Int32Array, n)
-		runAt, expiresAt, key        = make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
-		digest, callback             = make(pq.ByteaArray, n), make(pq.StringArray, n)
+		payload                    = make(jsonbArray, n)
+		schema, priority           = make(textArray, n), make(textArray, n)
+		correlation, site, cluster = make(nullArray, n), make(nullArray, n), make(nullArray, n)
+		by, key, callback          = make(nullArray, n), make(nullArray, n), make(nullArray, n)
+		lane, group                = make(int32Array, n), make(int32Array, n)
+		runAt, expiresAt           = make(timeArray, n), make(timeArray, n)
+		digest                     = make(bytesArray, n)
 	)
 	for i, r := range items {
-		payload[i], schema[i], correlation[i] = string(r.Payload), r.SchemaVersion, r.CorrelationID
+		payload[i], schema[i], correlation[i] = r.Payload, r.SchemaVersion, r.CorrelationID
 		site[i], cluster[i] = r.SiteID, r.ClusterID
-		priority[i], by[i], group[i] = string(r.Priority), r.CreatedBy, int32(r.Group) //nolint:gosec // a group's number is below the number of items
-		runAt[i], expiresAt[i], key[i], digest[i] = timestamp(r.RunAt), timestamp(r.ExpiresAt), r.IdempotencyKey, r.Digest
+		priority[i], by[i], lane[i], group[i] = string(r.Priority), r.CreatedBy, int32(r.Lane), int32(r.Group) //nolint:gosec // a group's number is below the number of items
+		runAt[i], expiresAt[i], key[i], digest[i] = r.RunAt, r.ExpiresAt, r.IdempotencyKey, r.Digest
 		callback[i] = r.CallbackURL
 	}
 	var rows []struct {
@@ -114,7 +113,7 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		BatchID   int64     `db:"batch_id"`
 		CreatedAt time.Time `db:"created_at"`
 	}
-	err := s.insert.selectInto(ctx, &rows, payload, schema, correlation, site, cluster, priority, by, group,
+	err := s.insert.selectInto(ctx, &rows, payload, schema, correlation, site, cluster, priority, by, lane, group,
 		runAt, expiresAt, key, digest, callback, IdempotencyTTL.Seconds())
 	if err != nil {
 		return nil, fault("insert requests", err)
@@ -189,15 +188,7 @@ func (s *Store) RemoveExpiredKeys(ctx context.Context, limit int) (int64, error)
 	return n, fault("remove expired idempotency keys", err)
 }
 
-// timestamp is a time as a statement's text array carries it; "" is NULL.
-func timestamp(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339Nano)
-}
-
-const requestColumns = `id, payload, schema_version, correlation_id, site_id, cluster_id, status, priority, attempt,
+const requestColumns = `id, payload, schema_version, correlation_id, site_id, cluster_id, status, priority, lane, attempt,
     failures, rescues, result, error, faults, batch_id, created_by, created_at, run_at, expires_at, started_at, finished_at, updated_at,
     callback_url`
 
@@ -210,6 +201,7 @@ type requestRow struct {
 	ClusterID     sql.NullString `db:"cluster_id"`
 	Status        string         `db:"status"`
 	Priority      string         `db:"priority"`
+	Lane          int16          `db:"lane"`
 	Attempt       int            `db:"attempt"`
 	Failures      int            `db:"failures"`
 	Rescues       int            `db:"rescues"`
@@ -231,7 +223,7 @@ func (r *requestRow) request() jobs.Request {
 	return jobs.Request{
 		ID: r.ID, Payload: r.Payload, SchemaVersion: r.SchemaVersion, CorrelationID: r.CorrelationID.String,
 		SiteID: r.SiteID.String, ClusterID: r.ClusterID.String,
-		Status: jobs.Status(r.Status), Priority: jobs.Priority(r.Priority), Attempt: r.Attempt, Failures: r.Failures,
+		Status: jobs.Status(r.Status), Priority: jobs.Priority(r.Priority), Lane: jobs.Lane(r.Lane), Attempt: r.Attempt, Failures: r.Failures,
 		Rescues: r.Rescues, Result: r.Result, Error: r.Error.String, Faults: r.Faults, BatchID: r.BatchID,
 		CreatedBy: r.CreatedBy.String, CreatedAt: r.CreatedAt.UTC(), RunAt: r.RunAt.UTC(), ExpiresAt: utc(r.ExpiresAt),
 		StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt), UpdatedAt: r.UpdatedAt.UTC(),
@@ -297,6 +289,12 @@ func listQuery(f Filter) (query string, args []any) {
 	return query + fmt.Sprintf(` ORDER BY created_at DESC, id DESC LIMIT $%d`, len(args)), args
 }
 
+// The predicates of partial indexes, as the planner has to read them.
+const (
+	open       = `(status = 'pending' OR status = 'processing')` // of two, which it then combines
+	endedBadly = `status IN ('failed', 'cancelled')`
+)
+
 // conditions are what the filter asks of a row, with numbered parameters.
 func (f *Filter) conditions() (where []string, args []any) {
 	add := func(condition string, values ...any) {
@@ -306,13 +304,17 @@ func (f *Filter) conditions() (where []string, args []any) {
 		}
 		where = append(where, condition)
 	}
-	if f.Status != "" {
+	switch f.Status {
+	case "":
+	case jobs.Failed, jobs.Cancelled:
 		add(`status = ?`, string(f.Status))
-		if f.Status != jobs.Done {
-			// Said in so many words, because the planner cannot match a
-			// parameter with the partial index.
-			where = append(where, `status <> 'done'`)
-		}
+		where = append(where, endedBadly)
+	case jobs.Pending: // in so many words: the planner cannot match a parameter with a partial index
+		where = append(where, `status = 'pending'`)
+	case jobs.Processing:
+		where = append(where, `status = 'processing'`)
+	default:
+		add(`status = ?`, string(f.Status))
 	}
 	if f.SiteID != "" {
 		add(`site_id = ?`, f.SiteID)

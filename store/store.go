@@ -77,6 +77,7 @@ func dataSourceName(c Config) (string, error) {
 	if c.StatementTimeout > 0 {
 		set("statement_timeout", strconv.FormatInt(c.StatementTimeout.Milliseconds(), 10))
 	}
+	set("binary_parameters", "yes") // see arrays.go; and a statement that is not prepared costs one round trip instead of two
 	if c.Application != "" {
 		set("application_name", c.Application)
 	}

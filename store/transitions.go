@@ -17,7 +17,7 @@ import (
 const claimBatches = `
 WITH claimed AS (
     UPDATE mass_requests r
-    SET status = 'processing', attempt = attempt + 1, claimed_by = $2::bigint, started_at = now(), updated_at = now()
+    SET status = 'processing', attempt = attempt + 1, claimed_by = $2::bigint, held = false, started_at = now(), updated_at = now()
     WHERE batch_id = ANY ($1) AND status = 'pending' AND (expires_at IS NULL OR expires_at > now())
     RETURNING id, attempt, batch_id, failures, correlation_id, payload
 ), trail AS (
@@ -37,7 +37,7 @@ func (s *Store) ClaimBatches(ctx context.Context, worker int64, batches []int64)
 		CorrelationID sql.NullString `db:"correlation_id"`
 		Payload       []byte         `db:"payload"`
 	}
-	if err := s.claim.selectInto(ctx, &rows, pq.Int64Array(batches), worker); err != nil {
+	if err := s.claim.selectInto(ctx, &rows, int64Array(batches), worker); err != nil {
 		return nil, fault("claim batches", err)
 	}
 	claimed := make([]jobs.Claimed, len(rows))
@@ -54,14 +54,12 @@ func (s *Store) ClaimBatches(ctx context.Context, worker int64, batches []int64)
 // (id, processing, attempt). A retry moves to a new batch of its own.
 const settleRequests = `
 WITH item AS MATERIALIZED (
-    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[])
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::jsonb[], $6::text[], $7::jsonb[], $8::float8[])
                   AS u(id, attempt, action, status, result, error, faults, delay)
 ), settled AS (
     UPDATE mass_requests r
     SET status = i.status,
-        result = nullif(i.result, '')::jsonb,
-        error = nullif(i.error, ''),
-        faults = nullif(i.faults, '')::jsonb,
+        result = i.result, error = i.error, faults = i.faults,
         failures = failures + CASE WHEN i.action IN ('fail', 'retry') THEN 1 ELSE 0 END,
         batch_id = CASE WHEN i.action = 'retry' THEN nextval('mass_batches') ELSE batch_id END,
         run_at = CASE WHEN i.action = 'retry' THEN now() + make_interval(secs => i.delay) ELSE run_at END,
@@ -70,12 +68,12 @@ WITH item AS MATERIALIZED (
         updated_at = now()
     FROM item i
     WHERE r.id = i.id AND ` + fence + `
-    RETURNING r.id, r.attempt, r.batch_id, r.status, r.priority, r.run_at, r.error, r.callback_url, i.action
+    RETURNING r.id, r.attempt, r.batch_id, r.status, r.priority, r.lane, r.run_at, r.error, r.callback_url, i.action
 ), trail AS (
     INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail)
     SELECT id, batch_id, attempt, action, 'worker:' || $9::bigint, 'processing', status, error FROM settled
 )
-SELECT id, batch_id, priority, run_at, callback_url IS NOT NULL AS callback FROM settled`
+SELECT id, batch_id, priority, lane, run_at, callback_url IS NOT NULL AS callback FROM settled`
 
 // Settled tells what became of an Outcome.
 type Settled struct {
@@ -90,17 +88,19 @@ type Settled struct {
 func (s *Store) SettleRequests(ctx context.Context, worker int64, outcomes []jobs.Outcome) ([]Settled, error) {
 	n := len(outcomes)
 	var (
-		id                   = make(pq.Int64Array, n)
-		attempt              = make(pq.Int32Array, n)
-		action, status       = make(pq.StringArray, n), make(pq.StringArray, n)
-		result, errs, faults = make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
-		delay                = make(pq.Float64Array, n)
-		place                = make(map[int64]int, n)
-		settled              = make([]Settled, n)
-		rows                 []struct {
+		id             = make(int64Array, n)
+		attempt        = make(int32Array, n)
+		action, status = make(textArray, n), make(textArray, n)
+		errs           = make(nullArray, n)
+		result, faults = make(jsonbArray, n), make(jsonbArray, n)
+		delay          = make(floatArray, n)
+		place          = make(map[int64]int, n)
+		settled        = make([]Settled, n)
+		rows           []struct {
 			ID       int64     `db:"id"`
 			BatchID  int64     `db:"batch_id"`
 			Priority string    `db:"priority"`
+			Lane     int16     `db:"lane"`
 			RunAt    time.Time `db:"run_at"`
 			Callback bool      `db:"callback"`
 		}
@@ -115,7 +115,7 @@ func (s *Store) SettleRequests(ctx context.Context, worker int64, outcomes []job
 		}
 		place[o.ID] = i
 		id[i], attempt[i], action[i], status[i] = o.ID, int32(o.Attempt), string(o.Action), string(to) //nolint:gosec // the column is an integer
-		result[i], errs[i], faults[i], delay[i] = string(o.Result), o.Error, string(o.Faults), o.Delay.Seconds()
+		result[i], errs[i], faults[i], delay[i] = o.Result, o.Error, o.Faults, o.Delay.Seconds()
 	}
 	if err := s.settle.selectInto(ctx, &rows, id, attempt, action, status, result, errs, faults, delay, worker); err != nil {
 		return nil, fault("settle requests", err)
@@ -125,7 +125,7 @@ func (s *Store) SettleRequests(ctx context.Context, worker int64, outcomes []job
 		settled[i].Accepted, settled[i].Callback = true, r.Callback
 		if outcomes[i].Action == jobs.Retry {
 			settled[i].Next = jobs.Batch{
-				ID: r.BatchID, Priority: jobs.Priority(r.Priority), Requests: []int64{r.ID}, RunAt: r.RunAt.UTC(),
+				ID: r.BatchID, Priority: jobs.Priority(r.Priority), Lane: jobs.Lane(r.Lane), Requests: []int64{r.ID}, RunAt: r.RunAt.UTC(),
 			}
 		}
 	}
@@ -149,6 +149,7 @@ type movedRow struct {
 	ID       int64        `db:"id"`
 	BatchID  int64        `db:"batch_id"`
 	Priority string       `db:"priority"`
+	Lane     int16        `db:"lane"`
 	RunAt    sql.NullTime `db:"run_at"`
 }
 
@@ -165,7 +166,7 @@ func batches(rows []movedRow) []jobs.Batch {
 		if !ok {
 			i = len(list)
 			place[r.BatchID] = i
-			list = append(list, jobs.Batch{ID: r.BatchID, Priority: jobs.Priority(r.Priority), RunAt: utc(r.RunAt)})
+			list = append(list, jobs.Batch{ID: r.BatchID, Priority: jobs.Priority(r.Priority), Lane: jobs.Lane(r.Lane), RunAt: utc(r.RunAt)})
 		}
 		list[i].Requests = append(list[i].Requests, r.ID)
 	}
@@ -182,25 +183,25 @@ func (s *Store) ReleaseRequests(ctx context.Context, leases []jobs.Lease, reason
 	var rows []movedRow
 	err := s.db.SelectContext(ctx, &rows, `
         WITH held AS MATERIALIZED (
-            SELECT r.id, r.priority, r.claimed_by
+            SELECT r.id, r.priority, r.lane, r.claimed_by
             FROM mass_requests r JOIN unnest($1::bigint[], $2::int[]) AS l(id, attempt) USING (id, attempt)
             WHERE r.status = 'processing'
             ORDER BY r.id FOR UPDATE OF r
         ), place AS MATERIALIZED (
-            SELECT id, priority, claimed_by, (row_number() OVER (PARTITION BY priority ORDER BY id) - 1) / $4 AS run FROM held
+            SELECT id, priority, lane, claimed_by, (row_number() OVER (PARTITION BY priority, lane ORDER BY id) - 1) / $4 AS run FROM held
         ), batch AS MATERIALIZED (
-            SELECT priority, run, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT priority, run FROM place) d
+            SELECT priority, lane, run, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT priority, lane, run FROM place) d
         ), moved AS (
             UPDATE mass_requests r
             SET status = 'pending', batch_id = b.batch_id, claimed_by = NULL, updated_at = now()
-            FROM place p JOIN batch b USING (priority, run)
+            FROM place p JOIN batch b USING (priority, lane, run)
             WHERE r.id = p.id
-            RETURNING r.id, r.batch_id, r.attempt, r.priority, r.run_at, p.claimed_by AS was
+            RETURNING r.id, r.batch_id, r.attempt, r.priority, r.lane, r.run_at, p.claimed_by AS was
         ), trail AS (
             INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail)
             SELECT id, batch_id, attempt, 'release', 'worker:' || was, 'processing', 'pending', $3 FROM moved
         )
-        SELECT id, batch_id, priority, `+dueAt+` FROM moved ORDER BY batch_id, id`,
+        SELECT id, batch_id, priority, lane, `+dueAt+` FROM moved ORDER BY batch_id, id`,
 		ids, attempts, reason, size)
 	if err != nil {
 		return nil, fault("release requests", err)
@@ -227,16 +228,16 @@ func (s *Store) RescueRequests(ctx context.Context, worker int64, lim RescueLimi
 	}
 	err = s.db.SelectContext(ctx, &rows, `
         WITH held AS MATERIALIZED (
-            SELECT id, priority, rescues FROM mass_requests
+            SELECT id, priority, lane, rescues FROM mass_requests
             WHERE claimed_by = $1::bigint AND status = 'processing'
             ORDER BY id LIMIT $2 FOR UPDATE
         ), place AS MATERIALIZED (
-            SELECT id, priority, rescues,
-                   CASE WHEN rescues = 0 THEN (row_number() OVER (PARTITION BY priority, rescues = 0 ORDER BY id) - 1) / $3
+            SELECT id, priority, lane, rescues,
+                   CASE WHEN rescues = 0 THEN (row_number() OVER (PARTITION BY priority, lane, rescues = 0 ORDER BY id) - 1) / $3
                         ELSE -id END AS run
             FROM held
         ), batch AS MATERIALIZED (
-            SELECT priority, run, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT priority, run FROM place) d
+            SELECT priority, lane, run, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT priority, lane, run FROM place) d
         ), moved AS (
             UPDATE mass_requests r
             SET status = CASE WHEN p.rescues >= $4 THEN 'failed' ELSE 'pending' END,
@@ -245,16 +246,16 @@ func (s *Store) RescueRequests(ctx context.Context, worker int64, lim RescueLimi
                              THEN format('gave up: %s workers in turn fell silent while they worked on this request', p.rescues + 1)
                              ELSE r.error END,
                 batch_id = b.batch_id, rescues = r.rescues + 1, claimed_by = NULL, updated_at = now()
-            FROM place p JOIN batch b USING (priority, run)
+            FROM place p JOIN batch b USING (priority, lane, run)
             WHERE r.id = p.id
-            RETURNING r.id, r.batch_id, r.attempt, r.priority, r.run_at, r.status, r.error
+            RETURNING r.id, r.batch_id, r.attempt, r.priority, r.lane, r.run_at, r.status, r.error
         ), trail AS (
             INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail)
             SELECT id, batch_id, attempt, CASE status WHEN 'failed' THEN 'fail' ELSE 'rescue' END, 'reconciler', 'processing', status,
                    CASE status WHEN 'failed' THEN error ELSE 'worker ' || $1::bigint || ' fell silent' END
             FROM moved
         )
-        SELECT id, batch_id, priority, status, `+dueAt+` FROM moved ORDER BY batch_id, id`,
+        SELECT id, batch_id, priority, lane, status, `+dueAt+` FROM moved ORDER BY batch_id, id`,
 		worker, lim.Step, lim.BatchSize, lim.MaxRescues)
 	if err != nil {
 		return nil, false, fault(fmt.Sprintf("rescue the requests of worker %d", worker), err)
@@ -307,9 +308,9 @@ func (s *Store) RequeueBatches(ctx context.Context, stuck []int64) ([]jobs.Batch
             UPDATE mass_requests r SET batch_id = b.batch_id, updated_at = now()
             FROM held h JOIN batch b ON b.was = h.batch_id
             WHERE r.id = h.id
-            RETURNING r.id, r.batch_id, r.priority, r.run_at
+            RETURNING r.id, r.batch_id, r.priority, r.lane, r.run_at
         )
-        SELECT id, batch_id, priority, `+dueAt+` FROM moved ORDER BY batch_id, id`, pq.Int64Array(stuck))
+        SELECT id, batch_id, priority, lane, `+dueAt+` FROM moved ORDER BY batch_id, id`, pq.Int64Array(stuck))
 	if err != nil {
 		return nil, fault("requeue batches", err)
 	}
@@ -320,7 +321,7 @@ func (s *Store) RequeueBatches(ctx context.Context, stuck []int64) ([]jobs.Batch
 // attempt, being the fencing token, goes on. It takes a new batch_id besides.
 const (
 	setCancelled = `status = 'cancelled', claimed_by = NULL, finished_at = now(), updated_at = now()`
-	setReplayed  = `status = 'pending', failures = 0, rescues = 0, result = NULL, error = NULL,
+	setReplayed  = `status = 'pending', held = false, failures = 0, rescues = 0, result = NULL, error = NULL,
             faults = NULL, run_at = now(), started_at = NULL, finished_at = NULL, updated_at = now()`
 
 	cancelRequest = `UPDATE mass_requests SET ` + setCancelled + ` WHERE id = $1 RETURNING ` + requestColumns

@@ -92,8 +92,8 @@ func shiftClock(d time.Duration) func(context.Context, *system, *rand.Rand) (hea
         end`)
 	return func(ctx context.Context, s *system, rng *rand.Rand) (heal, error) {
 		shift := func(ctx context.Context) error {
-			for _, p := range jobs.Priorities() { // one queue a call, as a cluster wants it
-				keys := []string{queueKey(p, "lease"), queueKey(p, "retry")}
+			for _, queue := range jobs.Queues() { // one queue a call, as a cluster wants it
+				keys := []string{queueKey(queue, "lease"), queueKey(queue, "retry")}
 				if err := script.Run(ctx, s.redis, keys, int64(d.Seconds())).Err(); err != nil && !errors.Is(err, redis.Nil) {
 					return fmt.Errorf("shift the times in Redis: %w", err)
 				}
@@ -111,7 +111,7 @@ func shiftClock(d time.Duration) func(context.Context, *system, *rand.Rand) (hea
 }
 
 // queueKey is a key of Asynq 0.26 (its internal/base).
-func queueKey(p jobs.Priority, part string) string { return "asynq:{" + p.Queue() + "}:" + part }
+func queueKey(queue, part string) string { return "asynq:{" + queue + "}:" + part }
 
 // operation is what a person does in Asynqmon to all tasks of a queue.
 type operation struct {
@@ -130,9 +130,9 @@ var (
 func operate(o operation) func(context.Context, *system, *rand.Rand) (heal, error) {
 	return func(ctx context.Context, s *system, _ *rand.Rand) (heal, error) {
 		all := func(ctx context.Context, calls ...string) (err error) {
-			for _, p := range jobs.Priorities() {
+			for _, queue := range jobs.Queues() {
 				for _, c := range calls {
-					err = errors.Join(err, s.asynqmon(ctx, p, c))
+					err = errors.Join(err, s.asynqmon(ctx, queue, c))
 				}
 			}
 			return err
@@ -150,15 +150,15 @@ func operate(o operation) func(context.Context, *system, *rand.Rand) (heal, erro
 }
 
 // asynqmon makes one call to the first API that answers.
-func (s *system) asynqmon(ctx context.Context, p jobs.Priority, call string) error {
+func (s *system) asynqmon(ctx context.Context, queue, call string) error {
 	var method, path string
 	if _, err := fmt.Sscanf(call, "%s %s", &method, &path); err != nil {
 		return fmt.Errorf("read the call %q: %w", call, err)
 	}
 	var last error
 	for _, a := range s.apis {
-		url := "http://" + a.addr + "/monitoring/api/queues/" + p.Queue() + path
-		req, err := http.NewRequestWithContext(ctx, method, url, nil)
+		target := "http://" + a.addr + "/monitoring/api/queues/" + queue + path
+		req, err := http.NewRequestWithContext(ctx, method, target, nil)
 		if err != nil {
 			return fmt.Errorf("make a request: %w", err)
 		}
@@ -174,5 +174,5 @@ func (s *system) asynqmon(ctx context.Context, p jobs.Priority, call string) err
 		}
 		last = fmt.Errorf("answered %d: %s", resp.StatusCode, text)
 	}
-	return fmt.Errorf("asynqmon, %s of queue %s: %w", call, p, last)
+	return fmt.Errorf("asynqmon, %s of queue %s: %w", call, queue, last)
 }

@@ -150,14 +150,14 @@ type leftovers struct {
 
 // leftovers counts the live tasks in Redis.
 func (s *system) leftovers(ctx context.Context) (l leftovers, err error) {
-	for _, p := range jobs.Priorities() {
-		pending, err1 := s.redis.LLen(ctx, queueKey(p, "pending")).Result()
-		scheduled, err2 := s.redis.ZCard(ctx, queueKey(p, "scheduled")).Result()
-		retried, err3 := s.redis.ZCard(ctx, queueKey(p, "retry")).Result()
-		active, err4 := s.redis.LRange(ctx, queueKey(p, "active"), 0, -1).Result()
-		leased, err5 := s.redis.ZRange(ctx, queueKey(p, "lease"), 0, -1).Result()
+	for _, queue := range jobs.Queues() {
+		pending, err1 := s.redis.LLen(ctx, queueKey(queue, "pending")).Result()
+		scheduled, err2 := s.redis.ZCard(ctx, queueKey(queue, "scheduled")).Result()
+		retried, err3 := s.redis.ZCard(ctx, queueKey(queue, "retry")).Result()
+		active, err4 := s.redis.LRange(ctx, queueKey(queue, "active"), 0, -1).Result()
+		leased, err5 := s.redis.ZRange(ctx, queueKey(queue, "lease"), 0, -1).Result()
 		if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
-			return l, fmt.Errorf("look for leftovers in queue %s: %w", p, err)
+			return l, fmt.Errorf("look for leftovers in queue %s: %w", queue, err)
 		}
 		l.tasks += int(pending + scheduled + retried)
 		has := map[string]bool{}
