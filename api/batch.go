@@ -251,8 +251,10 @@ func allAway(results []groupcommit.Result[store.Inserted]) error {
 func (s *submitter) submitAll(ctx context.Context, list []store.NewRequest) []groupcommit.Result[store.Inserted] {
 	results := make([]groupcommit.Result[store.Inserted], len(list))
 	admitted := make([]store.NewRequest, 0, len(list))
+	now := time.Now()
 	for i := range list {
 		if results[i].Err = s.backlog.admit(1); results[i].Err == nil { //nolint:contextcheck // the count outlives the request that set it off
+			list[i].Lane = s.shares.lane(list[i].CreatedBy, now)
 			admitted = append(admitted, list[i])
 		}
 	}

@@ -23,6 +23,7 @@ type submitter struct {
 	deliver    func(context.Context, jobs.Batch) error
 	dispatcher *dispatcher
 	backlog    *backlog
+	shares     *shares
 	batchMax   int
 	timeout    time.Duration // of a statement, and of the wait for it
 	committer  *groupcommit.Committer[store.NewRequest, store.Inserted]
@@ -30,6 +31,7 @@ type submitter struct {
 
 func newSubmitter(st *store.Store, enq *jobs.Enqueuer, d *dispatcher, cfg Config) *submitter {
 	s := &submitter{
+		shares:  newShares(),
 		backlog: &backlog{most: cfg.MaxBacklog, count: st.CountPending, log: d.log},
 		insert:  st.InsertRequests, deliver: enq.Enqueue, dispatcher: d, batchMax: cfg.BatchMax, timeout: cfg.RequestTimeout,
 	}
@@ -51,6 +53,7 @@ func (s *submitter) submit(ctx context.Context, r store.NewRequest) (store.Inser
 	if err := s.backlog.admit(1); err != nil { //nolint:contextcheck // it counts for all, in the background
 		return store.Inserted{}, err
 	}
+	r.Lane = s.shares.lane(r.CreatedBy, time.Now())
 	row, err := bounded(ctx, s.timeout, func(ctx context.Context) (store.Inserted, error) { return s.committer.Do(ctx, r) })
 	if err != nil || row.Replayed || row.Mismatch {
 		s.backlog.forget(1)

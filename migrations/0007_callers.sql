@@ -9,6 +9,8 @@ ALTER TABLE mass_requests ADD COLUMN lane smallint NOT NULL DEFAULT 0
 ALTER TABLE mass_requests ADD COLUMN held boolean NOT NULL DEFAULT false;
 
 CREATE INDEX mass_requests_held ON mass_requests (created_by, id) WHERE status = 'pending' AND held;
+DROP INDEX mass_requests_open_batch;
+CREATE INDEX mass_requests_open_batch ON mass_requests (batch_id, id) WHERE status = 'pending' AND NOT held;
 
 -- Payloads and results lie beside the row: each transition writes a new version
 -- of the row, and they would be written again with it. Compressing them costs
@@ -30,5 +32,7 @@ ALTER TABLE mass_requests RESET (toast_tuple_target);
 ALTER TABLE mass_requests ALTER COLUMN result SET STORAGE EXTENDED;
 ALTER TABLE mass_requests ALTER COLUMN payload SET STORAGE EXTENDED;
 DROP INDEX mass_requests_held;
+DROP INDEX mass_requests_open_batch;
+CREATE INDEX mass_requests_open_batch ON mass_requests (batch_id, id) WHERE status = 'pending';
 ALTER TABLE mass_requests DROP COLUMN held;
 ALTER TABLE mass_requests DROP COLUMN lane;

@@ -62,7 +62,9 @@ type Backlog struct {
 const countBacklog = `
         SELECT status, priority, count(*) AS count,
                coalesce(extract(epoch FROM now() - min(greatest(created_at, run_at)) FILTER (WHERE status = 'pending' AND run_at <= now())), 0)::float8 AS waiting
-        FROM ((SELECT status, priority, created_at, run_at FROM mass_requests WHERE status = 'pending' ORDER BY batch_id LIMIT $1)
+        FROM ((SELECT status, priority, created_at, run_at FROM mass_requests WHERE ` + free + ` ORDER BY batch_id LIMIT $1)
+              UNION ALL
+              (SELECT status, priority, created_at, run_at FROM mass_requests WHERE ` + held + ` ORDER BY created_by, id LIMIT $1)
               UNION ALL
               (SELECT status, priority, created_at, run_at FROM mass_requests WHERE status = 'processing' LIMIT $1)
               UNION ALL
@@ -83,7 +85,7 @@ func (s *Store) Backlog(ctx context.Context, most int) ([]Backlog, error) {
 
 const findStale = `
         SELECT b FROM unnest($1::bigint[]) AS b
-        WHERE EXISTS (SELECT FROM mass_requests r WHERE r.batch_id = b AND r.status = 'pending' AND NOT r.held
+        WHERE EXISTS (SELECT FROM mass_requests r WHERE r.batch_id = b AND ` + free + `
                       AND greatest(r.updated_at, r.run_at) < now() - make_interval(secs => $2))
         ORDER BY b`
 

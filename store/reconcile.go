@@ -22,7 +22,7 @@ func (s *Store) BatchWatermark(ctx context.Context) (int64, error) {
 }
 
 // OpenBatches walks the batches that hold pending requests: up to limit of them,
-// with ids in (after, upTo], in order.
+// with ids in (after, upTo], in order. What is held needs no task and is left out.
 func (s *Store) OpenBatches(ctx context.Context, after, upTo int64, limit int) ([]jobs.BatchRef, error) {
 	var rows []struct {
 		BatchID  int64  `db:"batch_id"`
@@ -32,12 +32,12 @@ func (s *Store) OpenBatches(ctx context.Context, after, upTo int64, limit int) (
 	err := s.db.SelectContext(ctx, &rows, `
         WITH RECURSIVE batch AS ( -- a loose index scan: one probe a batch, however many rows it has
             (SELECT batch_id, priority, lane, 1 AS n FROM mass_requests
-             WHERE status = 'pending' AND batch_id > $1 AND batch_id <= $2 ORDER BY batch_id LIMIT 1)
+             WHERE `+free+` AND batch_id > $1 AND batch_id <= $2 ORDER BY batch_id LIMIT 1)
             UNION ALL
             SELECT r.batch_id, r.priority, r.lane, b.n + 1
             FROM batch b, LATERAL (
                 SELECT batch_id, priority, lane FROM mass_requests
-                WHERE status = 'pending' AND batch_id > b.batch_id AND batch_id <= $2 ORDER BY batch_id LIMIT 1) r
+                WHERE `+free+` AND batch_id > b.batch_id AND batch_id <= $2 ORDER BY batch_id LIMIT 1) r
             WHERE b.n < $3
         )
         SELECT batch_id, priority, lane FROM batch ORDER BY batch_id`, after, upTo, limit)
@@ -57,19 +57,20 @@ func (s *Store) LoadBatches(ctx context.Context, ids []int64) ([]jobs.Batch, err
 	var rows []movedRow
 	err := s.db.SelectContext(ctx, &rows, `
         SELECT id, batch_id, priority, lane, `+dueAt+`
-        FROM mass_requests WHERE batch_id = ANY ($1) AND status = 'pending' ORDER BY batch_id, id`, pq.Int64Array(ids))
+        FROM mass_requests WHERE batch_id = ANY ($1) AND `+free+` ORDER BY batch_id, id`, pq.Int64Array(ids))
 	if err != nil {
 		return nil, fault("load batches", err)
 	}
 	return batches(rows), nil
 }
 
-// PendingBatches returns those of the given batches that still hold pending requests.
+// PendingBatches returns those of the given batches that still have pending
+// requests which are not held.
 func (s *Store) PendingBatches(ctx context.Context, ids []int64) ([]int64, error) {
 	var list []int64
 	err := s.db.SelectContext(ctx, &list, `
         SELECT b FROM unnest($1::bigint[]) AS b
-        WHERE EXISTS (SELECT FROM mass_requests r WHERE r.batch_id = b AND r.status = 'pending')`, pq.Int64Array(ids))
+        WHERE EXISTS (SELECT FROM mass_requests r WHERE r.batch_id = b AND `+free+`)`, pq.Int64Array(ids))
 	return list, fault("look up batches", err)
 }
 

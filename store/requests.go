@@ -291,7 +291,10 @@ func listQuery(f Filter) (query string, args []any) {
 
 // The predicates of partial indexes, as the planner has to read them.
 const (
-	open       = `(status = 'pending' OR status = 'processing')` // of two, which it then combines
+	free       = `(status = 'pending' AND NOT held)`
+	held       = `(status = 'pending' AND held)`
+	pending    = `(` + free + ` OR ` + held + `)` // of two, which it then combines
+	open       = `(` + free + ` OR ` + held + ` OR status = 'processing')`
 	endedBadly = `status IN ('failed', 'cancelled')`
 )
 
@@ -310,7 +313,7 @@ func (f *Filter) conditions() (where []string, args []any) {
 		add(`status = ?`, string(f.Status))
 		where = append(where, endedBadly)
 	case jobs.Pending: // in so many words: the planner cannot match a parameter with a partial index
-		where = append(where, `status = 'pending'`)
+		where = append(where, pending)
 	case jobs.Processing:
 		where = append(where, `status = 'processing'`)
 	default:
@@ -351,6 +354,8 @@ func (s *Store) DeleteRequest(ctx context.Context, id int64, by Origin) error {
 // CountPending counts the pending requests, up to limit.
 func (s *Store) CountPending(ctx context.Context, limit int) (int, error) {
 	var n int
-	err := s.db.GetContext(ctx, &n, `SELECT count(*) FROM (SELECT FROM mass_requests WHERE status = 'pending' LIMIT $1) p`, limit)
+	err := s.db.GetContext(ctx, &n, `
+        SELECT count(*) FROM (SELECT FROM (SELECT FROM mass_requests WHERE `+free+`
+                              UNION ALL SELECT FROM mass_requests WHERE `+held+`) p LIMIT $1) q`, limit)
 	return n, fault("count pending requests", err)
 }

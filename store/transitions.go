@@ -11,43 +11,59 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// claimBatches takes the pending requests of some batches, each batch for the
-// worker at the same place of $2. The attempt it returns is the fencing token:
-// every later write of the worker names it.
+// A claim: what it sets, and what it says in the trail and to the worker. The
+// attempt that it returns is the fencing token: every later write of the worker
+// names it. $1 is the worker.
+const (
+	setClaimed = `status = 'processing', attempt = attempt + 1, claimed_by = $1::bigint, held = false, started_at = now(), updated_at = now()`
+
+	claimColumns = `id, attempt, batch_id, failures, correlation_id, payload`
+
+	claimTrail = `trail AS (
+    INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status)
+    SELECT id, batch_id, attempt, 'claim', 'worker:' || $1::bigint, 'pending', 'processing' FROM claimed
+)
+SELECT ` + claimColumns + ` FROM claimed`
+
+	unexpired = `(expires_at IS NULL OR expires_at > now())`
+)
+
+// claimBatches takes the pending requests of some batches.
 const claimBatches = `
 WITH claimed AS (
-    UPDATE mass_requests r
-    SET status = 'processing', attempt = attempt + 1, claimed_by = $2::bigint, held = false, started_at = now(), updated_at = now()
-    WHERE batch_id = ANY ($1) AND status = 'pending' AND (expires_at IS NULL OR expires_at > now())
-    RETURNING id, attempt, batch_id, failures, correlation_id, payload
-), trail AS (
-    INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status)
-    SELECT id, batch_id, attempt, 'claim', 'worker:' || $2::bigint, 'pending', 'processing' FROM claimed
-)
-SELECT id, attempt, batch_id, failures, correlation_id, payload FROM claimed`
+    UPDATE mass_requests SET ` + setClaimed + `
+    WHERE batch_id = ANY ($2) AND ` + free + ` AND ` + unexpired + `
+    RETURNING ` + claimColumns + `
+), ` + claimTrail
 
-// ClaimBatches gives the worker all pending requests of the batches. A batch of
-// which nothing is pending yields nothing: its task was a repeated delivery.
-func (s *Store) ClaimBatches(ctx context.Context, worker int64, batches []int64) ([]jobs.Claimed, error) {
-	var rows []struct {
-		ID            int64          `db:"id"`
-		Attempt       int            `db:"attempt"`
-		BatchID       int64          `db:"batch_id"`
-		Failures      int            `db:"failures"`
-		CorrelationID sql.NullString `db:"correlation_id"`
-		Payload       []byte         `db:"payload"`
-	}
-	if err := s.claim.selectInto(ctx, &rows, int64Array(batches), worker); err != nil {
-		return nil, fault("claim batches", err)
-	}
-	claimed := make([]jobs.Claimed, len(rows))
+type claimedRow struct {
+	ID            int64          `db:"id"`
+	Attempt       int            `db:"attempt"`
+	BatchID       int64          `db:"batch_id"`
+	Failures      int            `db:"failures"`
+	CorrelationID sql.NullString `db:"correlation_id"`
+	Payload       []byte         `db:"payload"`
+}
+
+func claimedOf(rows []claimedRow) []jobs.Claimed {
+	list := make([]jobs.Claimed, len(rows))
 	for i, r := range rows {
-		claimed[i] = jobs.Claimed{
+		list[i] = jobs.Claimed{
 			Lease:   jobs.Lease{ID: r.ID, Attempt: r.Attempt},
 			BatchID: r.BatchID, Failures: r.Failures, CorrelationID: r.CorrelationID.String, Payload: r.Payload,
 		}
 	}
-	return claimed, nil
+	return list
+}
+
+// ClaimBatches gives the worker all pending requests of the batches. A batch of
+// which nothing is pending yields nothing: its task was a repeated delivery.
+func (s *Store) ClaimBatches(ctx context.Context, worker int64, batches []int64) ([]jobs.Claimed, error) {
+	var rows []claimedRow
+	if err := s.claim.selectInto(ctx, &rows, worker, int64Array(batches)); err != nil {
+		return nil, fault("claim batches", err)
+	}
+	return claimedOf(rows), nil
 }
 
 // settleRequests writes the ends of many attempts, each a compare-and-set on
@@ -300,7 +316,7 @@ func (s *Store) RequeueBatches(ctx context.Context, stuck []int64) ([]jobs.Batch
 	err := s.db.SelectContext(ctx, &rows, `
         WITH held AS MATERIALIZED (
             SELECT id, batch_id FROM mass_requests
-            WHERE batch_id = ANY ($1) AND status = 'pending'
+            WHERE batch_id = ANY ($1) AND `+free+`
             ORDER BY id FOR UPDATE
         ), batch AS MATERIALIZED (
             SELECT batch_id AS was, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT batch_id FROM held) d

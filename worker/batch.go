@@ -51,6 +51,7 @@ func (w *Worker) tryAll(claimed []jobs.Claimed) jobs.BatchSummary {
 	for _, c := range claimed {
 		wg.Go(func() {
 			end := w.try(c)
+			w.free()
 			mu.Lock()
 			defer mu.Unlock()
 			switch end {
@@ -106,7 +107,7 @@ func (w *Worker) enqueue(ctx context.Context, b jobs.Batch) {
 
 // flushClaims claims several batches in one statement.
 func (w *Worker) flushClaims(ctx context.Context, batches []int64) ([][]jobs.Claimed, error) {
-	claimed, err := w.store.ClaimBatches(ctx, w.id.Load(), batches)
+	claimed, err := w.claim(ctx, batches)
 	if err != nil {
 		return nil, err
 	}

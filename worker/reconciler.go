@@ -43,7 +43,8 @@ func (w *Worker) reconcile(ctx context.Context) {
 		}
 		w.log.Info("leads the reconciliation", "worker", w.id.Load())
 		r := &reconciler{
-			store: w.store, redis: w.redis, enqueuer: w.enqueuer, config: w.config.Reconcile, batchMax: w.config.BatchMax, log: w.log,
+			store: w.store, redis: w.redis, enqueuer: w.enqueuer, config: w.config.Reconcile, batchMax: w.config.BatchMax,
+			holds: w.config.CallerMax > 0, log: w.log,
 			seen: map[int64]sighting{}, stuck: map[int64]time.Time{},
 		}
 		err = r.lead(ctx, lead, tick.C)
@@ -67,6 +68,7 @@ type reconciler struct {
 	enqueuer *jobs.Enqueuer
 	config   ReconcileConfig
 	batchMax int
+	holds    bool // callers have a limit, and what is held waits for it and not for a task
 	log      *slog.Logger
 
 	seen   map[int64]sighting  // workers, by id
@@ -310,15 +312,19 @@ func (r *reconciler) unstick(ctx context.Context, now time.Time) error {
 	return r.enqueue(ctx, list)
 }
 
-// tidy fails requests whose time is over and forgets idempotency keys that are
-// past theirs, a step a look.
+// tidy fails requests whose time is over, forgets idempotency keys that are past
+// theirs, and lets go of what a former limit held, a step a look.
 func (r *reconciler) tidy(ctx context.Context, _ time.Time) error {
 	late, err := r.store.ExpireRequests(ctx, r.config.Step)
 	if len(late) > 0 {
 		r.log.Info("requests expired", "count", len(late), "first", late[0])
 	}
 	_, kerr := r.store.RemoveExpiredKeys(ctx, r.config.Step)
-	return errors.Join(err, kerr)
+	var herr error
+	if !r.holds {
+		_, herr = r.store.Unhold(ctx, r.config.Step)
+	}
+	return errors.Join(err, kerr, herr)
 }
 
 func (r *reconciler) enqueue(ctx context.Context, list []jobs.Batch) error {

@@ -29,11 +29,12 @@ import (
 // payload is wrong and no other try can help; every other error is worth one.
 type Pipeline func(ctx context.Context, payload []byte) (result json.RawMessage, err error)
 
-// Config tunes a Worker. Every field must be set.
+// Config tunes a Worker. Every field but CallerMax must be set.
 type Config struct {
 	Concurrency     int              // batches worked on at once
 	BatchMax        int              // requests a batch that the worker makes itself, at most
 	Retry           jobs.RetryPolicy // of a request
+	CallerMax       int              // requests of one caller that run at once on all workers; 0: no limit
 	RequestTimeout  time.Duration    // of one try of one request
 	ShutdownTimeout time.Duration    // how long running requests may go on after the end was asked for
 	PollInterval    time.Duration    // how often an idle worker looks at the queues when nobody rings
@@ -56,6 +57,7 @@ type Worker struct {
 	doorbell *jobs.Doorbell
 	holdings *holdings
 	claims   *groupcommit.Committer[int64, []jobs.Claimed]
+	freed    chan struct{} // something ended, so that something held may begin
 	settles  *groupcommit.Committer[jobs.Outcome, store.Settled]
 	changes  *jobs.Announcer
 	courier  *courier       // nil when this worker delivers no callbacks
@@ -68,7 +70,7 @@ type Worker struct {
 // New returns a Worker on shared connections, which the caller closes after Run.
 // No other worker may use the same Redis client: it gets a doorbell of this one.
 func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, p Pipeline, c Config, log *slog.Logger) *Worker {
-	w := &Worker{store: st, redis: rdb, enqueuer: enq, pipeline: p, config: c, log: log, holdings: newHoldings()}
+	w := &Worker{store: st, redis: rdb, enqueuer: enq, pipeline: p, config: c, log: log, holdings: newHoldings(), freed: make(chan struct{}, 1)}
 	w.doorbell = jobs.NewDoorbell(jobs.QueueWeights(), c.PollInterval)
 	rdb.AddHook(w.doorbell)
 	w.courier = newCourier(w, c.Webhooks)
@@ -135,6 +137,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	wg.Go(func() { w.changes.Run(companions) })
 	wg.Go(func() { w.courier.listen(companions) })
 	wg.Go(func() { w.reconcile(ctx) })
+	var held sync.WaitGroup
+	held.Go(func() { w.runHeld(ctx) })
 
 	<-ctx.Done()
 	w.log.Info("worker stops", "worker", w.id.Load(), "running", w.holdings.count())
@@ -143,6 +147,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	servers.Go(server.Shutdown)
 	servers.Go(w.courier.shutdown)
 	servers.Wait()
+	held.Wait()
 	w.handlers.Wait()
 	overdue.Stop()
 	stop()

@@ -58,7 +58,7 @@ func newAPI(b *backends, c *config.Config, log *slog.Logger) (*api.Server, error
 
 func newWorker(b *backends, c *config.Config, log *slog.Logger) *worker.Worker {
 	return worker.New(b.store, b.redis, b.enqueuer, work(), worker.Config{
-		Concurrency: c.Concurrency, BatchMax: c.BatchMax,
+		Concurrency: c.Concurrency, BatchMax: c.BatchMax, CallerMax: c.CallerMax,
 		Retry:          jobs.RetryPolicy{MaxTries: c.MaxTries, Base: c.RetryBase, Max: c.RetryMax, Jitter: c.RetryJitter},
 		RequestTimeout: c.RequestTimeout, ShutdownTimeout: c.ShutdownTimeout, PollInterval: c.PollInterval, Heartbeat: c.Heartbeat,
 		Reconcile: worker.ReconcileConfig{

@@ -38,6 +38,7 @@ type Config struct {
 	ShutdownTimeout time.Duration `env:"MASS_SHUTDOWN_TIMEOUT" for:"api worker dev" default:"20s" min:"1s" help:"how long running work may go on after SIGTERM"`
 
 	Concurrency    int           `env:"MASS_CONCURRENCY" for:"worker dev" default:"32" min:"1" help:"batches worked on at once"`
+	CallerMax      int           `env:"MASS_CALLER_MAX_RUNNING" for:"worker dev" default:"0" min:"0" help:"requests of one caller that run at once on all workers together; 0 is no limit"`
 	MaxTries       int           `env:"MASS_MAX_TRIES" for:"worker dev" default:"5" min:"1" help:"tries of a request before it fails"`
 	RetryBase      time.Duration `env:"MASS_RETRY_BASE" for:"worker dev" default:"1s" min:"1ms" help:"wait after the first failed try; doubles with each"`
 	RetryMax       time.Duration `env:"MASS_RETRY_MAX" for:"worker dev" default:"10m" min:"1ms" help:"longest wait between two tries"`

@@ -1,0 +1,91 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+// submitBy stores and enqueues n requests of a caller, in batches of ten.
+func (s *system) submitBy(caller string, lane jobs.Lane, n int) []int64 {
+	s.t.Helper()
+	items := make([]store.NewRequest, n)
+	for i := range items {
+		items[i] = store.NewRequest{
+			Payload: json.RawMessage(`{"by":"` + caller + `"}`), SchemaVersion: "1.0-simple", Priority: jobs.Default, Lane: lane, CreatedBy: caller, Group: i / 10,
+		}
+	}
+	rows, err := s.store.InsertRequests(s.t.Context(), items)
+	require.NoError(s.t, err)
+	ids := make([]int64, n)
+	sent := map[int64]bool{}
+	for i, r := range rows {
+		ids[i] = r.ID
+		if !sent[r.BatchID] {
+			sent[r.BatchID] = true
+			require.NoError(s.t, s.enq.Enqueue(s.t.Context(), jobs.Batch{ID: r.BatchID, Priority: jobs.Default, Lane: lane}))
+		}
+	}
+	return ids
+}
+
+// Two workers never run more of one caller than the limit, run others beside it,
+// and come to the end of everything.
+func TestACallerRunsNoMoreThanItsLimit(t *testing.T) {
+	t.Parallel()
+	const limit = 3
+	s := setup(t)
+	var running, most atomic.Int64
+	pipeline := func(_ context.Context, payload []byte) (json.RawMessage, error) {
+		var p struct {
+			By string `json:"by"`
+		}
+		if err := json.Unmarshal(payload, &p); err != nil || p.By != "flood" {
+			return json.RawMessage(`{}`), err
+		}
+		now := running.Add(1)
+		defer running.Add(-1)
+		for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
+		}
+		time.Sleep(time.Millisecond) // long enough to meet others
+		return json.RawMessage(`{}`), nil
+	}
+	c := quick()
+	c.CallerMax = limit
+	s.start(c, pipeline)
+	s.start(c, pipeline)
+	flood := s.submitBy("flood", jobs.CrowdLane("flood"), 120)
+	small := s.submitBy("small", 0, 10)
+	for _, id := range append(flood, small...) {
+		r := s.untilStatus(id, jobs.Done)
+		assert.Equal(t, 1, r.Attempt, "waiting for a turn is no try")
+	}
+	assert.LessOrEqual(t, most.Load(), int64(limit))
+	assert.Greater(t, most.Load(), int64(1), "the limit is used")
+}
+
+// What a worker with a limit left held is run by those without one.
+func TestAWorkerWithoutALimitRunsWhatWasHeld(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	ids := s.submitBy("flood", 0, 20)
+	first, err := s.store.Request(t.Context(), ids[0])
+	require.NoError(t, err)
+	last, err := s.store.Request(t.Context(), ids[19])
+	require.NoError(t, err)
+	claimed, err := s.store.ClaimBatchesUpTo(t.Context(), 4711, []int64{first.BatchID, last.BatchID}, 1)
+	require.NoError(t, err)
+	require.Len(t, claimed, 1)
+	s.start(quick(), func(context.Context, []byte) (json.RawMessage, error) { return json.RawMessage(`{}`), nil })
+	for _, id := range ids { // the one that was claimed is rescued: nobody is worker 4711
+		s.untilStatus(id, jobs.Done)
+	}
+}
