@@ -210,7 +210,7 @@ func (b *batchEdge) storeStep(ctx context.Context, step []batchEntry, away error
 	var list []store.NewRequest
 	for i := range step {
 		if step[i].err == nil {
-			step[i].request.CreatedBy = createdBy(ctx)
+			step[i].request.CreatedBy, step[i].request.Origin = createdBy(ctx), origin(ctx)
 			list = append(list, step[i].request)
 		}
 	}

@@ -67,7 +67,7 @@ func TestOneBadRowFailsAlone(t *testing.T) {
 	delivered := map[int64]bool{}
 	release := make(chan struct{})
 	var nextID int64
-	s := &submitter{backlog: new(backlog), dispatcher: d, batchMax: 4, timeout: time.Minute}
+	s := &submitter{backlog: new(backlog), shares: newShares(), dispatcher: d, batchMax: 4, timeout: time.Minute}
 	s.deliver = func(_ context.Context, b jobs.Batch) error {
 		mu.Lock()
 		defer mu.Unlock()

@@ -58,7 +58,7 @@ func (s *Server) submitRequest(ctx context.Context, in *submitInput) (*submitOut
 	if err != nil {
 		return nil, err
 	}
-	r.CreatedBy = createdBy(ctx)
+	r.CreatedBy, r.Origin = createdBy(ctx), origin(ctx)
 	if in.IdempotencyKey != "" {
 		digest := sha256.Sum256(body)
 		r.IdempotencyKey, r.Digest = in.IdempotencyKey, digest[:]
@@ -174,7 +174,7 @@ func decodeSubmission(body []byte, lim rules) (store.NewRequest, error) {
 	var faults payload.Faults
 	err := decode(body, &faults,
 		member{name: "payload", required: true, set: func(value jsontext.Value, faults *payload.Faults) {
-			meta, wrong := inspect(value, lim.Limits)
+			meta, wrong := signals.Accept(value, lim.Limits)
 			for _, f := range wrong {
 				faults.Add(jsontext.Pointer("/payload"+f.Pointer), "%s", f.Detail)
 			}
@@ -205,20 +205,6 @@ func moment(name string, into *time.Time) member {
 		}
 		faults.Add(jsontext.Pointer("/"+name), "must be an RFC 3339 time such as 2026-03-01T10:00:00Z, in 1970 or later")
 	}}
-}
-
-// inspect says what a payload is, and all that is wrong with its shape.
-func inspect(raw []byte, lim payload.Limits) (payload.Meta, payload.Faults) {
-	if faults := payload.Check(raw, lim); len(faults) > 0 {
-		return payload.Meta{}, faults
-	}
-	meta, faults := payload.Inspect(raw)
-	if meta.Signals() {
-		if _, wrong := signals.Decode(raw); len(wrong) > 0 {
-			faults = wrong // which names everything that Inspect names, too
-		}
-	}
-	return meta, faults
 }
 
 func decodeStatusChange(body []byte) (jobs.Status, error) {

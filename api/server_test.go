@@ -73,13 +73,14 @@ func TestShutdownUnderLoadLosesNothing(t *testing.T) {
 
 	var batches []struct {
 		ID       int64 `db:"batch_id"`
+		Lane     int16 `db:"lane"`
 		Requests int   `db:"n"`
 	}
-	require.NoError(t, e.db.SelectContext(t.Context(), &batches, `SELECT batch_id, count(*) AS n FROM mass_requests GROUP BY batch_id`))
+	require.NoError(t, e.db.SelectContext(t.Context(), &batches, `SELECT batch_id, lane, count(*) AS n FROM mass_requests GROUP BY batch_id, lane`))
 	var refs []jobs.BatchRef
 	for _, b := range batches {
 		require.LessOrEqual(t, b.Requests, 64)
-		refs = append(refs, jobs.BatchRef{ID: b.ID, Priority: jobs.Default})
+		refs = append(refs, jobs.BatchRef{ID: b.ID, Priority: jobs.Default, Lane: jobs.Lane(b.Lane)})
 	}
 	missing, err := jobs.WithoutTask(t.Context(), e.rdb, refs)
 	require.NoError(t, err)

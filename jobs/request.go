@@ -71,4 +71,6 @@ type Outcome struct {
 	Error  string          // with Fail and Retry
 	Faults json.RawMessage // with Fail, when the payload is at fault
 	Delay  time.Duration   // with Retry: how long to wait
+
+	InputDigest []byte // SHA-256 of the payload that was worked on
 }

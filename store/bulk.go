@@ -85,6 +85,10 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
 		args = append(args, v)
 		return fmt.Sprintf("$%d", len(args))
 	}
+	origin := make([]string, 0, 5)
+	for i, v := range m.Origin.columns() {
+		origin = append(origin, add(v)+[]string{"::text", "::text", "::text", "::bytea", "::bytea"}[i])
+	}
 	var set, place string
 	var to jobs.Status
 	switch m.Action {
@@ -114,8 +118,8 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
         FROM place p WHERE r.id = p.id
         RETURNING r.id, r.batch_id, r.attempt, r.priority, r.lane, p.was
     ), trail AS (
-        INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail)
-        SELECT id, batch_id, attempt, ` + add(string(m.Action)) + `::text, ` + add(m.Origin.Actor) + `::text, was, ` + add(string(to)) + `::text, 'bulk'
+        INSERT INTO audit_events (request_id, batch_id, attempt, action, from_status, to_status, detail, ` + originColumns + `)
+        SELECT id, batch_id, attempt, ` + add(string(m.Action)) + `::text, was, ` + add(string(to)) + `::text, 'bulk', ` + strings.Join(origin, ", ") + `
         FROM moved ORDER BY id
     )
     SELECT f.created_at, f.id, m.was, coalesce(m.batch_id, 0) AS batch_id, coalesce(m.priority, '') AS priority,

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -23,7 +24,8 @@ type NewRequest struct {
 	SiteID        string
 	ClusterID     string
 	Priority      jobs.Priority
-	CreatedBy     string
+	CreatedBy     string // identity; "" when there is none
+	Origin        Origin // for the trail
 	Lane          jobs.Lane
 	RunAt         time.Time // zero: at once
 	ExpiresAt     time.Time // zero: never
@@ -58,9 +60,11 @@ const insertRequests = `
 WITH item AS MATERIALIZED (
     SELECT nextval('mass_requests_id_seq') AS id, u.*
     FROM unnest($1::jsonb[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[],
-                $10::timestamptz[], $11::timestamptz[], $12::text[], $13::bytea[], $14::text[])
+                $10::timestamptz[], $11::timestamptz[], $12::text[], $13::bytea[], $14::text[],
+                $15::text[], $16::text[], $17::text[], $18::bytea[], $19::bytea[], $20::bytea[])
          WITH ORDINALITY AS u(payload, schema_version, correlation_id, site_id, cluster_id, priority, created_by, lane, grp,
-                              run_at, expires_at, key, digest, callback_url, ord)
+                              run_at, expires_at, key, digest, callback_url,
+                              actor, http_request_id, client, trace_id, span_id, input_digest, ord)
 ), batch AS MATERIALIZED (
     SELECT grp, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT grp FROM item) g
 ), won AS (
@@ -69,7 +73,7 @@ WITH item AS MATERIALIZED (
     FROM item JOIN batch USING (grp) WHERE key IS NOT NULL ORDER BY created_by, key, ord
     ON CONFLICT (caller, key) DO UPDATE
     SET digest = excluded.digest, request_id = excluded.request_id, batch_id = excluded.batch_id, created_at = now()
-    WHERE k.created_at < now() - make_interval(secs => $15)
+    WHERE k.created_at < now() - make_interval(secs => $21)
     RETURNING request_id
 ), stored AS (
     INSERT INTO mass_requests (id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, lane, created_by,
@@ -79,12 +83,17 @@ WITH item AS MATERIALIZED (
            key, coalesce(run_at, now()), expires_at, callback_url
     FROM item JOIN batch USING (grp)
     WHERE key IS NULL OR id IN (SELECT request_id FROM won)
-    RETURNING id, batch_id, created_by
+    RETURNING id, batch_id
+), placed AS MATERIALIZED (
+    SELECT ord, id, s.batch_id, schema_version, actor, http_request_id, client, trace_id, span_id, input_digest
+    FROM stored s JOIN item USING (id)
 ), trail AS (
-    INSERT INTO audit_events (request_id, batch_id, action, actor, to_status)
-    SELECT id, batch_id, 'submit', coalesce(created_by, 'anonymous'), 'pending' FROM stored
+    INSERT INTO audit_events (request_id, batch_id, action, actor, to_status, schema_version,
+                              http_request_id, client, trace_id, span_id, input_digest)
+    SELECT id, batch_id, 'submit', actor, 'pending', schema_version, http_request_id, client, trace_id, span_id, input_digest
+    FROM placed
 )
-SELECT ord, id, batch_id, now() AS created_at FROM stored JOIN item USING (id)`
+SELECT ord, id, batch_id, now() AS created_at FROM placed`
 
 // InsertRequests stores all items as pending, or none, and returns their ids in
 // the same order. ErrInvalid means that Postgres refused one of the payloads.
@@ -98,7 +107,9 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		by, key, callback          = make(nullArray, n), make(nullArray, n), make(nullArray, n)
 		lane, group                = make(int32Array, n), make(int32Array, n)
 		runAt, expiresAt           = make(timeArray, n), make(timeArray, n)
-		digest                     = make(bytesArray, n)
+		digest, input              = make(bytesArray, n), make(bytesArray, n)
+		actor, httpID, client      = make(textArray, n), make(nullArray, n), make(nullArray, n)
+		trace, span                = make(bytesArray, n), make(bytesArray, n)
 	)
 	for i, r := range items {
 		payload[i], schema[i], correlation[i] = r.Payload, r.SchemaVersion, r.CorrelationID
@@ -106,6 +117,10 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		priority[i], by[i], lane[i], group[i] = string(r.Priority), r.CreatedBy, int32(r.Lane), int32(r.Group) //nolint:gosec // a group's number is below the number of items
 		runAt[i], expiresAt[i], key[i], digest[i] = r.RunAt, r.ExpiresAt, r.IdempotencyKey, r.Digest
 		callback[i] = r.CallbackURL
+		actor[i], httpID[i], client[i] = r.Origin.Actor, r.Origin.RequestID, r.Origin.Client
+		trace[i], span[i] = unhex(r.Origin.TraceID), unhex(r.Origin.SpanID)
+		sum := sha256.Sum256(r.Payload)
+		input[i] = sum[:]
 	}
 	var rows []struct {
 		Ord       int       `db:"ord"`
@@ -114,7 +129,7 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		CreatedAt time.Time `db:"created_at"`
 	}
 	err := s.insert.selectInto(ctx, &rows, payload, schema, correlation, site, cluster, priority, by, lane, group,
-		runAt, expiresAt, key, digest, callback, IdempotencyTTL.Seconds())
+		runAt, expiresAt, key, digest, callback, actor, httpID, client, trace, span, input, IdempotencyTTL.Seconds())
 	if err != nil {
 		return nil, fault("insert requests", err)
 	}
@@ -345,9 +360,9 @@ func (s *Store) DeleteRequest(ctx context.Context, id int64, by Origin) error {
         WITH gone AS (
             DELETE FROM mass_requests WHERE id = $1 RETURNING id, batch_id, attempt, status
         )
-        INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status)
-        SELECT id, batch_id, attempt, 'delete', $2, status FROM gone
-        RETURNING request_id`, id, by.Actor)
+        INSERT INTO audit_events (request_id, batch_id, attempt, action, from_status, `+originColumns+`)
+        SELECT id, batch_id, attempt, 'delete', status, $2, $3, $4, $5::bytea, $6::bytea FROM gone
+        RETURNING request_id`, append([]any{id}, by.columns()...)...)
 	return fault(fmt.Sprintf("delete request %d", id), err)
 }
 

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
-	_ "github.com/lib/pq" // registers the driver
 )
 
 // Config says how to reach Postgres.
@@ -25,6 +24,7 @@ type Config struct {
 	ConnectTimeout   time.Duration // whole seconds
 	StatementTimeout time.Duration // enforced by the server
 	Application      string        // shown in pg_stat_activity
+	Source           Source        // shown in the trail
 }
 
 // Store runs the statements. It is safe for concurrent use.
@@ -42,10 +42,11 @@ func Open(c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := sqlx.Open("postgres", dsn)
+	conns, err := newConnector(dsn, c.Source)
 	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
+		return nil, err
 	}
+	db := sqlx.NewDb(sql.OpenDB(conns), "postgres")
 	db.SetMaxOpenConns(c.MaxOpen)
 	db.SetMaxIdleConns(c.MaxIdle)
 	db.SetConnMaxLifetime(c.ConnLifetime)

@@ -70,8 +70,8 @@ func (s *Store) ClaimBatches(ctx context.Context, worker int64, batches []int64)
 // (id, processing, attempt). A retry moves to a new batch of its own.
 const settleRequests = `
 WITH item AS MATERIALIZED (
-    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::jsonb[], $6::text[], $7::jsonb[], $8::float8[])
-                  AS u(id, attempt, action, status, result, error, faults, delay)
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::jsonb[], $6::text[], $7::jsonb[], $8::float8[], $9::bytea[])
+                  AS u(id, attempt, action, status, result, error, faults, delay, input_digest)
 ), settled AS (
     UPDATE mass_requests r
     SET status = i.status,
@@ -84,10 +84,13 @@ WITH item AS MATERIALIZED (
         updated_at = now()
     FROM item i
     WHERE r.id = i.id AND ` + fence + `
-    RETURNING r.id, r.attempt, r.batch_id, r.status, r.priority, r.lane, r.run_at, r.error, r.callback_url, i.action
+    RETURNING r.id, r.attempt, r.batch_id, r.status, r.priority, r.lane, r.run_at, r.error, r.callback_url, r.schema_version, i.action, i.input_digest,
+              sha256(convert_to(i.result::text, 'UTF8')) AS output_digest
 ), trail AS (
-    INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail)
-    SELECT id, batch_id, attempt, action, 'worker:' || $9::bigint, 'processing', status, error FROM settled
+    INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail, schema_version,
+                              input_digest, output_digest)
+    SELECT id, batch_id, attempt, action, 'worker:' || $10::bigint, 'processing', status, error, schema_version,
+           input_digest, output_digest FROM settled
 )
 SELECT id, batch_id, priority, lane, run_at, callback_url IS NOT NULL AS callback FROM settled`
 
@@ -110,6 +113,7 @@ func (s *Store) SettleRequests(ctx context.Context, worker int64, outcomes []job
 		errs           = make(nullArray, n)
 		result, faults = make(jsonbArray, n), make(jsonbArray, n)
 		delay          = make(floatArray, n)
+		input          = make(bytesArray, n)
 		place          = make(map[int64]int, n)
 		settled        = make([]Settled, n)
 		rows           []struct {
@@ -132,8 +136,9 @@ func (s *Store) SettleRequests(ctx context.Context, worker int64, outcomes []job
 		place[o.ID] = i
 		id[i], attempt[i], action[i], status[i] = o.ID, int32(o.Attempt), string(o.Action), string(to) //nolint:gosec // the column is an integer
 		result[i], errs[i], faults[i], delay[i] = o.Result, o.Error, o.Faults, o.Delay.Seconds()
+		input[i] = o.InputDigest
 	}
-	if err := s.settle.selectInto(ctx, &rows, id, attempt, action, status, result, errs, faults, delay, worker); err != nil {
+	if err := s.settle.selectInto(ctx, &rows, id, attempt, action, status, result, errs, faults, delay, input, worker); err != nil {
 		return nil, fault("settle requests", err)
 	}
 	for _, r := range rows {
@@ -377,8 +382,9 @@ func (s *Store) MoveRequest(ctx context.Context, id int64, to jobs.Status, by Or
 		return jobs.Request{}, fault(act, err)
 	}
 	_, err = tx.ExecContext(ctx, `
-        INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)`, id, row.BatchID, row.Attempt, string(action), by.Actor, from, string(to))
+        INSERT INTO audit_events (request_id, batch_id, attempt, action, from_status, to_status, `+originColumns+`)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		append([]any{id, row.BatchID, row.Attempt, string(action), from, string(to)}, by.columns()...)...)
 	if err != nil {
 		return jobs.Request{}, fault(act, err)
 	}

@@ -199,8 +199,9 @@ func (s *Store) ReplayDelivery(ctx context.Context, request int64, by Origin) (j
 		return jobs.DeliveryRef{}, fmt.Errorf("%s: %w: none has come to its end", act, ErrConflict)
 	}
 	_, err = tx.ExecContext(ctx, `
-        INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, detail) VALUES ($1, $2, $3, $4, $5, $6)`,
-		request, owner.BatchID, owner.Attempt, string(jobs.CallbackReplay), by.Actor, rows[0].Event)
+        INSERT INTO audit_events (request_id, batch_id, attempt, action, detail, `+originColumns+`)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		append([]any{request, owner.BatchID, owner.Attempt, string(jobs.CallbackReplay), rows[0].Event}, by.columns()...)...)
 	if err != nil {
 		return jobs.DeliveryRef{}, fault(act, err)
 	}

@@ -2,9 +2,11 @@ package worker
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
 	"time"
@@ -31,29 +33,37 @@ func (w *Worker) try(c jobs.Claimed) jobs.Action {
 	result, err := w.run(bounded, c.Payload)
 	stop()
 
-	log := w.log.With("request", c.ID, "batch", c.BatchID, "attempt", c.Attempt, "correlation", c.CorrelationID)
+	say := func(level slog.Level, text string, more ...any) {
+		if w.log.Enabled(ctx, level) {
+			w.log.With("request", c.ID, "batch", c.BatchID, "attempt", c.Attempt, "correlation", c.CorrelationID).Log(ctx, level, text, more...)
+		}
+	}
 	o := w.judge(c, result, err)
 	switch o.Action {
 	case jobs.Release:
-		log.Info("try handed back", "error", err)
+		say(slog.LevelInfo, "try handed back", "error", err)
 		return jobs.Release
 	case "":
-		log.Info("try dropped", "error", err)
+		say(slog.LevelInfo, "try dropped", "error", err)
 		return ""
 	}
 	settled, action, err := w.settle(ctx, o)
 	if err != nil {
-		log.Error("the outcome could not be written; the request will be tried again", "error", err)
+		say(slog.LevelError, "the outcome could not be written; the request will be tried again", "error", err)
 		return jobs.Release
 	}
 	if !settled.Accepted {
-		log.Info("outcome refused: the request was taken away meanwhile")
+		say(slog.LevelInfo, "outcome refused: the request was taken away meanwhile")
 		return ""
 	}
 	if action == jobs.Retry {
 		w.enqueue(context.WithoutCancel(ctx), settled.Next)
 	}
-	log.Info("try ended", "outcome", action, "duration", time.Since(started), "error", o.Error)
+	level := slog.LevelInfo
+	if action == jobs.Finish {
+		level = slog.LevelDebug // the trail has them all
+	}
+	say(level, "try ended", "outcome", action, "duration", time.Since(started), "error", o.Error)
 	return action
 }
 
@@ -89,7 +99,8 @@ func (w *Worker) run(ctx context.Context, raw []byte) (json.RawMessage, error) {
 
 // judge is the one place that decides what follows from the end of a try.
 func (w *Worker) judge(c jobs.Claimed, result json.RawMessage, err error) jobs.Outcome {
-	o := jobs.Outcome{Lease: c.Lease}
+	digest := sha256.Sum256(c.Payload)
+	o := jobs.Outcome{Lease: c.Lease, InputDigest: digest[:]}
 	var faults payload.Faults
 	switch {
 	case err == nil:
@@ -119,7 +130,7 @@ func (w *Worker) settle(ctx context.Context, o jobs.Outcome) (settled store.Sett
 	}
 	err = w.persist(ctx, "write an outcome", write)
 	if errors.Is(err, store.ErrInvalid) && o.Action == jobs.Finish {
-		o = jobs.Outcome{Lease: o.Lease, Action: jobs.Fail, Error: "the result could not be stored: the database refused it"}
+		o = jobs.Outcome{Lease: o.Lease, InputDigest: o.InputDigest, Action: jobs.Fail, Error: "the result could not be stored: the database refused it"}
 		err = w.persist(ctx, "write an outcome", write)
 	}
 	return settled, o.Action, err
