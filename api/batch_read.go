@@ -53,7 +53,8 @@ type arraySource struct {
 // newArraySource looks at the syntax of the whole array. What an element says is
 // judged later: a wrong one is refused by itself.
 func newArraySource(body []byte, maxItem int64) (*arraySource, error) {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	dec := lenient(body)
+	defer payload.Release(dec)
 	if kind := dec.PeekKind(); kind != jsontext.KindBeginArray {
 		if err := dec.SkipValue(); err != nil {
 			return nil, malformedArray(err)
@@ -244,7 +245,11 @@ var saneKey = regexp.MustCompile(`^[!-~]{1,255}$`) // as the header's
 // cutKey takes the member idempotency_key out of an object. What it cannot read
 // it returns as it is: decodeSubmission says what is wrong with it.
 func cutKey(raw []byte) (rest []byte, key string, wrong *Problem) {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if !bytes.Contains(raw, []byte(memberKey)) && bytes.IndexByte(raw, '\\') < 0 {
+		return raw, "", nil // no such name, also not by escapes
+	}
+	dec := lenient(raw)
+	defer payload.Release(dec)
 	if dec.PeekKind() != jsontext.KindBeginObject {
 		return raw, "", nil
 	}

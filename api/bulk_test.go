@@ -99,14 +99,17 @@ func TestBulkReplayIsEnqueued(t *testing.T) {
 	e.fill(400)
 	changed, _ := e.bulkAll(`"action":"replay","filter":{"status":"failed"},"limit":130`)
 	assert.Equal(t, 200, changed)
-	var batches []int64
+	var batches []struct {
+		ID   int64     `db:"batch_id"`
+		Lane jobs.Lane `db:"lane"`
+	}
 	require.NoError(t, e.db.SelectContext(t.Context(), &batches,
-		`SELECT batch_id FROM mass_requests WHERE error IS NULL GROUP BY 1 HAVING count(*) <= 50`))
+		`SELECT batch_id, lane FROM mass_requests WHERE error IS NULL GROUP BY 1, 2 HAVING count(*) <= 50`))
 	assert.Len(t, batches, 3+2, "130 in three, 70 in two")
 	eventually(t, "every batch has a task", func() bool {
 		refs := make([]jobs.BatchRef, len(batches))
-		for i, id := range batches {
-			refs[i] = jobs.BatchRef{ID: id, Priority: jobs.Default}
+		for i, b := range batches {
+			refs[i] = jobs.BatchRef{ID: b.ID, Priority: jobs.Default, Lane: b.Lane}
 		}
 		missing, err := jobs.WithoutTask(t.Context(), e.rdb, refs)
 		return err == nil && len(missing) == 0

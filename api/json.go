@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -22,8 +23,33 @@ import (
 // encode is the one encoder of this package. It leaves numbers of raw JSON as
 // they are and escapes nothing that JSON does not ask for.
 func encode(w io.Writer, v any) error {
-	return json.MarshalWrite(w, v)
+	fast, ok := v.(appender)
+	if !ok {
+		return json.MarshalWrite(w, v)
+	}
+	buf := encodings.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+	defer encodings.Put(buf)
+	out, err := fast.appendJSON((*buf)[:0])
+	if err != nil {
+		return err
+	}
+	if cap(out) <= keptEncoding {
+		*buf = out
+	}
+	_, err = w.Write(out)
+	return err
 }
+
+// appender is a type that answers are full of. Its JSON is what
+// json.MarshalWrite makes of it; a test holds the two together.
+type appender interface {
+	appendJSON(dst []byte) ([]byte, error)
+}
+
+// keptEncoding is how large the memory may be that is kept for the next answer.
+const keptEncoding = 64 << 10
+
+var encodings = sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }}
 
 // JSONBody makes an input of a huma operation read its body itself: huma would
 // parse it twice, into values that round numbers, and say less about faults.
@@ -95,7 +121,8 @@ type member struct {
 // 400; what else is wrong is collected into faults. The values are parts of body
 // and valid JSON, apart from names given twice and bad UTF-8 within them.
 func decode(body []byte, faults *payload.Faults, members ...member) error {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	dec := lenient(body)
+	defer payload.Release(dec)
 	if kind := dec.PeekKind(); kind != jsontext.KindBeginObject {
 		if err := dec.SkipValue(); err != nil {
 			return malformed(err)
@@ -139,6 +166,12 @@ func decode(body []byte, faults *payload.Faults, members ...member) error {
 		}
 	}
 	return endOfBody(dec)
+}
+
+// lenient is a decoder that leaves it to others to judge names and characters. It
+// must be released.
+func lenient(body []byte) *jsontext.Decoder {
+	return payload.Decoder(body, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // part returns the value that dec read last as a part of body: what the decoder

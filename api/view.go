@@ -2,9 +2,11 @@ package api
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -85,6 +87,71 @@ func submitted(n store.NewRequest, row store.Inserted) MassRequest {
 	})
 }
 
+// appendJSON appends m as encode would write it, field by field: encode asks for it.
+func (m MassRequest) appendJSON(dst []byte) ([]byte, error) { return m.append(dst) }
+
+func (m *MassRequest) append(dst []byte) (_ []byte, err error) {
+	dst = strconv.AppendInt(append(dst, `{"id":`...), m.ID, 10)
+	if dst, err = appendRaw(append(dst, `,"payload":`...), m.Payload); err != nil {
+		return nil, err
+	}
+	dst = payload.AppendString(append(dst, `,"status":`...), m.Status)
+	dst = payload.AppendString(append(dst, `,"priority":`...), m.Priority)
+	dst = strconv.AppendInt(append(dst, `,"attempt":`...), int64(m.Attempt), 10)
+	dst = strconv.AppendInt(append(dst, `,"failures":`...), int64(m.Failures), 10)
+	if dst, err = appendRaw(append(dst, `,"result":`...), m.Result); err != nil {
+		return nil, err
+	}
+	dst = appendText(append(dst, `,"error":`...), m.Error)
+	if dst, err = appendRaw(append(dst, `,"faults":`...), m.Faults); err != nil {
+		return nil, err
+	}
+	dst = payload.AppendString(append(dst, `,"schema_version":`...), m.SchemaVersion)
+	dst = appendText(append(dst, `,"correlation_id":`...), m.CorrelationID)
+	dst = appendText(append(dst, `,"site_id":`...), m.SiteID)
+	dst = appendText(append(dst, `,"cluster_id":`...), m.ClusterID)
+	dst = strconv.AppendInt(append(dst, `,"batch_id":`...), m.BatchID, 10)
+	dst = appendText(append(dst, `,"created_by":`...), m.CreatedBy)
+	dst = payload.AppendString(append(dst, `,"created_at":`...), m.CreatedAt)
+	dst = payload.AppendString(append(dst, `,"run_at":`...), m.RunAt)
+	dst = appendText(append(dst, `,"expires_at":`...), m.ExpiresAt)
+	dst = appendText(append(dst, `,"started_at":`...), m.StartedAt)
+	dst = appendText(append(dst, `,"finished_at":`...), m.FinishedAt)
+	dst = payload.AppendString(append(dst, `,"updated_at":`...), m.UpdatedAt)
+	dst = appendText(append(dst, `,"callback_url":`...), m.CallbackURL)
+	return append(dst, '}'), nil
+}
+
+// appendJSON appends l as encode would write it.
+func (l MassRequestList) appendJSON(dst []byte) (_ []byte, err error) {
+	dst = append(dst, `{"items":[`...)
+	for i := range l.Items {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = l.Items[i].append(dst); err != nil {
+			return nil, err
+		}
+	}
+	dst = appendText(append(dst, `],"next":`...), l.Next)
+	return append(dst, '}'), nil
+}
+
+// appendRaw appends JSON that was checked when it was accepted, or made here.
+func appendRaw(dst []byte, raw json.RawMessage) ([]byte, error) {
+	if raw == nil {
+		return append(dst, "null"...), nil
+	}
+	return payload.AppendCompact(dst, raw)
+}
+
+func appendText(dst []byte, text *string) []byte {
+	if text == nil {
+		return append(dst, "null"...)
+	}
+	return payload.AppendString(dst, *text)
+}
+
 func orNull(s string) *string {
 	if s == "" {
 		return nil
@@ -93,7 +160,16 @@ func orNull(s string) *string {
 }
 
 // stamp is RFC 3339 in UTC with the microseconds that Postgres keeps.
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
+func stamp(t time.Time) string {
+	t = t.UTC()
+	text := t.AppendFormat(make([]byte, 0, 32), time.RFC3339) // which is several times as fast as a format of our own
+	text[len(text)-1] = '.'                                   // for Z
+	micros := t.Nanosecond() / 1000
+	for place := 100_000; place > 0; place /= 10 {
+		text = append(text, '0'+byte(micros/place%10))
+	}
+	return string(append(text, 'Z'))
+}
 
 func stampOrNull(t time.Time) *string {
 	if t.IsZero() {

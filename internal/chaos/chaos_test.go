@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,14 +30,24 @@ var (
 	faults   = flag.String("faults", "", "the names of the faults to inject, with commas between them; all when empty")
 )
 
+// building lets one build at a time fill the cache: with the overlay all of the
+// standard library is another one.
+var building sync.Mutex
+
 // setup builds the binary with more tags, starts the servers, and returns the
 // description of a run on them.
 func setup(t *testing.T, tags string) chaos.Config {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
 	binary := filepath.Join(t.TempDir(), "mass")
-	build := exec.CommandContext(t.Context(), "go", "build", "-tags", tags, "-o", binary, "../../cmd/mass")
+	root, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
+	require.NoError(t, err)
+	overlay, err := chaos.ClockOverlay(strings.TrimSpace(string(root)), t.TempDir())
+	require.NoError(t, err)
+	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-tags", tags, "-o", binary, "../../cmd/mass")
+	building.Lock()
 	out, err := build.CombinedOutput()
+	building.Unlock()
 	require.NoError(t, err, "%s", out)
 
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -73,6 +84,7 @@ func logFolder(t *testing.T) string {
 }
 
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	c := setup(t, "chaos")
 	if *faults != "" {
 		c.Faults = only(t, strings.Split(*faults, ",")...)
@@ -91,7 +103,7 @@ func TestChaos(t *testing.T) {
 func TestMissingFencingIsNoticed(t *testing.T) {
 	t.Parallel()
 	c := setup(t, "chaos,sabotage_fencing")
-	c.Duration, c.Long, c.Bound = 20*time.Second, false, 30*time.Second
+	c.Duration, c.Long, c.Bound = 20*time.Second, false, 45*time.Second
 	c.Faults = only(t, "worker-zombie")
 	report, err := chaos.Run(t.Context(), c)
 	require.NoError(t, err)

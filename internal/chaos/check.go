@@ -26,6 +26,7 @@ type Violation struct {
 	ID    int64  // of the request; 0 when it is not stored
 	Nonce string // "" when nobody sent it
 	Text  string
+	rule  string    // what Text was made of; the same for all violations of a kind
 	From  time.Time // the life of the request: a fault in force meanwhile may be the cause
 	Until time.Time // zero: it has not ended
 }
@@ -50,7 +51,11 @@ func Check(h *History) []Violation {
 		delete(rows, s.Nonce)
 		c.submission(s, found)
 		for _, r := range found {
-			c.request(s, r, h.Events[r.ID])
+			t := c.request(s, r, h)
+			c.callbacks(s, t, h.Deliveries[r.ID], h.Receipts)
+		}
+		if len(found) == 0 && s.Asked && s.Kind.Delete {
+			c.deleted(s, h)
 		}
 	}
 	for nonce, strangers := range rows {
@@ -59,6 +64,8 @@ func Check(h *History) []Violation {
 			c.add(Untrue, "nobody submitted it")
 		}
 	}
+	c.strangers(h)
+	c.bulks(h)
 	slices.SortStableFunc(c.found, func(a, b Violation) int { return cmp.Compare(a.ID, b.ID) })
 	return c.found
 }
@@ -78,7 +85,7 @@ func (c *checker) about(s *Sent, r *Row) {
 
 func (c *checker) add(h Harm, format string, args ...any) {
 	v := c.now
-	v.Harm, v.Text = h, fmt.Sprintf(format, args...)
+	v.Harm, v.rule, v.Text = h, format, fmt.Sprintf(format, args...)
 	c.found = append(c.found, v)
 }
 
@@ -86,7 +93,17 @@ func (c *checker) add(h Harm, format string, args ...any) {
 func (c *checker) submission(s *Sent, found []*Row) {
 	c.about(s, nil)
 	acked := !s.Acked.IsZero()
+	for i, t := range s.Told {
+		if t.ID != s.ID {
+			c.add(Doubled, "its key stood for request %d, and then for %d", s.ID, t.ID)
+		} else if i > 0 && !t.Replayed {
+			c.add(Doubled, "answer %d to its key says that it was stored once more", i+1)
+		}
+	}
 	switch {
+	case len(found) > 0 && s.Gone:
+		c.add(Untrue, "it is there, although its deletion was acknowledged")
+	case len(found) == 0 && acked && s.Asked && s.Kind.Delete: // see deleted
 	case len(found) == 0 && acked:
 		c.add(Lost, "acknowledged and not stored")
 	case len(found) > 1:
@@ -97,12 +114,12 @@ func (c *checker) submission(s *Sent, found []*Row) {
 }
 
 // request holds a row against its trail and against what it was made to do.
-func (c *checker) request(s *Sent, r *Row, events []Event) {
+func (c *checker) request(s *Sent, r *Row, h *History) trail {
 	c.about(s, r)
-	t := c.trail(events)
+	t := c.trail(s, h.Events[r.ID])
 	if !r.Status.Final() {
 		c.add(Lost, "still %s when everything had to be over", r.Status)
-		return
+		return t
 	}
 	if t.state != r.Status {
 		c.add(Untrue, "the row is %s, its trail ends %s", r.Status, t.state)
@@ -118,6 +135,7 @@ func (c *checker) request(s *Sent, r *Row, events []Event) {
 	}
 	c.outcome(s, r)
 	c.moves(s, r, t)
+	return t
 }
 
 // outcome: the request ended as its kind must, with its own result or error.
@@ -133,12 +151,17 @@ func (c *checker) outcome(s *Sent, r *Row) {
 		if r.Error != "" {
 			c.add(Untrue, "done, and yet with the error %q", r.Error)
 		}
+		// The time of a later attempt may be that of one that came back from a dead worker.
+		if s.Kind.Expires && r.Attempt == 1 && !r.Started.Time.Before(s.ExpiresAt) {
+			c.add(Untrue, "begun at %v, although it expired at %v", r.Started.Time, s.ExpiresAt)
+		}
 	case jobs.Failed:
 		if s.Kind.Ends == jobs.Failed && (!strings.Contains(r.Error, s.Kind.Error) || r.Failures != s.Kind.Failures) {
 			c.add(Untrue, "failed after %d failures with the error %q, want %d and %q", r.Failures, r.Error, s.Kind.Failures, s.Kind.Error)
 		}
 	}
-	if r.Status != jobs.Cancelled && r.Status != s.Kind.Ends {
+	expired := s.Kind.Expires && r.Status == jobs.Failed && strings.HasPrefix(r.Error, "expired")
+	if r.Status != jobs.Cancelled && r.Status != s.Kind.Ends && !expired {
 		c.add(Untrue, "%s (error %q), although a %s request must end %s", r.Status, r.Error, s.Kind.Name, s.Kind.Ends)
 	}
 	if r.Failures > s.Kind.Failures {
@@ -162,18 +185,127 @@ func (c *checker) moves(s *Sent, r *Row, t trail) {
 	}
 }
 
+// deleted: a request that is not stored any more was deleted, once, and its trail tells.
+func (c *checker) deleted(s *Sent, h *History) {
+	t := c.trail(s, h.Events[s.ID])
+	if !t.gone {
+		c.add(Lost, "acknowledged and not stored, and no event tells of a deletion")
+	}
+}
+
+// callbacks: each time that the request came to its end was told, truly.
+func (c *checker) callbacks(s *Sent, t trail, list []Delivery, receipts map[string]Receipt) {
+	ends := t.ends
+	if !s.Callback {
+		ends = nil
+	}
+	if len(list) < len(ends) {
+		c.add(Lost, "it came to its end %d times and has %d callbacks", len(ends), len(list))
+	}
+	if len(list) > len(ends) {
+		c.add(Doubled, "it came to its end %d times and has %d callbacks", len(ends), len(list))
+	}
+	delivered := 0
+	for i, d := range list[:min(len(list), len(ends))] {
+		got, taken := receipts[d.Message]
+		want := Receipt{RequestID: d.RequestID, Event: "mass_request." + string(ends[i]), Status: ends[i]}
+		if d.Status == jobs.DeliveryDelivered {
+			delivered++
+		}
+		switch {
+		case d.Status != jobs.DeliveryDelivered:
+			c.add(Lost, "its callback %s is still %s", d.Message, d.Status)
+		case !taken:
+			c.add(Lost, "its callback %s is delivered, and the receiver never took it", d.Message)
+		case got != want:
+			c.add(Untrue, "its callback said %+v, and true is %+v", got, want)
+		}
+	}
+	if t.delivered != delivered {
+		c.add(Untrue, "%d of its callbacks are delivered, and its trail says %d", delivered, t.delivered)
+	}
+}
+
+// strangers: nobody is told of what did not happen. The deliveries of a deleted
+// request are gone with it.
+func (c *checker) strangers(h *History) {
+	ours := map[string]bool{}
+	for _, list := range h.Deliveries {
+		for _, d := range list {
+			ours[d.Message] = true
+		}
+	}
+	stored := map[int64]bool{}
+	for i := range h.Rows {
+		stored[h.Rows[i].ID] = true
+	}
+	for message, got := range h.Receipts {
+		if !ours[message] && stored[got.RequestID] {
+			c.now = Violation{ID: got.RequestID}
+			c.add(Untrue, "the receiver took the callback %s, which is none of its deliveries", message)
+		}
+	}
+}
+
+// bulks: what replays of many were acknowledged to have moved has moved, once, and nothing else.
+func (c *checker) bulks(h *History) {
+	changed, moved, certain := 0, 0, true
+	for _, b := range h.Bulks {
+		changed += b.Changed
+		certain = certain && b.Answered
+	}
+	for id, events := range h.Events {
+		for _, e := range events {
+			if !e.Bulk {
+				continue
+			}
+			moved++
+			asked := slices.ContainsFunc(h.Bulks, func(b Bulk) bool { return !e.At.Before(b.At) && !e.At.After(b.Until) })
+			if !asked || e.Action != jobs.Replay || e.From != jobs.Failed {
+				c.now = Violation{ID: id, From: e.At, Until: e.At}
+				c.add(Doubled, "%s from %s by a bulk that nobody asked for", e.Action, e.From)
+			}
+		}
+	}
+	c.now = Violation{}
+	switch {
+	case moved < changed:
+		c.add(Lost, "bulks were acknowledged to have moved %d requests, and moved %d", changed, moved)
+	case moved > changed && certain:
+		c.add(Doubled, "bulks were acknowledged to have moved %d requests, and moved %d", changed, moved)
+	}
+}
+
 // trail is what the events of a request add up to.
 type trail struct {
 	state             jobs.Status
-	claims, replays   int
+	gone              bool // it was deleted
+	delivered         int  // callbacks
+	ends              []jobs.Status
+	claims, replays   int // replays without those of bulks
 	failures, rescues int // since the latest replay
 	finishes          int // since the latest replay
 }
 
 // trail follows the events through the table of transitions.
-func (c *checker) trail(events []Event) trail {
+func (c *checker) trail(s *Sent, events []Event) trail {
 	var t trail
 	for i, e := range events {
+		if t.gone {
+			c.add(Doubled, "event %d: %s after its deletion", e.ID, e.Action)
+		}
+		if e.Action == jobs.CallbackDelivered || e.Action == jobs.CallbackDead { // these move nothing
+			if e.Action == jobs.CallbackDelivered {
+				t.delivered++
+			}
+			continue
+		}
+		if e.Action == jobs.Claim && e.At.Before(s.RunAt) {
+			c.add(Untrue, "begun at %v, although its run_at is %v", e.At, s.RunAt)
+		}
+		if e.Action == jobs.Expire && e.At.Before(s.ExpiresAt) {
+			c.add(Untrue, "expired at %v, although its expires_at is %v", e.At, s.ExpiresAt)
+		}
 		if e.Action == jobs.Finish {
 			if t.finishes++; t.finishes == 2 {
 				c.add(Doubled, "finished twice, the second time by %s as attempt %d", e.Actor, e.Attempt)
@@ -219,6 +351,9 @@ func legal(i int, t trail, e Event) error {
 // apply counts e.
 func (t *trail) apply(e Event) {
 	t.state = e.To
+	if e.To.Final() {
+		t.ends = append(t.ends, e.To)
+	}
 	byWorker := strings.HasPrefix(e.Actor, "worker:")
 	switch e.Action {
 	case jobs.Claim:
@@ -233,8 +368,12 @@ func (t *trail) apply(e Event) {
 		}
 	case jobs.Rescue:
 		t.rescues++
+	case jobs.Delete:
+		t.gone = true
 	case jobs.Replay:
-		t.replays++
+		if !e.Bulk {
+			t.replays++
+		}
 		t.failures, t.rescues, t.finishes = 0, 0, 0
 	}
 }

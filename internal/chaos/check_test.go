@@ -23,16 +23,20 @@ func kind(name string) *chaos.Kind {
 
 // story is the history of one request, to be spoilt by a test.
 type story struct {
-	sent   chaos.Sent
-	row    chaos.Row
-	events []chaos.Event
+	sent       chaos.Sent
+	row        chaos.Row
+	gone       bool // there is no row
+	events     []chaos.Event
+	deliveries []chaos.Delivery
+	receipts   map[string]chaos.Receipt
+	bulks      []chaos.Bulk
 }
 
 // told is a quick request that ended as it should.
 func told() *story {
 	at := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 	s := &story{
-		sent: chaos.Sent{Nonce: "n", Kind: kind("quick"), At: at, Acked: at, ID: 1},
+		sent: chaos.Sent{Nonce: "n", Kind: kind("quick"), At: at, Acked: at, ID: 1, Told: []chaos.Told{{ID: 1}}},
 		row: chaos.Row{
 			ID: 1, Nonce: "n", Status: jobs.Done, Attempt: 1, ResultNonce: "n", ResultAttempt: 1,
 			Finished: sql.NullTime{Time: at.Add(time.Second), Valid: true},
@@ -47,13 +51,62 @@ func told() *story {
 func (s *story) happened(a jobs.Action, attempt int, from, to jobs.Status) {
 	s.events = append(s.events, chaos.Event{
 		ID: int64(len(s.events) + 1), RequestID: 1, Attempt: attempt, Action: a, Actor: "worker:1", From: from, To: to,
+		At: s.sent.At.Add(time.Duration(len(s.events)) * time.Second),
 	})
 }
 
+// calledBack is a request with a callback_url, of whose end the receiver was told.
+func calledBack() *story {
+	s := told()
+	s.sent.Callback = true
+	s.happened(jobs.CallbackDelivered, 1, "", "")
+	s.deliveries = []chaos.Delivery{{RequestID: 1, Message: "msg_1", Event: "mass_request.done", Status: jobs.DeliveryDelivered}}
+	s.receipts = map[string]chaos.Receipt{"msg_1": {RequestID: 1, Event: "mass_request.done", Status: jobs.Done}}
+	return s
+}
+
+// removed is a request that was deleted when it was done.
+func removed() *story {
+	s := told()
+	s.sent.Kind, s.sent.Asked, s.sent.Gone, s.gone = kind("deleted"), true, true, true
+	s.happened(jobs.Delete, 1, jobs.Done, "")
+	return s
+}
+
+// outdated is a request that nobody began before it expired.
+func outdated() *story {
+	s := told()
+	s.sent.Kind, s.sent.ExpiresAt = kind("expiring"), s.sent.At.Add(time.Second)
+	s.events = s.events[:1]
+	s.happened(jobs.Expire, 0, jobs.Pending, jobs.Failed)
+	s.row.Status, s.row.Attempt, s.row.Error = jobs.Failed, 0, "expired: it was not begun before …"
+	return s
+}
+
+// oneOfMany is a request that failed, and failed again after a replay of many.
+func oneOfMany() *story {
+	s := told()
+	s.sent.Kind = kind("wrong")
+	s.events = s.events[:2]
+	s.happened(jobs.Fail, 1, jobs.Processing, jobs.Failed)
+	s.happened(jobs.Replay, 1, jobs.Failed, jobs.Pending)
+	s.events[3].Bulk, s.events[3].Actor = true, "anonymous"
+	s.happened(jobs.Claim, 2, jobs.Pending, jobs.Processing)
+	s.happened(jobs.Fail, 2, jobs.Processing, jobs.Failed)
+	s.row.Status, s.row.Attempt, s.row.Failures, s.row.Error = jobs.Failed, 2, 1, "time_window"
+	s.bulks = []chaos.Bulk{{At: s.events[3].At.Add(-time.Second), Until: s.events[3].At, Answered: true, Changed: 1}}
+	return s
+}
+
 func (s *story) history() *chaos.History {
-	return &chaos.History{
+	h := &chaos.History{
 		Sent: []chaos.Sent{s.sent}, Rows: []chaos.Row{s.row}, Events: map[int64][]chaos.Event{1: s.events},
+		Deliveries: map[int64][]chaos.Delivery{1: s.deliveries}, Receipts: s.receipts, Bulks: s.bulks,
 	}
+	if s.gone {
+		h.Rows = nil
+	}
+	return h
 }
 
 func TestCheckAcceptsWhatIsLegal(t *testing.T) {
@@ -79,9 +132,28 @@ func TestCheckAcceptsWhatIsLegal(t *testing.T) {
 	cancelled.row.Status, cancelled.row.ResultNonce, cancelled.row.ResultAttempt = jobs.Cancelled, "", 0
 
 	unanswered := told()
-	unanswered.sent.Acked, unanswered.sent.ID = time.Time{}, 0
+	unanswered.sent.Acked, unanswered.sent.ID, unanswered.sent.Told = time.Time{}, 0, nil
+
+	repeated := told()
+	repeated.sent.Key, repeated.sent.Told = "k", []chaos.Told{{ID: 1}, {ID: 1, Replayed: true}}
+
+	maybe := removed() // a deletion without an answer, which was carried out
+	maybe.sent.Gone = false
+
+	kept := told() // one that was not
+	kept.sent.Kind, kept.sent.Asked = kind("deleted"), true
+
+	inTime := told()
+	inTime.sent.Kind, inTime.sent.ExpiresAt = kind("expiring"), inTime.sent.At.Add(time.Hour)
+	inTime.row.Started = sql.NullTime{Time: inTime.sent.At, Valid: true}
+
+	scheduled := told()
+	scheduled.sent.Kind, scheduled.sent.RunAt = kind("scheduled"), scheduled.events[1].At
 
 	for name, s := range map[string]*story{
+		"called back": calledBack(), "deleted": removed(), "deleted without an answer": maybe, "not deleted": kept,
+		"expired": outdated(), "begun before it expired": inTime, "begun at its time": scheduled,
+		"sent twice under a key": repeated, "replayed with others": oneOfMany(),
 		"plain": told(), "rescued": rescued, "replayed": replayed, "cancelled": cancelled, "stored without an answer": unanswered,
 	} {
 		assert.Empty(t, chaos.Check(s.history()), name)
@@ -192,6 +264,142 @@ func TestCheckReports(t *testing.T) {
 				s.sent.Kind, s.sent.Asked, s.sent.Moved = kind("replayed"), true, jobs.Pending
 			},
 			chaos.Lost, "its replay was acknowledged and is not in the trail",
+		},
+		"a key that stood for two requests": {
+			func(s *story) { s.sent.Told = []chaos.Told{{ID: 1}, {ID: 2, Replayed: true}} },
+			chaos.Doubled, "its key stood for request 1, and then for 2",
+		},
+		"a key that was forgotten": {
+			func(s *story) { s.sent.Told = []chaos.Told{{ID: 1}, {ID: 1}} },
+			chaos.Doubled, "answer 2 to its key says that it was stored once more",
+		},
+		"a request begun before its time": {
+			func(s *story) { s.sent.Kind, s.sent.RunAt = kind("scheduled"), s.events[1].At.Add(time.Second) },
+			chaos.Untrue, "begun at 2026-03-01 10:00:01 +0000 UTC, although its run_at is 2026-03-01 10:00:02 +0000 UTC",
+		},
+		"a request begun after it had expired": {
+			func(s *story) {
+				s.sent.Kind, s.sent.ExpiresAt = kind("expiring"), s.sent.At
+				s.row.Started = sql.NullTime{Time: s.sent.At, Valid: true}
+			},
+			chaos.Untrue, "begun at 2026-03-01 10:00:00 +0000 UTC, although it expired at 2026-03-01 10:00:00 +0000 UTC",
+		},
+		"a request that expired too early": {
+			func(s *story) {
+				*s = *outdated()
+				s.sent.ExpiresAt = s.sent.At.Add(time.Hour)
+			},
+			chaos.Untrue, "expired at 2026-03-01 10:00:01 +0000 UTC, although its expires_at is 2026-03-01 11:00:00 +0000 UTC",
+		},
+		"a request that expired although it cannot": {
+			func(s *story) {
+				*s = *outdated()
+				s.sent.Kind, s.sent.ExpiresAt = kind("quick"), time.Time{}
+			},
+			chaos.Untrue, `failed (error "expired: it was not begun before …"), although a quick request must end done`,
+		},
+		"a deletion that did not hold": {
+			func(s *story) {
+				*s = *removed()
+				s.gone = false
+			},
+			chaos.Untrue, "it is there, although its deletion was acknowledged",
+		},
+		"work on a deleted request": {
+			func(s *story) {
+				*s = *removed()
+				s.happened(jobs.Claim, 2, jobs.Pending, jobs.Processing)
+			},
+			chaos.Doubled, "event 5: claim after its deletion",
+		},
+		"a callback of a deleted request": {
+			func(s *story) {
+				*s = *removed()
+				s.happened(jobs.CallbackDelivered, 1, "", "")
+			},
+			chaos.Doubled, "event 5: callback_delivered after its deletion",
+		},
+		"a deleted request without a trail": {
+			func(s *story) {
+				*s = *removed()
+				s.events = nil
+			},
+			chaos.Lost, "acknowledged and not stored, and no event tells of a deletion",
+		},
+		"a request that is gone although nobody deleted it": {
+			func(s *story) { s.gone = true },
+			chaos.Lost, "acknowledged and not stored",
+		},
+		"an end without a callback": {
+			func(s *story) {
+				*s = *calledBack()
+				s.deliveries = nil
+			},
+			chaos.Lost, "it came to its end 1 times and has 0 callbacks",
+		},
+		"a callback too many": {
+			func(s *story) {
+				*s = *calledBack()
+				s.deliveries = append(s.deliveries, s.deliveries[0])
+			},
+			chaos.Doubled, "it came to its end 1 times and has 2 callbacks",
+		},
+		"a callback of a request without an address": {
+			func(s *story) {
+				*s = *calledBack()
+				s.sent.Callback = false
+			},
+			chaos.Doubled, "it came to its end 0 times and has 1 callbacks",
+		},
+		"a callback that is not delivered": {
+			func(s *story) {
+				*s = *calledBack()
+				s.deliveries[0].Status = jobs.DeliveryDead
+			},
+			chaos.Lost, "its callback msg_1 is still dead",
+		},
+		"a callback that nobody took": {
+			func(s *story) {
+				*s = *calledBack()
+				s.receipts = nil
+			},
+			chaos.Lost, "its callback msg_1 is delivered, and the receiver never took it",
+		},
+		"a callback with another status": {
+			func(s *story) {
+				*s = *calledBack()
+				s.receipts["msg_1"] = chaos.Receipt{RequestID: 1, Event: "mass_request.failed", Status: jobs.Failed}
+			},
+			chaos.Untrue, "its callback said {RequestID:1 Event:mass_request.failed Status:failed}, and true is {RequestID:1 Event:mass_request.done Status:done}",
+		},
+		"a callback that the trail does not know": {
+			func(s *story) {
+				*s = *calledBack()
+				s.events = s.events[:3]
+			},
+			chaos.Untrue, "1 of its callbacks are delivered, and its trail says 0",
+		},
+		"a callback that is no delivery": {
+			func(s *story) { s.receipts = calledBack().receipts },
+			chaos.Untrue, "the receiver took the callback msg_1, which is none of its deliveries",
+		},
+		"a bulk that moved less than it said": {
+			func(s *story) { s.bulks = []chaos.Bulk{{Answered: true, Changed: 1}} },
+			chaos.Lost, "bulks were acknowledged to have moved 1 requests, and moved 0",
+		},
+		"a bulk that moved more than it said": {
+			func(s *story) {
+				*s = *oneOfMany()
+				s.bulks[0].Changed = 0
+			},
+			chaos.Doubled, "bulks were acknowledged to have moved 0 requests, and moved 1",
+		},
+		"a bulk that nobody asked for": {
+			func(s *story) {
+				*s = *oneOfMany()
+				s.bulks = nil
+			},
+			chaos.Doubled, "replay from failed by a bulk that nobody asked for",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,7 +10,7 @@
 // its own SQL, not with package store: a checker must not share the code it checks.
 //
 // The package owns processes and clients. It does not start servers: the caller
-// lends it a private PostgreSQL and Redis, which it kills. Two halves run inside
-// the processes under test, in binaries built with the tag chaos only: Pipeline,
-// and the fail point of package api.
+// lends it a private PostgreSQL and Redis, which it kills. Three things run inside
+// the processes under test, in binaries built for this only: Pipeline, the fail
+// point of package api, and a wall clock that can be moved (clock.go).
 package chaos

@@ -24,6 +24,7 @@ type Fault struct {
 	Target Target
 	Hold   time.Duration // how long it stays in force in a short run
 	Long   time.Duration // the same in a long run; zero: Hold
+	Tasks  bool          // it acts on live tasks, and is told how many there were
 
 	// Inject breaks something and returns how to mend it. An error means that
 	// nothing was broken.
@@ -46,12 +47,14 @@ func Faults() []Fault {
 		{Name: "redis-pause", Target: onRedis, Hold: 5 * time.Second, Long: 30 * time.Second, Inject: pauseRedis},
 		{Name: "postgres-kill", Target: onPostgres, Hold: time.Second, Inject: killPostgres},
 		{Name: "postgres-full", Target: onPostgres, Hold: 4 * time.Second, Long: 8 * time.Second, Inject: exhaustPostgres},
-		{Name: "clock-ahead", Target: onRedis, Hold: time.Second, Inject: shiftClock(2 * time.Hour)},
-		{Name: "clock-behind", Target: onRedis, Hold: time.Second, Inject: shiftClock(-2 * time.Hour)},
-		{Name: "asynqmon-delete", Target: onRedis, Hold: time.Second, Inject: operate(deleteTasks)},
-		{Name: "asynqmon-archive", Target: onRedis, Hold: time.Second, Inject: operate(archiveTasks)},
-		{Name: "asynqmon-run", Target: onRedis, Hold: time.Second, Inject: operate(runTasks)},
-		{Name: "asynqmon-cancel", Target: onRedis, Hold: time.Second, Inject: operate(cancelTasks)},
+		{Name: "clock-ahead", Target: onAll, Hold: 3 * time.Second, Long: 20 * time.Second, Inject: moveClock(2 * time.Hour)},
+		{Name: "clock-behind", Target: onAll, Hold: 3 * time.Second, Long: 20 * time.Second, Inject: moveClock(-2 * time.Hour)},
+		{Name: "leases-ahead", Target: onRedis, Hold: time.Second, Inject: shiftLeases(2 * time.Hour)},
+		{Name: "leases-behind", Target: onRedis, Hold: time.Second, Inject: shiftLeases(-2 * time.Hour)},
+		{Name: "asynqmon-delete", Target: onRedis, Hold: time.Second, Tasks: true, Inject: operate(deleteTasks)},
+		{Name: "asynqmon-archive", Target: onRedis, Hold: time.Second, Tasks: true, Inject: operate(archiveTasks)},
+		{Name: "asynqmon-run", Target: onRedis, Hold: time.Second, Tasks: true, Inject: operate(runTasks)},
+		{Name: "asynqmon-cancel", Target: onRedis, Hold: time.Second, Tasks: true, Inject: operate(cancelTasks)},
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -79,11 +78,19 @@ func exhaustPostgres(ctx context.Context, s *system, _ *rand.Rand) (heal, error)
 	}, nil
 }
 
-// shiftClock leaves in Redis what Asynq servers leave whose clocks are wrong by
-// d: leases and retries that end by so much too late or too early. Clocks
-// themselves are not touched: that takes the machine's, because a static Go
-// binary reads the time from the kernel and no library can come in between.
-func shiftClock(d time.Duration) func(context.Context, *system, *rand.Rand) (heal, error) {
+// moveClock makes the wall clock of one worker and of one API wrong by d, and
+// right again.
+func moveClock(d time.Duration) func(context.Context, *system, *rand.Rand) (heal, error) {
+	return func(ctx context.Context, s *system, rng *rand.Rand) (heal, error) {
+		w, a := s.busyWorker(ctx, rng), s.apis[rng.IntN(len(s.apis))]
+		set := func(d time.Duration) error { return errors.Join(w.setClock(d), a.setClock(d)) }
+		return func(context.Context) error { return set(0) }, set(d)
+	}
+}
+
+// shiftLeases leaves in Redis what an Asynq server leaves that died with its clock
+// wrong by d: leases and retries that end by so much too late or too early.
+func shiftLeases(d time.Duration) func(context.Context, *system, *rand.Rand) (heal, error) {
 	script := redis.NewScript(`
         for _, key in ipairs(KEYS) do
             for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
@@ -92,7 +99,7 @@ func shiftClock(d time.Duration) func(context.Context, *system, *rand.Rand) (hea
         end`)
 	return func(ctx context.Context, s *system, rng *rand.Rand) (heal, error) {
 		shift := func(ctx context.Context) error {
-			for _, queue := range jobs.Queues() { // one queue a call, as a cluster wants it
+			for _, queue := range queues() { // one queue a call, as a cluster wants it
 				keys := []string{queueKey(queue, "lease"), queueKey(queue, "retry")}
 				if err := script.Run(ctx, s.redis, keys, int64(d.Seconds())).Err(); err != nil && !errors.Is(err, redis.Nil) {
 					return fmt.Errorf("shift the times in Redis: %w", err)
@@ -113,66 +120,102 @@ func shiftClock(d time.Duration) func(context.Context, *system, *rand.Rand) (hea
 // queueKey is a key of Asynq 0.26 (its internal/base).
 func queueKey(queue, part string) string { return "asynq:{" + queue + "}:" + part }
 
-// operation is what a person does in Asynqmon to all tasks of a queue.
+// queues lists every queue: those of requests, and that of callbacks.
+func queues() []string { return append(jobs.Queues(), jobs.WebhookQueue) }
+
+// operation is what a person does in Asynqmon to all tasks of a queue that are in
+// some states.
 type operation struct {
-	hold  bool     // pause the queues first, so that live tasks heap up
-	calls []string // "METHOD path", below /monitoring/api/queues/<queue>
+	hold   bool // pause the queues first, so that live tasks heap up
+	method string
+	verb   string
+	states []string // as Asynq names them
 }
 
 var (
-	deleteTasks  = operation{hold: true, calls: []string{"DELETE /pending_tasks:delete_all", "DELETE /scheduled_tasks:delete_all", "DELETE /retry_tasks:delete_all"}}
-	archiveTasks = operation{hold: true, calls: []string{"POST /pending_tasks:archive_all", "POST /scheduled_tasks:archive_all", "POST /retry_tasks:archive_all"}}
-	runTasks     = operation{calls: []string{"POST /scheduled_tasks:run_all", "POST /retry_tasks:run_all", "POST /archived_tasks:run_all"}}
-	cancelTasks  = operation{calls: []string{"POST /active_tasks:cancel_all"}}
+	deleteTasks  = operation{hold: true, method: http.MethodDelete, verb: "delete_all", states: []string{"pending", "scheduled", "retry"}}
+	archiveTasks = operation{hold: true, method: http.MethodPost, verb: "archive_all", states: []string{"pending", "scheduled", "retry"}}
+	runTasks     = operation{method: http.MethodPost, verb: "run_all", states: []string{"scheduled", "retry", "archived"}}
+	cancelTasks  = operation{method: http.MethodPost, verb: "cancel_all", states: []string{"active"}}
 )
+
+const (
+	heapUp   = 500 * time.Millisecond // that queues are paused
+	hitLimit = 5 * time.Second        // for a task to be there
+)
+
+var errNoTask = errors.New("there was no task to act on")
 
 // operate carries out an operation on every queue.
 func operate(o operation) func(context.Context, *system, *rand.Rand) (heal, error) {
 	return func(ctx context.Context, s *system, _ *rand.Rand) (heal, error) {
-		all := func(ctx context.Context, calls ...string) (err error) {
-			for _, queue := range jobs.Queues() {
-				for _, c := range calls {
-					err = errors.Join(err, s.asynqmon(ctx, queue, c))
-				}
+		each := func(ctx context.Context, method, path string) error {
+			known, err := s.redis.SMembers(ctx, "asynq:queues").Result() // Asynqmon refuses those that had no task yet
+			for _, queue := range known {
+				err = errors.Join(err, s.asynqmon(ctx, queue, method, path))
 			}
 			return err
 		}
-		if !o.hold {
-			return nothing, all(ctx, o.calls...)
+		mend := nothing
+		if o.hold {
+			mend = func(ctx context.Context) error { return each(ctx, http.MethodPost, ":resume") }
+			if err := each(ctx, http.MethodPost, ":pause"); err != nil {
+				return nil, errors.Join(err, mend(ctx))
+			}
+			pause(ctx, heapUp)
 		}
-		resume := func(ctx context.Context) error { return all(ctx, "POST :resume") }
-		if err := all(ctx, "POST :pause"); err != nil {
-			return nil, errors.Join(err, resume(ctx))
+		var n int64
+		_ = until(ctx, hitLimit, func() bool {
+			n = s.countTasks(ctx, o.states)
+			return n > 0
+		})
+		if n == 0 {
+			return mend, errNoTask
 		}
-		time.Sleep(500 * time.Millisecond)
-		return resume, all(ctx, o.calls...)
+		s.hit.Store(n)
+		var err error
+		for _, state := range o.states {
+			err = errors.Join(err, each(ctx, o.method, "/"+state+"_tasks:"+o.verb))
+		}
+		return mend, err
 	}
 }
 
-// asynqmon makes one call to the first API that answers.
-func (s *system) asynqmon(ctx context.Context, queue, call string) error {
-	var method, path string
-	if _, err := fmt.Sscanf(call, "%s %s", &method, &path); err != nil {
-		return fmt.Errorf("read the call %q: %w", call, err)
+// countTasks counts the tasks in some states, in all queues.
+func (s *system) countTasks(ctx context.Context, states []string) (n int64) {
+	pipe := s.redis.Pipeline()
+	for _, queue := range queues() {
+		for _, state := range states {
+			if state == "pending" || state == "active" {
+				pipe.LLen(ctx, queueKey(queue, state))
+			} else {
+				pipe.ZCard(ctx, queueKey(queue, state))
+			}
+		}
 	}
+	replies, err := pipe.Exec(ctx)
+	if err != nil {
+		return 0
+	}
+	for _, r := range replies {
+		n += r.(*redis.IntCmd).Val()
+	}
+	return n
+}
+
+// asynqmon makes one call to the first API that answers.
+func (s *system) asynqmon(ctx context.Context, queue, method, path string) error {
 	var last error
 	for _, a := range s.apis {
-		target := "http://" + a.addr + "/monitoring/api/queues/" + queue + path
-		req, err := http.NewRequestWithContext(ctx, method, target, nil)
-		if err != nil {
-			return fmt.Errorf("make a request: %w", err)
-		}
-		resp, err := s.load.http.Do(req)
-		if err != nil {
+		got, err := s.load.callAt(ctx, a.addr, method, "/monitoring/api/queues/"+queue+path, nil, nil)
+		switch {
+		case err != nil:
 			last = err
-			continue
-		}
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
-		_ = resp.Body.Close()
-		if resp.StatusCode < http.StatusBadRequest {
+		case got.status < http.StatusBadRequest:
 			return nil
+		default:
+			last = fmt.Errorf("answered %d: %.300s", got.status, got.body)
 		}
-		last = fmt.Errorf("answered %d: %s", resp.StatusCode, text)
 	}
-	return fmt.Errorf("asynqmon, %s of queue %s: %w", call, queue, last)
+	return fmt.Errorf("asynqmon, %s %s of queue %s: %w", method, path, queue, last)
 }

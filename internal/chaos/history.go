@@ -9,23 +9,57 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// History is all that is known about a run: what the clients heard, and what
-// the tables hold at the end.
+// History is all that is known about a run: what the clients and the receiver of
+// callbacks heard, and what the tables hold at the end.
 type History struct {
-	Sent   []Sent
-	Rows   []Row
-	Events map[int64][]Event // by request, oldest first
+	Sent       []Sent
+	Bulks      []Bulk
+	Receipts   map[string]Receipt // what the receiver took, by the id of the message
+	Rows       []Row
+	Events     map[int64][]Event    // by request, oldest first
+	Deliveries map[int64][]Delivery // by request, oldest first
 }
 
 // Sent is one submission, as its client saw it.
 type Sent struct {
-	Nonce string
-	Kind  *Kind
+	Nonce     string
+	Kind      *Kind
+	Key       string // of idempotency; "" for none
+	RunAt     time.Time
+	ExpiresAt time.Time
+	Callback  bool
+
 	At    time.Time
 	Acked time.Time   // zero: no answer, or 503; it may be stored all the same
-	ID    int64       // out of the answer
+	ID    int64       // out of the first answer
+	Told  []Told      // all the answers that say it is stored; more than one only with a key
 	Moved jobs.Status // the move that a person asked for and was granted (200)
-	Asked bool        // a move was asked for, granted or not
+	Asked bool        // a move or the deletion was asked for, granted or not
+	Gone  bool        // the deletion was granted (204)
+
+	body []byte // as it is sent alone
+	item []byte // as it is sent in a batch: with its key
+}
+
+// Told is one answer that says that a submission is stored.
+type Told struct {
+	ID       int64
+	Replayed bool // it was stored before
+}
+
+// Bulk is one replay of many failed requests, as its client saw it.
+type Bulk struct {
+	At       time.Time
+	Until    time.Time // no move of it is later
+	Answered bool
+	Changed  int // by the answer
+}
+
+// Receipt is what the receiver of callbacks was told and took.
+type Receipt struct {
+	RequestID int64
+	Event     string
+	Status    jobs.Status
 }
 
 // Row is a request as it stands in mass_requests.
@@ -39,6 +73,7 @@ type Row struct {
 	Error         string       `db:"error"`
 	ResultNonce   string       `db:"result_nonce"`   // whose payload the result was made of
 	ResultAttempt int          `db:"result_attempt"` // the attempt that made the result
+	Started       sql.NullTime `db:"started_at"`
 	Finished      sql.NullTime `db:"finished_at"`
 }
 
@@ -52,29 +87,50 @@ type Event struct {
 	Actor     string      `db:"actor"`
 	From      jobs.Status `db:"from_status"`
 	To        jobs.Status `db:"to_status"`
+	Bulk      bool        `db:"bulk"` // a move of many at once
+}
+
+// Delivery is a row of webhook_deliveries.
+type Delivery struct {
+	RequestID int64               `db:"request_id"`
+	Message   string              `db:"message"` // the header webhook-id
+	Event     string              `db:"event"`
+	Status    jobs.DeliveryStatus `db:"status"`
 }
 
 // readHistory adds the tables to what the clients know.
 func (s *system) readHistory(ctx context.Context) (*History, error) {
-	h := &History{Sent: s.load.submissions(), Events: map[int64][]Event{}}
+	h := &History{
+		Sent: s.load.submissions(), Bulks: s.load.bulks(), Receipts: s.receiver.receipts(),
+		Events: map[int64][]Event{}, Deliveries: map[int64][]Delivery{},
+	}
 	err := s.db.SelectContext(ctx, &h.Rows, `
         SELECT id, coalesce(payload->>'correlation_id', '') AS nonce, status, attempt, failures, rescues, coalesce(error, '') AS error,
                coalesce(result->'normalized'->>'correlation_id', '') AS result_nonce,
-               coalesce((result->'chaos'->>'attempt')::int, 0) AS result_attempt, finished_at
+               coalesce((result->'chaos'->>'attempt')::int, 0) AS result_attempt, started_at, finished_at
         FROM mass_requests ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("read the requests: %w", err)
 	}
 	var events []Event
 	err = s.db.SelectContext(ctx, &events, `
-        SELECT id, coalesce(request_id, 0) AS request_id, at, coalesce(attempt, 0) AS attempt, action, actor,
-               coalesce(from_status, '') AS from_status, coalesce(to_status, '') AS to_status
-        FROM audit_events ORDER BY id`)
+        SELECT id, request_id, at, coalesce(attempt, 0) AS attempt, action, actor,
+               coalesce(from_status, '') AS from_status, coalesce(to_status, '') AS to_status, coalesce(detail = 'bulk', false) AS bulk
+        FROM audit_events WHERE request_id IS NOT NULL ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("read the events: %w", err)
 	}
 	for _, e := range events {
 		h.Events[e.RequestID] = append(h.Events[e.RequestID], e)
+	}
+	var deliveries []Delivery
+	err = s.db.SelectContext(ctx, &deliveries, `
+        SELECT request_id, 'msg_' || message_id AS message, event, status FROM webhook_deliveries ORDER BY id`)
+	if err != nil {
+		return nil, fmt.Errorf("read the deliveries: %w", err)
+	}
+	for _, d := range deliveries {
+		h.Deliveries[d.RequestID] = append(h.Deliveries[d.RequestID], d)
 	}
 	return h, nil
 }

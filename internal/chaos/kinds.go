@@ -17,6 +17,9 @@ type Kind struct {
 	Failures int         // how many of its tries fail: at most, and exactly when it ends failed
 	Error    string      // of one that ends failed: what its error must contain
 	Move     jobs.Status // what a person asks for, a little after the submission: cancelled, pending (replay) or nothing
+	Delete   bool        // a person deletes it, a little after the submission
+	Waits    bool        // it has a run_at some seconds ahead
+	Expires  bool        // it has an expires_at so near that it may fail of it, untried
 
 	payload func(nonce string, rng *rand.Rand) []byte
 }
@@ -28,14 +31,17 @@ const maxTries = 5
 func Kinds() []Kind {
 	gaveUp := fmt.Sprintf("gave up after %d tries: %v", maxTries, errOrdered)
 	return []Kind{
-		{Name: "quick", Share: 48, Ends: jobs.Done, payload: ordered(Orders{})},
-		{Name: "slow", Share: 30, Ends: jobs.Done, payload: slow},
-		{Name: "signals", Share: 10, Ends: jobs.Done, payload: signalsPayload(nil)},
+		{Name: "quick", Share: 42, Ends: jobs.Done, payload: ordered(Orders{})},
+		{Name: "slow", Share: 28, Ends: jobs.Done, payload: slow},
+		{Name: "signals", Share: 9, Ends: jobs.Done, payload: signalsPayload(nil)},
 		{Name: "flaky", Share: 4, Ends: jobs.Done, Failures: 2, payload: ordered(Orders{FailTimes: 2})},
 		{Name: "hopeless", Share: 1, Ends: jobs.Failed, Failures: maxTries, Error: gaveUp, payload: ordered(Orders{FailTimes: 1000})},
 		{Name: "wrong", Share: 3, Ends: jobs.Failed, Failures: 1, Error: "time_window", payload: signalsPayload(backwards)},
 		{Name: "cancelled", Share: 2, Ends: jobs.Done, Move: jobs.Cancelled, payload: ordered(Orders{SleepMS: 300})},
 		{Name: "replayed", Share: 2, Ends: jobs.Done, Move: jobs.Pending, payload: ordered(Orders{SleepMS: 20})},
+		{Name: "deleted", Share: 3, Ends: jobs.Done, Delete: true, payload: slow},
+		{Name: "scheduled", Share: 4, Ends: jobs.Done, Waits: true, payload: ordered(Orders{})},
+		{Name: "expiring", Share: 2, Ends: jobs.Done, Expires: true, payload: slow},
 	}
 }
 
@@ -48,6 +54,11 @@ func pick(kinds []Kind, rng *rand.Rand) *Kind {
 		}
 	}
 	return &kinds[0]
+}
+
+// plain tells whether a request of the kind ends as fast as the system can make it.
+func (k *Kind) plain() bool {
+	return k.Failures == 0 && k.Move == "" && !k.Delete && !k.Waits && !k.Expires
 }
 
 func ordered(o Orders) func(string, *rand.Rand) []byte {

@@ -1,11 +1,9 @@
 package chaos
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -19,30 +17,44 @@ const (
 	clients     = 32
 	tick        = 50 * time.Millisecond // submissions of one tick go out together, so that the API groups them
 	httpTimeout = 10 * time.Second
+
+	batchShare    = 60                     // one order in so many is a batch
+	batchLeast    = 5                      // submissions
+	batchMost     = 30                     // submissions
+	keyShare      = 3                      // one submission in so many has an idempotency key
+	callbackShare = 6                      // … a callback_url
+	repeatShare   = 4                      // one with a key in so many is sent again although it was answered
+	persistence   = 45 * time.Second       // of a client that has a key and no answer
+	patience      = 250 * time.Millisecond // between its tries
+
+	bulkEvery = 7 * time.Second
+	bulkLimit = 10 // requests
 )
 
-// load is the known set of clients. Each submission has a nonce of its own and
-// is sent once: a client that got no answer does not know whether it is stored,
-// and goes on to the next.
+// load is the known set of clients. Each submission has a nonce of its own. A
+// client that got no answer does not know whether its submission is stored: with
+// an idempotency key it sends it again until it knows, without one it goes on to
+// the next.
 type load struct {
-	addrs []string // of the APIs; taken in turns
-	rate  int      // submissions a second
-	seed  uint64
-	http  *http.Client
+	client
 
-	turn     atomic.Uint64
-	acked    atomic.Int64
-	refused  atomic.Int64 // 503
+	rate     int // orders a second: a submission, or sometimes a batch of them
+	seed     uint64
+	callback string // URL of the receiver
+
+	acked    atomic.Int64 // submissions
+	refused  atomic.Int64 // answers 503
 	silent   atomic.Int64 // no answer at all
+	batches  atomic.Int64 // that were sent, again or not
+	repeats  atomic.Int64 // submissions that were sent again
 	mu       sync.Mutex
 	sent     []*Sent
-	newest   int64    // largest id acknowledged so far
+	replays  []Bulk
 	nonsense []string // answers that no fault excuses, the first few
 }
 
 func newLoad(addrs []string, rate int, seed uint64) *load {
-	transport := &http.Transport{MaxIdleConnsPerHost: clients, MaxConnsPerHost: 2 * clients, IdleConnTimeout: 10 * time.Second}
-	return &load{addrs: addrs, rate: rate, seed: seed, http: &http.Client{Transport: transport, Timeout: httpTimeout}}
+	return &load{client: newClient(addrs), rate: rate, seed: seed}
 }
 
 // run submits until ctx ends, and returns when the last answer is in.
@@ -57,11 +69,11 @@ func (l *load) run(ctx context.Context) {
 				if _, more := <-orders; !more {
 					return
 				}
-				kind := pick(kinds, rng)
-				l.one(context.WithoutCancel(ctx), kind, fmt.Sprintf("%s-%d-%d", kind.Name, c, n), rng, &wg)
+				l.order(context.WithoutCancel(ctx), kinds, fmt.Sprintf("%d-%d", c, n), rng, &wg)
 			}
 		})
 	}
+	wg.Go(func() { l.replayFailed(ctx) })
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	each := max(1, int(int64(l.rate)*int64(tick)/int64(time.Second)))
@@ -81,79 +93,234 @@ func (l *load) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// one submits a request, and later asks for its move if its kind has one.
-func (l *load) one(ctx context.Context, kind *Kind, nonce string, rng *rand.Rand, moves *sync.WaitGroup) {
-	priority := []string{"high", "default", "default", "low"}[rng.IntN(4)]
-	body := fmt.Appendf(nil, `{"payload":%s,"priority":%q}`, kind.payload(nonce, rng), priority)
+// form is how submissions are sent.
+type form int
+
+const (
+	alone form = iota
+	asArray
+	asLines
+)
+
+// order sends one submission or a batch, and later does what its kinds ask for.
+func (l *load) order(ctx context.Context, kinds []Kind, name string, rng *rand.Rand, later *sync.WaitGroup) {
+	how, count := alone, 1
+	if rng.IntN(batchShare) == 0 {
+		how, count = asArray+form(rng.IntN(2)), batchLeast+rng.IntN(batchMost-batchLeast+1)
+	}
+	list := make([]*Sent, count)
+	for i := range list {
+		kind := pick(kinds, rng)
+		list[i] = l.compose(kind, fmt.Sprintf("%s-%s-%d", kind.Name, name, i), rng)
+	}
+	l.mu.Lock()
+	l.sent = append(l.sent, list...)
+	l.mu.Unlock()
+	l.send(ctx, how, list)
+	for _, s := range list {
+		l.follow(ctx, s, rng, later)
+	}
+	if again := l.unsure(list, rng); len(again) > 0 {
+		later.Go(func() { l.persist(ctx, how, again) })
+	}
+}
+
+// compose makes up a submission.
+func (l *load) compose(kind *Kind, nonce string, rng *rand.Rand) *Sent {
 	s := &Sent{Nonce: nonce, Kind: kind, At: time.Now()}
-	status, answer, err := l.do(ctx, http.MethodPost, "/mass-requests/", body)
+	doc := map[string]any{
+		"payload":  json.RawMessage(kind.payload(nonce, rng)),
+		"priority": []string{"high", "default", "default", "low"}[rng.IntN(4)],
+	}
+	// Milliseconds, as they are sent: Postgres keeps no finer ones than microseconds.
+	ahead := func(from, to int) time.Time {
+		return s.At.Add(time.Duration(from+rng.IntN(to-from)) * time.Millisecond).UTC().Truncate(time.Millisecond)
+	}
+	if kind.Waits {
+		s.RunAt = ahead(1000, 5000)
+		doc["run_at"] = s.RunAt.Format(time.RFC3339Nano)
+	}
+	if kind.Expires {
+		s.ExpiresAt = ahead(300, 3000)
+		doc["expires_at"] = s.ExpiresAt.Format(time.RFC3339Nano)
+	}
+	if rng.IntN(callbackShare) == 0 {
+		s.Callback = true
+		doc["callback_url"] = l.callback
+	}
+	s.body = mustMarshal(doc)
+	if rng.IntN(keyShare) == 0 {
+		s.Key = "key-" + nonce
+		doc["idempotency_key"] = s.Key
+	}
+	s.item = mustMarshal(doc)
+	return s
+}
+
+// send makes one try, and notes which of the submissions were acknowledged.
+func (l *load) send(ctx context.Context, how form, list []*Sent) {
+	if how == alone {
+		l.single(ctx, list[0])
+		return
+	}
+	l.batches.Add(1)
+	l.batch(ctx, how, list)
+}
+
+func (l *load) single(ctx context.Context, s *Sent) {
+	header := http.Header{"Content-Type": {"application/json"}}
+	if s.Key != "" {
+		header.Set("Idempotency-Key", s.Key)
+	}
+	a, err := l.call(ctx, http.MethodPost, "/mass-requests/", header, s.body)
 	switch {
 	case err != nil:
 		l.silent.Add(1)
-	case status == http.StatusServiceUnavailable:
+	case a.status == http.StatusServiceUnavailable:
 		l.refused.Add(1)
-	case status == http.StatusCreated:
+	case a.status == http.StatusCreated:
 		var view struct {
 			ID int64 `json:"id"`
 		}
-		if json.Unmarshal(answer, &view) != nil || view.ID == 0 {
-			l.complain("201 without an id: %s", answer)
+		if json.Unmarshal(a.body, &view) != nil || view.ID == 0 {
+			l.complain("201 without an id: %s", a.body)
 		}
-		s.ID, s.Acked = view.ID, time.Now()
-		l.acked.Add(1)
+		l.told(s, Told{ID: view.ID, Replayed: a.header.Get("Idempotency-Replayed") == "true"})
 	default:
-		l.complain("POST answered %d: %s", status, answer)
+		l.complain("POST answered %d: %s", a.status, a.body)
 	}
+}
+
+// told notes an answer that says that s is stored.
+func (l *load) told(s *Sent, t Told) {
 	l.mu.Lock()
-	l.sent = append(l.sent, s)
-	l.newest = max(l.newest, s.ID)
-	l.mu.Unlock()
-	if kind.Move != "" && s.ID != 0 {
-		wait := 150 * time.Millisecond
-		if kind.Move == jobs.Pending { // only what has ended can be replayed
-			wait = 2 * time.Second
-		}
-		moves.Go(func() {
-			time.Sleep(wait)
-			l.move(ctx, s)
-		})
+	defer l.mu.Unlock()
+	s.Told = append(s.Told, t)
+	if len(s.Told) == 1 {
+		s.ID, s.Acked = t.ID, time.Now()
+		l.acked.Add(1)
 	}
+}
+
+// unsure are the submissions with a key that are to be sent again: those without
+// an answer, and some of the others.
+func (l *load) unsure(list []*Sent, rng *rand.Rand) (again []*Sent) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range list {
+		if s.Key != "" && (len(s.Told) == 0 || rng.IntN(repeatShare) == 0) {
+			again = append(again, s)
+		}
+	}
+	return again
+}
+
+// persist sends submissions again until each of them was answered once more.
+func (l *load) persist(ctx context.Context, how form, list []*Sent) {
+	before := map[*Sent]int{}
+	for _, s := range list {
+		before[s] = l.answers(s)
+	}
+	for end := time.Now().Add(persistence); len(list) > 0 && time.Now().Before(end); {
+		time.Sleep(patience)
+		l.repeats.Add(int64(len(list)))
+		l.send(ctx, how, list)
+		var left []*Sent
+		for _, s := range list {
+			if l.answers(s) == before[s] {
+				left = append(left, s)
+			}
+		}
+		list = left
+	}
+}
+
+func (l *load) answers(s *Sent) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(s.Told)
+}
+
+// follow does what a person does to a request of that kind, a little later.
+func (l *load) follow(ctx context.Context, s *Sent, rng *rand.Rand, later *sync.WaitGroup) {
+	var wait time.Duration
+	switch {
+	case s.ID == 0 || s.Kind.Move == "" && !s.Kind.Delete:
+		return
+	case s.Kind.Delete:
+		wait = time.Duration(rng.IntN(1500)) * time.Millisecond // pending, processing or done by then
+	case s.Kind.Move == jobs.Pending: // only what has ended can be replayed
+		wait = 2 * time.Second
+	default:
+		wait = 150 * time.Millisecond
+	}
+	later.Go(func() {
+		time.Sleep(wait)
+		if s.Kind.Delete {
+			l.remove(ctx, s)
+		} else {
+			l.move(ctx, s)
+		}
+	})
 }
 
 // move asks for the move of the request's kind. 409 is an honest answer: it is
 // too late for a cancellation, or too early for a replay.
 func (l *load) move(ctx context.Context, s *Sent) {
 	body := fmt.Appendf(nil, `{"status":%q}`, s.Kind.Move)
-	status, answer, err := l.do(ctx, http.MethodPatch, fmt.Sprintf("/mass-requests/%d/status", s.ID), body)
+	a, err := l.call(ctx, http.MethodPatch, fmt.Sprintf("/mass-requests/%d/status", s.ID), jsonHeader(), body)
 	l.mu.Lock()
 	s.Asked = true
-	if err == nil && status == http.StatusOK {
+	if err == nil && a.status == http.StatusOK {
 		s.Moved = s.Kind.Move
 	}
 	l.mu.Unlock()
-	if err == nil && status != http.StatusOK && status != http.StatusConflict && status != http.StatusServiceUnavailable {
-		l.complain("PATCH of request %d answered %d: %s", s.ID, status, answer)
+	if err == nil && a.status != http.StatusOK && a.status != http.StatusConflict && a.status != http.StatusServiceUnavailable {
+		l.complain("PATCH of request %d answered %d: %s", s.ID, a.status, a.body)
 	}
 }
 
-func (l *load) do(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error) {
-	addr := l.addrs[l.turn.Add(1)%uint64(len(l.addrs))]
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, bytes.NewReader(body))
-	if err != nil {
-		return 0, nil, fmt.Errorf("make a request: %w", err)
+// remove deletes the request, once.
+func (l *load) remove(ctx context.Context, s *Sent) {
+	a, err := l.call(ctx, http.MethodDelete, fmt.Sprintf("/mass-requests/%d", s.ID), nil, nil)
+	l.mu.Lock()
+	s.Asked = true
+	s.Gone = err == nil && a.status == http.StatusNoContent
+	l.mu.Unlock()
+	if err == nil && a.status != http.StatusNoContent && a.status != http.StatusServiceUnavailable {
+		l.complain("DELETE of request %d answered %d: %s", s.ID, a.status, a.body)
 	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := l.http.Do(req)
-	if err != nil {
-		time.Sleep(tick) // do not spin on an API that is away
-		return 0, nil, fmt.Errorf("%s %s: %w", method, path, err)
+}
+
+// replayFailed now and then replays some of the failed requests in one call.
+func (l *load) replayFailed(ctx context.Context) {
+	body := fmt.Appendf(nil, `{"action":"replay","filter":{"status":"failed"},"limit":%d}`, bulkLimit)
+	for {
+		pause(ctx, bulkEvery)
+		if ctx.Err() != nil {
+			return
+		}
+		b := Bulk{At: time.Now()}
+		a, err := l.call(context.WithoutCancel(ctx), http.MethodPost, "/mass-requests/bulk", jsonHeader(), body)
+		b.Until = time.Now()
+		switch {
+		case err != nil: // an API that lives has at most a statement under way
+			b.Until = b.Until.Add(2 * httpTimeout)
+		case a.status == http.StatusOK:
+			var view struct {
+				Changed int `json:"changed"`
+			}
+			b.Answered = json.Unmarshal(a.body, &view) == nil
+			b.Changed = view.Changed
+		case a.status == http.StatusServiceUnavailable:
+			b.Until = b.Until.Add(2 * httpTimeout) // the statement that was given up may yet commit
+		default:
+			l.complain("the bulk answered %d: %s", a.status, a.body)
+		}
+		l.mu.Lock()
+		l.replays = append(l.replays, b)
+		l.mu.Unlock()
 	}
-	defer resp.Body.Close()
-	answer, err = io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, nil, fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	return resp.StatusCode, answer, nil
 }
 
 // complain notes an answer that nothing excuses.
@@ -165,13 +332,6 @@ func (l *load) complain(format string, args ...any) {
 	}
 }
 
-// newestID is the largest id that was acknowledged so far.
-func (l *load) newestID() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.newest
-}
-
 // submissions returns what was sent so far.
 func (l *load) submissions() []Sent {
 	l.mu.Lock()
@@ -181,4 +341,10 @@ func (l *load) submissions() []Sent {
 		out[i] = *s
 	}
 	return out
+}
+
+func (l *load) bulks() []Bulk {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]Bulk(nil), l.replays...)
 }

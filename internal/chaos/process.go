@@ -21,6 +21,7 @@ type process struct {
 	env    []string
 	log    string
 	addr   string // of an API; "" for a worker
+	clock  string // file by whose seconds its wall clock is wrong
 
 	mu   sync.Mutex
 	life *life // nil before the first start

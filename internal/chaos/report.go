@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -21,6 +22,9 @@ type Report struct {
 	Acknowledged int // 201
 	Refused      int // 503
 	Silent       int // no answer
+	Batches      int // sent, again or not
+	Repeats      int // submissions sent again under their key
+	Callbacks    string
 }
 
 // OK tells whether every promise held.
@@ -50,23 +54,28 @@ func (r *Report) NotInjected() (names []string) {
 
 // line is one row of the table: all injections of one fault.
 type line struct {
-	injected, acked       int
+	injected              int
+	acked, caught         int
 	lost, doubled, untrue int
 	drains                []time.Duration
-	late                  bool // one was not drained within the bound
+	late                  bool // a request that it caught never ended
 }
 
 // drained tells the median and the slowest drain. The schedule does not wait for
 // the end of one, so that the slowest may have met the faults that came next.
-func (l *line) drained(bound time.Duration) (median, slowest string) {
-	if len(l.drains) == 0 {
+func (l *line) drained() (median, slowest string) {
+	if len(l.drains) == 0 && !l.late {
 		return "–", "–"
 	}
 	slices.Sort(l.drains)
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
-	median, slowest = seconds(l.drains[len(l.drains)/2]), seconds(l.drains[len(l.drains)-1])
+	if len(l.drains) == 0 {
+		return "never", "never"
+	}
+	n := len(l.drains)
+	median, slowest = seconds((l.drains[(n-1)/2]+l.drains[n/2])/2), seconds(l.drains[n-1])
 	if l.late {
-		slowest = fmt.Sprintf("over %v", bound)
+		slowest = "never"
 	}
 	return median, slowest
 }
@@ -85,12 +94,13 @@ func (r *Report) lines() map[string]*line {
 			continue
 		}
 		l.injected++
-		if in.Drain < 0 {
+		switch {
+		case in.Drain < 0:
 			l.late = true
-			l.drains = append(l.drains, r.Config.Bound)
-		} else {
+		case in.Caught > 0:
 			l.drains = append(l.drains, in.Drain)
 		}
+		l.caught += in.Caught
 		for i := range r.History.Sent {
 			if at := r.History.Sent[i].Acked; !at.IsZero() && within(at, at, in.At, in.end()) {
 				l.acked++
@@ -133,20 +143,60 @@ func (r *Report) unacknowledged() int {
 	return n
 }
 
-// String is the report as a table, its summary, and the first violations.
+// pairs tells which faults were in force at the same time.
+func (r *Report) pairs() string {
+	count := map[string]int{}
+	total := 0
+	for i, in := range r.Injections {
+		if in.With == "" || in.Err != nil || i+1 == len(r.Injections) || r.Injections[i+1].Fault != in.With || r.Injections[i+1].Err != nil {
+			continue // of a pair, the second one is the next in the list
+		}
+		total++
+		count[in.Fault+" + "+in.With]++
+	}
+	return fmt.Sprintf("%d pairs of faults at the same time%s", total, enumerate(count))
+}
+
+// tasks tells how many live tasks were there when people acted on them.
+func (r *Report) tasks() string {
+	count := map[string]int{}
+	total := 0
+	for _, in := range r.Injections {
+		if in.Tasks > 0 {
+			total += in.Tasks
+			count[in.Fault] += in.Tasks
+		}
+	}
+	return fmt.Sprintf("%d live tasks acted on through Asynqmon%s", total, enumerate(count))
+}
+
+// enumerate lists counts by name.
+func enumerate(count map[string]int) string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(count)) {
+		list = append(list, fmt.Sprintf("%s %d", name, count[name]))
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(list, ", ")
+}
+
+// String is the report as a table, its summary, and the first violations of each kind.
 func (r *Report) String() string {
 	var b strings.Builder
 	c := r.Config
 	fmt.Fprintf(&b, "chaos: seed %d, %v, %d APIs, %d workers\n\n", c.Seed, c.Duration, c.APIs, c.Workers)
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "fault\tinjected\tacknowledged meanwhile\tlost\tdoubled\tuntrue\tmedian drain\tslowest\t")
+	fmt.Fprintln(w, "fault\tinjected\tacknowledged meanwhile\tlost\tdoubled\tuntrue\tcaught\tmedian drain\tslowest\t")
 	lines := r.lines()
 	for _, f := range c.Faults {
 		l := lines[f.Name]
-		median, slowest := l.drained(c.Bound)
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t\n", f.Name, l.injected, l.acked, l.lost, l.doubled, l.untrue, median, slowest)
+		median, slowest := l.drained()
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t\n", f.Name, l.injected, l.acked, l.lost, l.doubled, l.untrue, l.caught, median, slowest)
 	}
 	_ = w.Flush()
+	fmt.Fprintf(&b, "\n%s\n%s\n", r.pairs(), r.tasks())
 
 	var claims, rescues, events int
 	for _, list := range r.History.Events {
@@ -158,6 +208,8 @@ func (r *Report) String() string {
 	}
 	fmt.Fprintf(&b, "\n%d submitted, %d acknowledged (%.0f a minute), %d answered 503, %d not answered; %d stored, %d of them unacknowledged\n",
 		len(r.History.Sent), r.Acknowledged, float64(r.Acknowledged)/r.Loaded.Minutes(), r.Refused, r.Silent, len(r.History.Rows), r.unacknowledged())
+	fmt.Fprintf(&b, "%d batches, %d submissions sent again under their key; %d bulk replays; %s\n",
+		r.Batches, r.Repeats, len(r.History.Bulks), r.Callbacks)
 	fmt.Fprintf(&b, "%d attempts, %d rescues, %d events checked; after the last fault all final in %.1f s; %d unfinished\n",
 		claims, rescues, events, r.Rest.Drain.Seconds(), r.Rest.Unfinished)
 	fmt.Fprintf(&b, "at rest: %d tasks, %d active without a lease, %d left to Asynq's own recovery; goroutines: %s\n",
@@ -166,13 +218,17 @@ func (r *Report) String() string {
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", n)
 	}
-	const most = 30
-	for i, v := range r.Violations {
-		if i == most {
-			fmt.Fprintf(&b, "… and %d more\n", len(r.Violations)-most)
-			break
+	const most = 4 // of a kind
+	seen := map[string]int{}
+	for _, v := range r.Violations {
+		if seen[v.rule]++; seen[v.rule] <= most || v.rule == "" {
+			fmt.Fprintln(&b, v)
 		}
-		fmt.Fprintln(&b, v)
+	}
+	for _, rule := range slices.Sorted(maps.Keys(seen)) {
+		if n := seen[rule] - most; n > 0 && rule != "" {
+			fmt.Fprintf(&b, "… and %d more like %q\n", n, rule)
+		}
 	}
 	return b.String()
 }

@@ -21,8 +21,8 @@ func TestReportTellsWhichFaultsMetAViolation(t *testing.T) {
 		},
 		History: &chaos.History{Sent: []chaos.Sent{{Nonce: "a", Acked: after(1)}, {Nonce: "b", Acked: after(21)}}},
 		Injections: []*chaos.Injection{
-			{Fault: "early", At: after(0), Healed: after(2), Drain: 1500 * time.Millisecond},
-			{Fault: "late", At: after(20), Healed: after(22), Drain: -1},
+			{Fault: "early", At: after(0), Healed: after(2), Caught: 5, Drain: 1500 * time.Millisecond, With: "late"},
+			{Fault: "late", At: after(20), Healed: after(22), Caught: 1, Drain: -1, With: "early", Tasks: 3},
 		},
 		Violations: []chaos.Violation{
 			{Harm: chaos.Lost, ID: 1, Nonce: "a", Text: "gone", From: after(1), Until: after(3)},
@@ -33,10 +33,12 @@ func TestReportTellsWhichFaultsMetAViolation(t *testing.T) {
 	assert.False(t, r.OK())
 	assert.Equal(t, []string{"never"}, r.NotInjected())
 	assert.Equal(t, 1, r.Count(chaos.Lost))
-	assert.Regexp(t, `early +1 +1 +1 +0 +0 +1\.5 s +1\.5 s`, text)
-	assert.Regexp(t, `late +1 +1 +0 +0 +0 +60\.0 s +over 1m0s`, text)
-	assert.Regexp(t, `never +0 +0 +0 +0 +0 +– +–`, text)
+	assert.Regexp(t, `early +1 +1 +1 +0 +0 +5 +1\.5 s +1\.5 s`, text)
+	assert.Regexp(t, `late +1 +1 +0 +0 +0 +1 +never +never`, text)
+	assert.Regexp(t, `never +0 +0 +0 +0 +0 +0 +– +–`, text)
 	assert.Contains(t, text, "lost 1, doubled 0, untrue 1")
 	assert.Contains(t, text, "lost: request 1 (a): gone")
+	assert.Contains(t, text, "1 pairs of faults at the same time: early + late 1\n")
+	assert.Contains(t, text, "3 live tasks acted on through Asynqmon: late 3\n")
 	assert.Contains(t, text, "untrue: of no request\n")
 }

@@ -20,7 +20,7 @@ type Servers interface {
 	ResumeRedis() error
 }
 
-// Config describes a run. Every field must be set, but WorkerSettings.
+// Config describes a run. Every field must be set, but the settings.
 type Config struct {
 	Binary      string // mass, built with the tag chaos
 	Servers     Servers
@@ -38,7 +38,8 @@ type Config struct {
 	Rate     int           // submissions a second
 	Bound    time.Duration // within which everything must be final when the faults have stopped
 
-	WorkerSettings []string // more environment of the workers, "NAME=value"
+	Settings       []string // more environment of all processes, "NAME=value"
+	WorkerSettings []string // the same of the workers alone
 	Logger         *slog.Logger
 }
 
@@ -53,10 +54,14 @@ const (
 // Injection is one fault as it happened.
 type Injection struct {
 	Fault  string
+	With   string // the other fault of a double strike; "" for none
 	At     time.Time
-	Healed time.Time     // of a double strike: when both were
-	Drain  time.Duration // from Healed until all that was acknowledged before was final; negative: not within the bound
-	Err    error         // it could not be injected
+	Healed time.Time // of a double strike: when both were
+	Err    error     // it could not be injected
+	Tasks  int       // live ones that it hit, of a fault through Asynqmon
+
+	Caught int           // requests that measureDrains counts
+	Drain  time.Duration // from Healed until the last of them was final; negative: one is not
 }
 
 // end is when the fault had no effect anymore.
@@ -98,10 +103,12 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	if err != nil {
 		return nil, err
 	}
+	measureDrains(injected, h)
 	r := &Report{
 		Config: cfg, History: h, Injections: injected, Violations: append(Check(h), harms...), Elapsed: time.Since(begun),
 		Acknowledged: int(s.load.acked.Load()), Refused: int(s.load.refused.Load()), Silent: int(s.load.silent.Load()),
-		Loaded: loadTime, Rest: rest, Notes: s.notes,
+		Loaded: loadTime, Rest: rest, Notes: s.notes, Callbacks: s.receiver.String(),
+		Batches: int(s.load.batches.Load()), Repeats: int(s.load.repeats.Load()),
 	}
 	for _, text := range s.load.nonsense {
 		r.Violations = append(r.Violations, Violation{Harm: Untrue, Text: text})
@@ -112,11 +119,7 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 // breakThings goes through the schedule until the end, and returns when all that
 // it broke is mended. Faults that had no turn by then get one, within reason.
 func (s *system) breakThings(ctx context.Context, end time.Time) []*Injection {
-	var (
-		done   []*Injection
-		drains sync.WaitGroup
-	)
-	defer drains.Wait()
+	var done []*Injection
 	missing := map[string]bool{}
 	for _, f := range s.cfg.Faults {
 		missing[f.Name] = true
@@ -130,12 +133,10 @@ func (s *system) breakThings(ctx context.Context, end time.Time) []*Injection {
 		}
 		pause(ctx, strike.Gap)
 		struck := s.strike(ctx, strike)
-		upTo := s.load.newestID()
 		for _, in := range struck {
 			if in.Err == nil {
 				delete(missing, in.Fault)
 			}
-			drains.Go(func() { in.Drain = s.drain(ctx, in.Healed, upTo) })
 		}
 		done = append(done, struck...)
 	}
@@ -148,6 +149,9 @@ func (s *system) strike(ctx context.Context, strike Strike) []*Injection {
 	var all sync.WaitGroup
 	for i, f := range strike.Faults {
 		struck[i] = &Injection{Fault: f.Name}
+		if len(strike.Faults) > 1 {
+			struck[i].With = strike.Faults[1-i].Name
+		}
 		all.Go(func() { s.inject(ctx, struck[i], f, rand.New(rand.NewPCG(strike.Seed, uint64(i)))) })
 	}
 	all.Wait()
@@ -176,36 +180,24 @@ func (s *system) inject(ctx context.Context, in *Injection, f Fault, rng *rand.R
 		defer cancel()
 		err = errors.Join(err, mend(healing))
 	}
+	if f.Tasks {
+		in.Tasks = int(s.hit.Swap(0))
+	}
 	if in.Err = err; err != nil {
 		s.note("%s: %v", f.Name, err)
 	}
 }
 
-// drain is the time until everything up to an id was final, a negative one when
-// that took longer than the bound.
-func (s *system) drain(ctx context.Context, since time.Time, upTo int64) time.Duration {
-	left := 1
-	for time.Since(since) < s.cfg.Bound && ctx.Err() == nil {
-		if n, err := s.open(ctx, upTo); err == nil {
-			left = n
-		}
-		if left == 0 {
-			return time.Since(since)
-		}
-		pause(ctx, 100*time.Millisecond)
-	}
-	return -1
-}
-
 // Rest is how the system came to rest after the last fault.
 type Rest struct {
-	Drain      time.Duration // until every request was final
-	Unfinished int           // at the bound
+	Drain      time.Duration // until every request was final and every callback delivered
+	Unfinished int           // requests and callbacks, at the bound
 	Left       leftovers
 	Goroutines string // of a process that has worked, and of a fresh one
 }
 
-// comeToRest waits until all requests are final, and then until no task is left.
+// comeToRest waits until all requests are final and all callbacks delivered, and
+// then until no task is left.
 func (s *system) comeToRest(ctx context.Context) Rest {
 	var r Rest
 	since := time.Now()

@@ -10,29 +10,33 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 	_ "github.com/lib/pq" // registers the driver
 	"github.com/redis/go-redis/v9"
-
-	"github.com/leomutto/pilot-in-a-box/jobs"
 )
+
+// authSecret signs access tokens; the harness itself shows an API key.
+const authSecret = "chaos-chaos-chaos-chaos-chaos-chaos" //nolint:gosec // of a private run
 
 const startLimit = 20 * time.Second // from the start of an API to its first answer
 
 // system is what is broken: the processes, the servers they use, and the load on them.
 type system struct {
-	cfg     Config
-	marks   string // folder shared with the processes (DirVariable)
-	apis    []*process
-	workers []*process
-	load    *load
-	db      *sqlx.DB
-	redis   *redis.Client
-	log     *slog.Logger
+	cfg      Config
+	marks    string // folder shared with the processes (DirVariable)
+	apis     []*process
+	workers  []*process
+	load     *load
+	receiver *receiver
+	db       *sqlx.DB
+	redis    *redis.Client
+	log      *slog.Logger
 
+	hit   atomic.Int64 // live tasks that an operation met
 	mu    sync.Mutex
 	notes []string
 }
@@ -58,9 +62,16 @@ func newSystem(ctx context.Context, cfg Config) (_ *system, err error) {
 	}
 	s.redis = redis.NewClient(opt)
 
+	token, err := s.credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var addrs []string
 	for i := range cfg.APIs {
-		a := s.process(fmt.Sprintf("api-%d", i+1), "api")
+		a, err := s.process(fmt.Sprintf("api-%d", i+1), "api")
+		if err != nil {
+			return nil, err
+		}
 		if a.addr, err = freeAddr(); err != nil {
 			return nil, err
 		}
@@ -69,22 +80,35 @@ func newSystem(ctx context.Context, cfg Config) (_ *system, err error) {
 		addrs = append(addrs, a.addr)
 	}
 	for i := range cfg.Workers {
-		w := s.process(fmt.Sprintf("worker-%d", i+1), "worker")
+		w, err := s.process(fmt.Sprintf("worker-%d", i+1), "worker")
+		if err != nil {
+			return nil, err
+		}
 		w.env = append(w.env, fmt.Sprintf("MASS_MAX_TRIES=%d", maxTries), "MASS_RETRY_BASE=100ms")
 		w.env = append(w.env, cfg.WorkerSettings...)
 		s.workers = append(s.workers, w)
 	}
 	s.load = newLoad(addrs, cfg.Rate, cfg.Seed)
+	s.load.token = token
+	if s.receiver, err = newReceiver(s.load.complain); err != nil {
+		return nil, err
+	}
+	s.load.callback = s.receiver.url
 	return s, s.startAll(ctx)
 }
 
-func (s *system) process(name, subcommand string) *process {
-	return &process{
+// process prepares one, with a clock that is right.
+func (s *system) process(name, subcommand string) (*process, error) {
+	p := &process{
 		name: name, binary: s.cfg.Binary, args: []string{subcommand}, log: filepath.Join(s.cfg.Dir, name+".log"),
-		env: []string{
-			"DATABASE_URL=" + s.cfg.DatabaseURL, "REDIS_URL=" + s.cfg.RedisURL, DirVariable + "=" + s.marks, "MASS_LOG_LEVEL=warn",
-		},
+		clock: filepath.Join(s.marks, "clock-"+name),
 	}
+	p.env = []string{
+		"DATABASE_URL=" + s.cfg.DatabaseURL, "REDIS_URL=" + s.cfg.RedisURL, "MASS_LOG_LEVEL=warn",
+		"MASS_AUTH_SECRET=" + authSecret, DirVariable + "=" + s.marks, clockVariable + "=" + p.clock,
+	}
+	p.env = append(append(p.env, callbackSettings()...), s.cfg.Settings...)
+	return p, p.setClock(0)
 }
 
 // processes lists the workers and then the APIs.
@@ -126,18 +150,11 @@ func (s *system) awaitAPI(ctx context.Context, a *process) error {
 	return nil
 }
 
-// open counts the requests up to an id that are not final, apart from those that
-// are made to fail and therefore wait between their tries.
-func (s *system) open(ctx context.Context, upTo int64) (n int, err error) {
-	err = s.db.GetContext(ctx, &n, `
-        SELECT count(*) FROM mass_requests
-        WHERE status IN ('pending', 'processing') AND id <= $1 AND payload->'chaos'->'fail_times' IS NULL`, upTo)
-	return n, err
-}
-
-// unfinished counts all requests that are not final.
+// unfinished counts the requests that are not final and the callbacks that are not delivered.
 func (s *system) unfinished(ctx context.Context) (n int, err error) {
-	err = s.db.GetContext(ctx, &n, `SELECT count(*) FROM mass_requests WHERE status IN ('pending', 'processing')`)
+	err = s.db.GetContext(ctx, &n, `
+        SELECT (SELECT count(*) FROM mass_requests WHERE status IN ('pending', 'processing'))
+             + (SELECT count(*) FROM webhook_deliveries WHERE status = 'pending')`)
 	return n, err
 }
 
@@ -150,7 +167,7 @@ type leftovers struct {
 
 // leftovers counts the live tasks in Redis.
 func (s *system) leftovers(ctx context.Context) (l leftovers, err error) {
-	for _, queue := range jobs.Queues() {
+	for _, queue := range queues() {
 		pending, err1 := s.redis.LLen(ctx, queueKey(queue, "pending")).Result()
 		scheduled, err2 := s.redis.ZCard(ctx, queueKey(queue, "scheduled")).Result()
 		retried, err3 := s.redis.ZCard(ctx, queueKey(queue, "retry")).Result()
@@ -192,6 +209,9 @@ func (s *system) close() error {
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
+	}
+	if s.receiver != nil {
+		errs = append(errs, s.receiver.close())
 	}
 	if s.redis != nil {
 		errs = append(errs, s.redis.Close())

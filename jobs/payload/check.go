@@ -33,6 +33,13 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// Admit reports whether they admit every payload of at most that depth whose numbers have at most that many digits in
+// total when written out.
+func (l Limits) Admit(depth, digits int) bool {
+	l = l.withDefaults()
+	return depth <= l.MaxDepth && digits <= l.MaxExpanded
+}
+
 // Check scans raw once and returns what keeps it from being accepted. What passes is one JSON object (RFC 8259) in
 // I-JSON's strictness (RFC 7493: UTF-8, no lone surrogates, no name twice), that a Postgres jsonb column stores without
 // error and without growing much: no U+0000, no number beyond the limits, bounded depth.
@@ -41,8 +48,9 @@ func (l Limits) withDefaults() Limits {
 func Check(raw []byte, lim Limits) Faults {
 	c := checker{
 		lim: lim.withDefaults(),
-		dec: jsontext.NewDecoder(bytes.NewBuffer(raw)),
+		dec: Decoder(raw),
 	}
+	defer Release(c.dec)
 	c.scan()
 	return c.faults
 }

@@ -16,9 +16,10 @@ import (
 func NormalizeFreeForm(raw []byte) (json.RawMessage, Faults) {
 	out := bytes.NewBuffer(make([]byte, 0, len(raw)+1))
 	n := normalizer{
-		dec: jsontext.NewDecoder(bytes.NewBuffer(raw)),
+		dec: Decoder(raw),
 		enc: jsontext.NewEncoder(out),
 	}
+	defer Release(n.dec)
 	if n.run(); len(n.faults) > 0 {
 		return nil, n.faults
 	}

@@ -1,7 +1,6 @@
 package payload
 
 import (
-	"bytes"
 	"strings"
 	"unicode/utf8"
 
@@ -125,7 +124,8 @@ func eachMember(raw []byte, visit func(name []byte, value jsontext.Value)) error
 	if len(raw) == 0 {
 		return nil
 	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true))
+	dec := Decoder(raw, jsontext.AllowDuplicateNames(true))
+	defer Release(dec)
 	if dec.PeekKind() != jsontext.KindBeginObject {
 		return dec.SkipValue()
 	}

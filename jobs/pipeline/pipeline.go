@@ -29,7 +29,7 @@ type Step struct {
 type State struct {
 	Raw      []byte            // the payload, as submitted
 	Meta     payload.Meta      // of the payload
-	Document *signals.Document // set by decode, replaced by normalize; nil for free form
+	Document *signals.Document // set by Run or decode, replaced by normalize; nil for free form
 	Result   Result
 }
 
@@ -76,7 +76,7 @@ func Run(ctx context.Context, raw []byte) (stdjson.RawMessage, error) {
 // warnings. The error is a payload.Faults when the payload is wrong, and otherwise wraps that of ctx, which is looked at
 // before each step, or of the step that failed, with its name.
 func (p Pipeline) Run(ctx context.Context, raw []byte) (stdjson.RawMessage, error) {
-	meta, faults := payload.Inspect(raw)
+	meta, doc, faults := signals.Inspect(raw)
 	if err := faults.Err(); err != nil {
 		return nil, err
 	}
@@ -84,17 +84,45 @@ func (p Pipeline) Run(ctx context.Context, raw []byte) (stdjson.RawMessage, erro
 	if meta.Signals() {
 		steps = p.Signals
 	}
-	state := &State{Raw: raw, Meta: meta, Result: Result{Warnings: []signals.Warning{}}}
+	state := &State{Raw: raw, Meta: meta, Document: doc, Result: Result{Warnings: []signals.Warning{}}}
 	for _, step := range steps {
 		if err := runStep(ctx, step, state); err != nil {
 			return nil, err
 		}
 	}
-	result, err := json.Marshal(state.Result)
+	result, err := state.Result.appendJSON(make([]byte, 0, len(raw)+len(raw)/8+spare))
 	if err != nil {
 		return nil, fmt.Errorf("encode the result: %w", err)
 	}
 	return result, nil
+}
+
+// spare is how many bytes a result without warnings has, at most, beside the document.
+const spare = 512
+
+// appendJSON appends r as JSON, exactly as go-json-experiment/json writes it.
+func (r *Result) appendJSON(dst []byte) ([]byte, error) {
+	dst = append(dst, `{"normalized":`...)
+	if doc, ok := r.Normalized.(*signals.Document); ok && doc != nil {
+		dst = doc.AppendJSON(dst)
+	} else {
+		normalized, err := json.Marshal(r.Normalized)
+		if err != nil {
+			return nil, err
+		}
+		dst = append(dst, normalized...)
+	}
+	if r.Derived != nil {
+		dst = r.Derived.AppendJSON(append(dst, `,"derived":`...))
+	}
+	dst = append(dst, `,"warnings":[`...)
+	for i := range r.Warnings {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = r.Warnings[i].AppendJSON(dst)
+	}
+	return append(dst, "]}"...), nil
 }
 
 func runStep(ctx context.Context, step Step, state *State) error {
@@ -109,6 +137,9 @@ func runStep(ctx context.Context, step Step, state *State) error {
 }
 
 func decode(_ context.Context, s *State) error {
+	if s.Document != nil { // Inspect has read it
+		return nil
+	}
 	doc, faults := signals.Decode(s.Raw)
 	s.Document = doc
 	return faults.Err()

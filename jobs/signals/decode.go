@@ -19,6 +19,14 @@ import (
 // another type, values outside an enum or a format. Names are case-sensitive; null counts as absent. Syntax errors,
 // among them a name given twice, end the reading. The document is nil when there are faults.
 func Decode(raw []byte) (*Document, payload.Faults) {
+	if doc := new(Document); read(raw, doc) {
+		return doc, nil
+	}
+	return decode(raw)
+}
+
+// decode is Decode of any payload: read knows only those that have no fault, and not all of them.
+func decode(raw []byte) (*Document, payload.Faults) {
 	d := decoder{src: string(raw), dec: jsontext.NewDecoder(bytes.NewBuffer(raw))}
 	doc := new(Document)
 	if d.run(reflect.ValueOf(doc).Elem()); len(d.faults) > 0 {
@@ -77,7 +85,7 @@ func (d *decoder) object(s *shape, v reflect.Value) error {
 		return err
 	}
 	for i := range s.fields {
-		if s.fields[i].required && seen&(1<<i) == 0 {
+		if s.required&^seen&(1<<i) != 0 {
 			d.faults.Add(s.fields[i].pointer, "is required")
 		}
 	}
@@ -206,15 +214,19 @@ func (k kind) String() string {
 
 // isTraceparent reports whether s is a traceparent of version 00 by W3C Trace Context, section 3.2.2.
 func isTraceparent(s string) bool {
-	parts := strings.Split(s, "-")
-	return len(parts) == 4 && parts[0] == "00" &&
-		isHex(parts[1], 32) && strings.Trim(parts[1], "0") != "" &&
-		isHex(parts[2], 16) && strings.Trim(parts[2], "0") != "" &&
-		isHex(parts[3], 2)
+	return len(s) == 55 && s[:3] == "00-" && isID(s[3:35]) && s[35] == '-' && isID(s[36:52]) && s[52] == '-' && isHex(s[53:])
 }
 
-func isHex(s string, length int) bool {
-	return len(s) == length && strings.Trim(s, "0123456789abcdef") == ""
+// isID reports whether s is hex and not all zeros.
+func isID(s string) bool { return isHex(s) && strings.Trim(s, "0") != "" }
+
+func isHex(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // quotedList returns `"a"`, or `one of "a", "b"`.

@@ -41,7 +41,7 @@ type Warning struct {
 // Derive computes the figures of a document that passed Validate, and collects the warnings: inputs that are absent,
 // and statements of the document that contradict its figures. The warnings are never nil.
 func Derive(d *Document) (Derived, []Warning) {
-	x := deriver{warnings: []Warning{}}
+	x := deriver{warnings: []Warning{}, figures: new(figures)}
 	x.dataContract(&d.Request.DataContract)
 	x.energy(&d.Request)
 	x.cooling(&d.Request.Signals)
@@ -51,7 +51,15 @@ func Derive(d *Document) (Derived, []Warning) {
 
 type deriver struct {
 	out      Derived
+	figures  *figures
 	warnings []Warning
+}
+
+// figures is the memory that the pointers of one Derived point to.
+type figures struct {
+	values     [11]float64
+	taken      int // of values
+	compliance string
 }
 
 // input is a field that figures are computed from.
@@ -130,7 +138,8 @@ func (x *deriver) thermal(r *Request) {
 		x.out.DeltaTC = x.figure("delta_t_c", back.Float()-supply.Float())
 	}
 	if x.have("inlet_compliance and inlet_headroom_c are unknown", p95) {
-		x.out.InletCompliance = new(inletCompliance(p95.Float()))
+		x.figures.compliance = inletCompliance(p95.Float())
+		x.out.InletCompliance = &x.figures.compliance
 		if x.have("inlet_headroom_c is unknown", highest) {
 			x.out.InletHeadroomC = x.figure("inlet_headroom_c", highest.Float()-p95.Float())
 		}
@@ -167,7 +176,10 @@ func (x *deriver) figure(name string, value float64) *float64 {
 		x.warn("/request/signals", "hold values too large or too small to compute %s", name)
 		return nil
 	}
-	return &value
+	place := &x.figures.values[x.figures.taken]
+	x.figures.taken++
+	*place = value
+	return place
 }
 
 func (x *deriver) warn(pointer, format string, args ...any) {

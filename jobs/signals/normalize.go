@@ -24,9 +24,16 @@ func normalize(s *shape, v reflect.Value) {
 		case object:
 			normalize(f.object, member)
 		case text:
-			member.SetString(payload.CleanText(member.String()))
+			set(member, payload.CleanText(member.String()))
 		case timestamp:
-			member.SetString(string(Time(member.String()).UTC()))
+			set(member, string(Time(member.String()).UTC()))
 		}
+	}
+}
+
+// set writes only what is another text: most are in normal form already, and a write costs more than the comparison.
+func set(member reflect.Value, text string) {
+	if text != member.String() {
+		member.SetString(text)
 	}
 }

@@ -109,8 +109,7 @@ func parseTime(text string) (instant time.Time, utc Time, ok bool) {
 	if len(text) <= len(layout) || !matches(text[:len(layout)], "0000-00-00T00:00:00") {
 		return time.Time{}, "", false
 	}
-	seconds, zone := text[:len(layout)], text[len(layout):]
-	fraction := ""
+	zone, fraction := text[len(layout):], ""
 	if zone[0] == '.' {
 		end := len(zone) - len(strings.TrimLeft(zone[1:], "0123456789"))
 		fraction, zone = zone[:end], zone[end:]
@@ -123,10 +122,10 @@ func parseTime(text string) (instant time.Time, utc Time, ok bool) {
 	if err != nil || instant.Year() < 0 || instant.Year() > 9999 {
 		return time.Time{}, "", false
 	}
-	if zone != "Z" {
-		seconds = instant.Format(layout)
+	if zone == "Z" {
+		return instant, Time(text), true
 	}
-	return instant, Time(seconds + fraction + "Z"), true
+	return instant, Time(instant.Format(layout) + fraction + "Z"), true
 }
 
 // isOffset reports whether zone is a numeric offset of RFC 3339: "+hh:mm" or "-hh:mm".

@@ -23,14 +23,17 @@ const (
 
 // shape describes one JSON object: what the struct tags of its Go type say. It never changes once built.
 type shape struct {
-	fields []field // in the order of the struct
-	byName map[string]*field
+	fields   []field // in the order of the struct
+	byName   map[string]*field
+	required uint64 // a bit for each of fields
+	depth    int    // how many objects are nested, this one included
 }
 
 // field describes one member of an object.
 type field struct {
 	index       int // in the struct, and in shape.fields
 	name        string
+	key         string           // the name as JSON, and the colon
 	pointer     jsontext.Pointer // from the payload's root
 	kind        kind
 	required    bool
@@ -56,14 +59,21 @@ var documentShape = sync.OnceValue(func() *shape { return shapeOf(reflect.TypeFo
 // shapeOf reads the tags of a struct, which the payload holds at that pointer, and of the structs in it. It panics on tags it cannot read: a mistake in this
 // package, which every test would find.
 func shapeOf(t reflect.Type, at jsontext.Pointer) *shape {
-	s := &shape{fields: make([]field, t.NumField()), byName: make(map[string]*field, t.NumField())}
+	s := &shape{fields: make([]field, t.NumField()), byName: make(map[string]*field, t.NumField()), depth: 1}
 	if t.NumField() > 64 {
 		panic("signals: " + t.Name() + " has more fields than Decode keeps track of")
 	}
 	for i := range s.fields {
 		s.fields[i] = fieldOf(t.Field(i), at)
-		s.fields[i].index = i
-		s.byName[s.fields[i].name] = &s.fields[i]
+		f := &s.fields[i]
+		f.index = i
+		s.byName[f.name] = f
+		if f.required {
+			s.required |= 1 << i
+		}
+		if f.kind == object {
+			s.depth = max(s.depth, 1+f.object.depth)
+		}
 	}
 	return s
 }
@@ -72,6 +82,7 @@ func fieldOf(sf reflect.StructField, parent jsontext.Pointer) field {
 	name, options, _ := strings.Cut(sf.Tag.Get("json"), ",")
 	f := field{
 		name:        name,
+		key:         `"` + name + `":`,
 		pointer:     parent.AppendToken(name),
 		required:    options != "omitzero",
 		traceparent: sf.Tag.Get("format") == "traceparent",

@@ -1,0 +1,174 @@
+package signals
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxPlainNumber is how long a number may be for read: no number without an exponent of that length leaves the range of
+// a float64, or what can be stored.
+const maxPlainNumber = 32
+
+// read reads a payload that decode would accept, into an empty document, and several times as fast. It says false when
+// there is anything about the payload that needs a closer look: not only faults, but also escapes in strings, exponents
+// in numbers, numbers of more than maxPlainNumber characters, or space around what stands in a string. The document is
+// of no use then. FuzzRead holds it against decode and payload.Check.
+func read(raw []byte, doc *Document) bool {
+	r := reader{src: string(raw)}
+	return strings.IndexByte(r.src, '\\') < 0 && utf8.ValidString(r.src) &&
+		r.object(documentShape(), reflect.ValueOf(doc).Elem()) && r.ended()
+}
+
+// reader reads JSON without escapes in strings. Its methods say false, or return nothing, when they do not find what
+// they look for; reading is over then.
+type reader struct {
+	src string // the payload, which the document's strings are parts of
+	at  int    // how much of it was read
+}
+
+// space skips white space.
+func (r *reader) space() {
+	for r.at < len(r.src) {
+		switch r.src[r.at] {
+		case ' ', '\t', '\r', '\n':
+			r.at++
+		default:
+			return
+		}
+	}
+}
+
+func (r *reader) ended() bool {
+	r.space()
+	return r.at == len(r.src)
+}
+
+// take skips white space and then c.
+func (r *reader) take(c byte) bool {
+	if r.at >= len(r.src) || r.src[r.at] != c {
+		if r.space(); r.at >= len(r.src) || r.src[r.at] != c {
+			return false
+		}
+	}
+	r.at++
+	return true
+}
+
+// quoted reads a string and returns its content.
+func (r *reader) quoted() (content string, ok bool) {
+	if !r.take('"') {
+		return "", false
+	}
+	length := strings.IndexByte(r.src[r.at:], '"')
+	if length < 0 {
+		return "", false
+	}
+	content = r.src[r.at : r.at+length]
+	r.at += length + 1
+	return content, true
+}
+
+func (r *reader) object(s *shape, v reflect.Value) bool {
+	if !r.take('{') {
+		return false
+	}
+	var seen uint64 // a bit for each of s.fields
+	for more := !r.take('}'); more; more = r.take(',') {
+		name, ok := r.quoted()
+		f := s.byName[name]
+		if !ok || f == nil || seen&(1<<f.index) != 0 || !r.take(':') || !r.value(f, v.Field(f.index)) {
+			return false
+		}
+		seen |= 1 << f.index
+	}
+	return s.required&^seen == 0 && (seen == 0 || r.take('}'))
+}
+
+func (r *reader) value(f *field, v reflect.Value) bool {
+	if r.space(); r.at == len(r.src) {
+		return false
+	}
+	switch r.src[r.at] {
+	case '{':
+		return f.kind == object && r.object(f.object, v)
+	case '"':
+		content, ok := r.quoted()
+		if !ok || !f.takes(content) {
+			return false
+		}
+		v.SetString(content)
+		return true
+	}
+	rest, length := r.src[r.at:], 0
+	switch {
+	case !f.required && strings.HasPrefix(rest, "null"):
+		r.at += len("null")
+		return true
+	case f.kind == number:
+		length = plainNumber(rest)
+	case f.kind == boolean && strings.HasPrefix(rest, "true"):
+		length = len("true")
+	case f.kind == boolean && strings.HasPrefix(rest, "false"):
+		length = len("false")
+	}
+	if length == 0 {
+		return false
+	}
+	r.at += length
+	v.SetString(rest[:length])
+	return true
+}
+
+// takes reports whether the field takes the content of a string as it stands.
+func (f *field) takes(content string) bool {
+	switch f.kind {
+	case object:
+		return false
+	case number:
+		return content != "" && plainNumber(content) == len(content)
+	case boolean:
+		return content == "true" || content == "false"
+	case timestamp:
+		_, _, ok := parseTime(content)
+		return ok
+	}
+	for i := range len(content) {
+		if content[i] < ' ' {
+			return false
+		}
+	}
+	return (f.enum == nil || slices.Contains(f.enum, content)) &&
+		(!f.traceparent || isTraceparent(content)) &&
+		(f.minLength == 0 || utf8.RuneCountInString(content) >= f.minLength) &&
+		(f.maxLength == 0 || len(content) <= f.maxLength || utf8.RuneCountInString(content) <= f.maxLength)
+}
+
+// plainNumber returns the length of the number that text starts with; 0 when there is none, or it is not plain.
+func plainNumber(text string) int {
+	i := 0
+	digits := func() (found bool) {
+		for ; i < len(text) && '0' <= text[i] && text[i] <= '9'; i++ {
+			found = true
+		}
+		return found
+	}
+	if strings.HasPrefix(text, "-") {
+		i++
+	}
+	if i < len(text) && text[i] == '0' {
+		i++ // no digit may follow
+	} else if !digits() {
+		return 0
+	}
+	if i < len(text) && text[i] == '.' {
+		if i++; !digits() {
+			return 0
+		}
+	}
+	if i > maxPlainNumber {
+		return 0
+	}
+	return i
+}
