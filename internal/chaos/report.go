@@ -210,8 +210,8 @@ func (r *Report) String() string {
 		len(r.History.Sent), r.Acknowledged, float64(r.Acknowledged)/r.Loaded.Minutes(), r.Refused, r.Silent, len(r.History.Rows), r.unacknowledged())
 	fmt.Fprintf(&b, "%d batches, %d submissions sent again under their key; %d bulk replays; %s\n",
 		r.Batches, r.Repeats, len(r.History.Bulks), r.Callbacks)
-	fmt.Fprintf(&b, "%d attempts, %d rescues, %d events checked; after the last fault all final in %.1f s; %d unfinished\n",
-		claims, rescues, events, r.Rest.Drain.Seconds(), r.Rest.Unfinished)
+	fmt.Fprintf(&b, "%d attempts, %d rescues, %d events checked; after the last fault all final in %.1f s, all callbacks delivered in %.1f s; %d unfinished\n",
+		claims, rescues, events, r.Rest.Drain.Seconds(), r.Rest.Callbacks.Seconds(), r.Rest.Unfinished)
 	fmt.Fprintf(&b, "at rest: %d tasks, %d active without a lease, %d left to Asynq's own recovery; goroutines: %s\n",
 		r.Rest.Left.tasks, r.Rest.Left.orphans, r.Rest.Left.recovery, strings.TrimSuffix(r.Rest.Goroutines, "; "))
 	fmt.Fprintf(&b, "lost %d, doubled %d, untrue %d (whole run: %v)\n", r.Count(Lost), r.Count(Doubled), r.Count(Untrue), r.Elapsed.Round(time.Second))

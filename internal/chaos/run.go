@@ -190,14 +190,16 @@ func (s *system) inject(ctx context.Context, in *Injection, f Fault, rng *rand.R
 
 // Rest is how the system came to rest after the last fault.
 type Rest struct {
-	Drain      time.Duration // until every request was final and every callback delivered
-	Unfinished int           // requests and callbacks, at the bound
+	Drain      time.Duration // until every request was final
+	Unfinished int           // at the bound
+	Callbacks  time.Duration // from the end of the last fault, too, until all were delivered
 	Left       leftovers
 	Goroutines string // of a process that has worked, and of a fresh one
 }
 
-// comeToRest waits until all requests are final and all callbacks delivered, and
-// then until no task is left.
+// comeToRest waits until all requests are final, then until all callbacks are
+// delivered, and then until no task is left. A callback whose worker was killed
+// may have to wait for Asynq's own recovery.
 func (s *system) comeToRest(ctx context.Context) Rest {
 	var r Rest
 	since := time.Now()
@@ -209,6 +211,13 @@ func (s *system) comeToRest(ctx context.Context) Rest {
 		return err == nil && n == 0
 	})
 	r.Drain = time.Since(since)
+	if r.Unfinished == 0 {
+		_ = until(ctx, recovery, func() bool {
+			n, err := s.undelivered(ctx)
+			return err == nil && n == 0
+		})
+	}
+	r.Callbacks = time.Since(since)
 	limit := settle
 	if s.cfg.Long {
 		limit = recovery

@@ -150,11 +150,15 @@ func (s *system) awaitAPI(ctx context.Context, a *process) error {
 	return nil
 }
 
-// unfinished counts the requests that are not final and the callbacks that are not delivered.
+// unfinished counts all requests that are not final.
 func (s *system) unfinished(ctx context.Context) (n int, err error) {
-	err = s.db.GetContext(ctx, &n, `
-        SELECT (SELECT count(*) FROM mass_requests WHERE status IN ('pending', 'processing'))
-             + (SELECT count(*) FROM webhook_deliveries WHERE status = 'pending')`)
+	err = s.db.GetContext(ctx, &n, `SELECT count(*) FROM mass_requests WHERE status IN ('pending', 'processing')`)
+	return n, err
+}
+
+// undelivered counts the callbacks that are on their way.
+func (s *system) undelivered(ctx context.Context) (n int, err error) {
+	err = s.db.GetContext(ctx, &n, `SELECT count(*) FROM webhook_deliveries WHERE status = 'pending'`)
 	return n, err
 }
 
