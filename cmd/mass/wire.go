@@ -46,14 +46,33 @@ func open(c *config.Config, application string) (*backends, error) {
 
 func (b *backends) close() error { return errors.Join(b.redis.Close(), b.store.Close()) }
 
-func newAPI(b *backends, c *config.Config, log *slog.Logger) (*api.Server, error) {
-	return api.New(b.store, b.redis, b.enqueuer, api.Config{
+// newAPI makes the API as the settings say; tune has the last word.
+func newAPI(b *backends, c *config.Config, log *slog.Logger, tune ...func(*api.Config)) (*api.Server, error) {
+	proxies, err := c.Proxies()
+	if err != nil {
+		return nil, err
+	}
+	origins, err := c.Origins()
+	if err != nil {
+		return nil, err
+	}
+	callers, err := authConfig(c, log)
+	if err != nil {
+		return nil, err
+	}
+	settings := api.Config{
 		Addr: c.Addr, Version: buildVersion(), MaxBody: c.MaxBody, MaxBatchBody: c.MaxBatchBody, MaxDepth: c.MaxDepth, BatchMax: c.BatchMax, MaxBacklog: c.MaxBacklog,
 		RequestTimeout: c.AnswerTimeout, DrainDelay: c.DrainDelay, ShutdownTimeout: c.ShutdownTimeout,
 		ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout, IdleTimeout: c.IdleTimeout,
+		MaxHeaders: c.MaxHeaders, MaxHeaderBytes: c.MaxHeaderBytes, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TrustedProxies: proxies, Origins: origins,
+		Auth:              callers,
 		Callbacks:         webhookGuard(c),
 		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, c.DatabaseURL) },
-	}, log)
+	}
+	for _, f := range tune {
+		f(&settings)
+	}
+	return api.New(b.store, b.redis, b.enqueuer, settings, log)
 }
 
 func newWorker(b *backends, c *config.Config, log *slog.Logger) *worker.Worker {
