@@ -45,6 +45,14 @@ chaos: ## break everything for DURATION (2m), in the order of SEED (1), and chec
 chaos-short: ## the same in under three minutes, and the proofs that the harness can fail
 	go test -tags chaos ./internal/chaos -run 'TestChaos$$|IsNoticed$$' -count=1 -v -timeout 6m -seed $(SEED) -duration 30s
 
+.PHONY: bench
+bench: ## MASS beside pgbench, River and Asynq, on two cores; writes docs/benchmarks.md; about 45 minutes
+	cd bench && go run . -name full -docs
+
+.PHONY: bench-quick
+bench-quick: ## the same in under two minutes, failing below the floors of bench/floors.json
+	cd bench && go run . -quick -floors floors.json
+
 .PHONY: cover
 cover: ## the coverage of the last `make test`, function by function
 	@test -f coverage.out || { echo 'cover: run make test first' >&2; exit 1; }

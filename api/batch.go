@@ -208,6 +208,7 @@ func nextStep(queue <-chan batchEntry) []batchEntry {
 // be tried, if so.
 func (b *batchEdge) storeStep(ctx context.Context, step []batchEntry, away error, out *batchAnswer) error {
 	var list []store.NewRequest
+	b.boundRate(ctx, step)
 	for i := range step {
 		if step[i].err == nil {
 			step[i].request.CreatedBy, step[i].request.Origin = createdBy(ctx), origin(ctx)
@@ -234,6 +235,28 @@ func (b *batchEdge) storeStep(ctx context.Context, step []batchEntry, away error
 		out.add(r.Out, r.Err)
 	}
 	return away
+}
+
+// boundRate refuses the items of a step that are beyond the caller's rate.
+func (b *batchEdge) boundRate(ctx context.Context, step []batchEntry) {
+	if b.limits.callers == nil {
+		return
+	}
+	well := 0
+	for i := range step {
+		if step[i].err == nil {
+			well++
+		}
+	}
+	granted, err := b.limits.admitItems(ctx, well)
+	for i := range step {
+		if step[i].err != nil {
+			continue
+		}
+		if granted--; granted < 0 {
+			step[i].err = err
+		}
+	}
 }
 
 // allAway returns the error of a step of which nothing was stored because the

@@ -13,7 +13,7 @@ const anonymous = "anonymous"
 // origin says who makes the request, for what is stored of it.
 func origin(ctx context.Context) store.Origin {
 	x := exchangeOf(ctx)
-	o := store.Origin{Actor: anonymous, RequestID: x.id, Client: x.client}
+	o := store.Origin{Actor: anonymous, RequestID: x.id, Client: x.client, TraceID: x.trace, SpanID: x.span}
 	if who, ok := auth.IdentityOf(ctx); ok {
 		o.Actor = who.Subject()
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
@@ -58,6 +59,7 @@ func (d *document) render(doc *huma.OpenAPI) error {
 	documentEvents(doc)
 	documentCallback(doc)
 	documentBulk(doc)
+	documentAuth(doc)
 	answers(doc.Paths["/health/live"].Get, http.StatusOK, Health{Status: healthOK, Version: doc.Info.Version})
 	for _, path := range []string{"/health", "/health/ready"} {
 		op := doc.Paths[path].Get
@@ -74,10 +76,8 @@ func (d *document) render(doc *huma.OpenAPI) error {
 		answers(op, http.StatusServiceUnavailable, away)
 	}
 	for path, item := range doc.Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Post, item.Patch, item.Delete} {
-			if op != nil {
-				exampleProblems(path, op)
-			}
+		for _, op := range operationsOf(item) {
+			exampleProblems(path, op)
 		}
 	}
 	text, err := json.Marshal(doc)
@@ -138,29 +138,52 @@ func answers(op *huma.Operation, status int, example any) {
 }
 
 // describePage adds what is no operation of huma to the document.
-func describePage(doc *huma.OpenAPI, path, summary string) {
-	media, example, status := "text/html", any("<!DOCTYPE html>…"), "200"
-	switch path {
-	case "/":
-		status = "302"
-	case "/openapi.json":
-		media, example = jsonMediaType, map[string]any{"openapi": doc.OpenAPI, "info": doc.Info}
-	}
-	schema := &huma.Schema{Type: huma.TypeString}
-	if media == jsonMediaType {
-		schema = &huma.Schema{Type: huma.TypeObject}
-	}
+func describePage(doc *huma.OpenAPI, path, summary string, methods []string) {
 	problem := doc.Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "")
-	doc.AddOperation(&huma.Operation{
-		OperationID: "page-" + cmp.Or(strings.TrimSuffix(path[1:], ".json"), "root"),
-		Method:      http.MethodGet, Path: path, Tags: []string{tagOperations}, Summary: summary,
-		Responses: map[string]*huma.Response{
-			status: {Description: summary, Content: map[string]*huma.MediaType{media: {Schema: schema, Example: example}}},
-			"500": {Description: http.StatusText(http.StatusInternalServerError), Content: map[string]*huma.MediaType{
-				problemMediaType: {Schema: problem},
-			}},
-		},
-	})
+	for _, method := range methods {
+		status, media := "200", "text/html"
+		example := any("<!DOCTYPE html>…")
+		schema := &huma.Schema{Type: huma.TypeString}
+		switch {
+		case path == "/":
+			status = "302"
+		case path == "/openapi.json":
+			media, example, schema = jsonMediaType, map[string]any{"openapi": doc.OpenAPI, "info": doc.Info}, &huma.Schema{Type: huma.TypeObject}
+		case method != http.MethodGet && path != pathMonitoring:
+			status = "303"
+		}
+		op := &huma.Operation{
+			OperationID: "page-" + cmp.Or(strings.TrimSuffix(path[1:], ".json"), "root"),
+			Method:      method, Path: path, Tags: []string{tagOperations}, Summary: summary,
+			Responses: map[string]*huma.Response{
+				status: {Description: summary, Content: map[string]*huma.MediaType{media: {Schema: schema, Example: example}}},
+				"500": {Description: http.StatusText(http.StatusInternalServerError), Content: map[string]*huma.MediaType{
+					problemMediaType: {Schema: problem},
+				}},
+			},
+		}
+		if method != http.MethodGet {
+			op.OperationID += "-" + strings.ToLower(method)
+		}
+		if method == http.MethodPost && path == pathLogin {
+			op.RequestBody = loginBody()
+		}
+		doc.AddOperation(op)
+	}
+}
+
+// loginBody describes the form of the login page.
+func loginBody() *huma.RequestBody {
+	text := func(description string) *huma.Schema {
+		return &huma.Schema{Type: huma.TypeString, Description: description}
+	}
+	form := &huma.Schema{
+		Type: huma.TypeObject, Required: []string{"email", "password"},
+		Properties: map[string]*huma.Schema{"email": text("Who"), "password": text("Their password"), "next": text("Path to go to afterwards")},
+	}
+	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"application/x-www-form-urlencoded": {Schema: form, Example: map[string]any{"email": "ann@example.com", "password": "…", "next": "/monitoring"}},
+	}}
 }
 
 // exampleProblems gives each error answer of an operation an example of its own.
@@ -183,6 +206,10 @@ func exampleProblem(status int, op *huma.Operation) *Problem {
 	switch status {
 	case http.StatusBadRequest:
 		return &Problem{Code: codeInvalidJSON, Detail: "The body is empty; it must be a JSON object."}
+	case http.StatusUnauthorized:
+		return unauthenticated()
+	case http.StatusForbidden:
+		return forbidden(auth.Admin, auth.Viewer)
 	case http.StatusNotFound:
 		return &Problem{Code: codeNotFound, Detail: "There is no such MassRequest."}
 	case http.StatusNotAcceptable:
@@ -198,6 +225,8 @@ func exampleProblem(status int, op *huma.Operation) *Problem {
 		return problemOf(&http.MaxBytesError{Limit: 1 << 20})
 	case http.StatusUnsupportedMediaType:
 		return &Problem{Code: codeMediaType, Detail: "The Content-Type must be application/json."}
+	case http.StatusTooManyRequests:
+		return problemOf(errBacklog)
 	case http.StatusServiceUnavailable:
 		return &Problem{Code: codeUnavailable, Detail: detailUnavailable}
 	case http.StatusInternalServerError:

@@ -241,21 +241,7 @@ func wantsStream(accept []string) (bool, error) {
 	if strings.TrimSpace(given) == "" {
 		return false, nil
 	}
-	var asJSON, asStream preference
-	for part := range strings.SplitSeq(given, ",") {
-		media, params, err := mime.ParseMediaType(part)
-		if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
-			continue
-		}
-		quality := 1.0
-		if q, given := params["q"]; given {
-			if quality, err = strconv.ParseFloat(q, 64); err != nil {
-				continue
-			}
-		}
-		asJSON.consider(media, jsonMediaType, quality)
-		asStream.consider(media, eventStreamType, quality)
-	}
+	asJSON, asStream := preferenceFor(jsonMediaType, given), preferenceFor(eventStreamType, given)
 	if asJSON.quality <= 0 && asStream.quality <= 0 {
 		return false, notAcceptable()
 	}
@@ -274,6 +260,24 @@ func notAcceptable() *Problem {
 type preference struct {
 	exact   int // 3: by its name, 2: by its kind, 1: anything
 	quality float64
+}
+
+// preferenceFor reads what an Accept header says of a type.
+func preferenceFor(media, accept string) (p preference) {
+	for part := range strings.SplitSeq(accept, ",") {
+		given, params, err := mime.ParseMediaType(part)
+		if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+			continue
+		}
+		quality := 1.0
+		if q, has := params["q"]; has {
+			if quality, err = strconv.ParseFloat(q, 64); err != nil {
+				continue
+			}
+		}
+		p.consider(given, media, quality)
+	}
+	return p
 }
 
 func (p *preference) consider(given, media string, quality float64) {

@@ -34,7 +34,7 @@ func (e *edge) stream(ctx context.Context, id int64, last string) *events {
 	e.t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url+requestPath(id)+"/events", nil)
 	require.NoError(e.t, err)
-	req.Header.Set("Accept", "text/event-stream")
+	e.sign(req).Header.Set("Accept", "text/event-stream")
 	if last != "" {
 		req.Header.Set("Last-Event-ID", last)
 	}

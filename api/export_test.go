@@ -1,5 +1,20 @@
 package api
 
+// Anyone is the role of open routes.
+const Anyone = anyone
+
+// Rule is an entry of the table of access.
+type Rule = rule
+
+// AccessTable is for tests.
+func AccessTable() []Rule { return accessTable() }
+
+// Route returns what an entry is about.
+func (r rule) Route() (method, path string, page bool) { return r.method, r.path, r.page }
+
+// Needs returns the role that an entry asks for.
+func (r rule) Needs() string { return string(r.role) }
+
 // WaitStats are the figures of those who wait.
 type WaitStats struct {
 	Waiters    int   // now

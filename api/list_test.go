@@ -115,7 +115,7 @@ func TestPagesStandStillWhileRowsCome(t *testing.T) {
 				if err != nil {
 					continue
 				}
-				req.Header.Set("Content-Type", "application/json")
+				e.sign(req).Header.Set("Content-Type", "application/json")
 				if resp, err := http.DefaultClient.Do(req); err == nil {
 					_ = resp.Body.Close()
 				}

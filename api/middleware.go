@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -25,12 +25,16 @@ const headerRequestID = "X-Request-Id"
 
 // exchange is what the layers of one request tell each other and the log.
 type exchange struct {
-	id     string
-	client string // address of the client; of the proxy, when it is not one that is trusted
-	path   string
-	route  string // template of the route; "" when none matched
-	code   string // of the problem, if any
-	err    error  // what the client was not told
+	id      string
+	client  string // address of the client; of the proxy, when it is not one that is trusted
+	overTLS bool   // as far as the client can see
+	path    string
+	route   string // template of the route; "" when none matched
+	trace   string // W3C trace id of the client's traceparent; "" without one
+	span    string // and its span id
+	subject string // who makes the request; "" when nobody had to say so
+	code    string // of the problem, if any
+	err     error  // what the client was not told
 }
 
 type exchangeKey struct{}
@@ -49,10 +53,12 @@ var saneID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 func (s *Server) withExchange(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		x := &exchange{id: r.Header.Get(headerRequestID), client: clientAddress(r), path: r.URL.EscapedPath()}
+		x := &exchange{id: r.Header.Get(headerRequestID), path: r.URL.EscapedPath()}
+		x.client, x.overTLS = sourceOf(r, s.cfg.TrustedProxies)
 		if !saneID.MatchString(x.id) {
 			x.id = rand.Text()
 		}
+		x.trace, x.span = traceOf(r.Header.Get("Traceparent"))
 		w.Header().Set(headerRequestID, x.id)
 		rec := &recorder{ResponseWriter: w}
 		defer func() { s.logRequest(r, x, rec, time.Since(start)) }()
@@ -60,13 +66,18 @@ func (s *Server) withExchange(next http.Handler) http.Handler {
 	})
 }
 
-// clientAddress is the address without the port.
-func clientAddress(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
+var traceparent = regexp.MustCompile(`^00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$`)
+
+// traceOf returns the ids of a traceparent (W3C Trace Context, version 00).
+func traceOf(header string) (trace, span string) {
+	if header == "" {
+		return "", ""
 	}
-	return host
+	m := traceparent.FindStringSubmatch(header)
+	if m == nil || strings.Trim(m[1], "0") == "" || strings.Trim(m[2], "0") == "" {
+		return "", ""
+	}
+	return m[1], m[2]
 }
 
 func (s *Server) logRequest(r *http.Request, x *exchange, rec *recorder, took time.Duration) {
@@ -80,11 +91,14 @@ func (s *Server) logRequest(r *http.Request, x *exchange, rec *recorder, took ti
 	if !s.log.Enabled(r.Context(), level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 9)
+	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs,
 		slog.String("method", r.Method), slog.String("route", x.route), slog.Int("status", rec.status),
 		slog.Duration("duration", took), slog.Int64("bytes", rec.bytes),
 		slog.String("request_id", x.id), slog.String("remote", x.client))
+	if x.subject != "" {
+		attrs = append(attrs, slog.String("subject", x.subject))
+	}
 	if x.code != "" {
 		attrs = append(attrs, slog.String("code", x.code))
 	}
@@ -144,13 +158,46 @@ func answerPanic(w http.ResponseWriter, r *http.Request, p any) {
 	writeProblem(w, r, problemOf(err))
 }
 
-// secure sets the headers that cost nothing and close what browsers leave open.
+// policyOfAnswers is the Content-Security-Policy of everything that is no page:
+// an answer that a browser is made to show runs nothing and loads nothing.
+const policyOfAnswers = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// secure sets the headers that close what browsers leave open. The lists are
+// shared by all answers; nobody writes into them.
 func secure(next http.Handler) http.Handler {
+	always := http.Header{
+		"Content-Security-Policy":      {policyOfAnswers},
+		"Cross-Origin-Opener-Policy":   {"same-origin"},
+		"Cross-Origin-Resource-Policy": {"same-origin"},
+		"Permissions-Policy":           {"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"},
+		"Referrer-Policy":              {"same-origin"},
+		"X-Content-Type-Options":       {"nosniff"},
+		"X-Frame-Options":              {"DENY"},
+	}
+	year := []string{"max-age=31536000"}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Referrer-Policy", "same-origin")
+		maps.Copy(h, always)
+		if exchangeOf(r.Context()).overTLS && !isLoopback(r.Host) { // it would hold for every port of a developer's machine
+			h["Strict-Transport-Security"] = year
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limitHeaders refuses requests with more header fields than anybody needs.
+func limitHeaders(most int, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := 0
+		for _, values := range r.Header {
+			n += len(values)
+		}
+		if n > most {
+			writeProblem(w, r, &Problem{
+				Status: http.StatusRequestHeaderFieldsTooLarge, Code: codeTooManyHeaders, Detail: fmt.Sprintf("At most %d header fields are read.", most),
+			})
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"reflect"
 	"strings"
 
@@ -14,6 +15,9 @@ import (
 const (
 	tagRequests   = "MassRequests"
 	tagOperations = "Operations"
+
+	schemeBearer  = "bearer"
+	schemeSession = "session"
 
 	describeAPI = "MASS takes MassRequests (free-form JSON, or signals of a data center's energy, thermal, cooling and workload), " +
 		"works on them in the background and keeps their results.\n\n" +
@@ -67,14 +71,67 @@ func humaConfig(version string) huma.Config {
 				Title: "MASS", Version: version, Description: describeAPI,
 				License: &huma.License{Name: "MIT", Identifier: "MIT"},
 			},
-			Tags:       []*huma.Tag{{Name: tagRequests}, {Name: tagOperations}},
-			Components: &huma.Components{Schemas: registry},
+			Tags: []*huma.Tag{{Name: tagRequests}, {Name: tagOperations}},
+			Components: &huma.Components{
+				Schemas: registry,
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					schemeBearer:  {Type: "http", Scheme: "bearer", Description: "An access token of /auth/login, or an API key"},
+					schemeSession: {Type: "apiKey", In: "cookie", Name: cookieName, Description: "The session of a browser, by the page /login"},
+				},
+			},
 		},
 		Formats:                      map[string]huma.Format{"application/json": format, "json": format},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{transformProblems},
 	}
+}
+
+// documentAccess says of every operation who may call it, and how those are
+// answered who may not.
+func documentAccess(doc *huma.OpenAPI, table []rule) {
+	problem := doc.Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "")
+	refusal := func(status int, description string) *huma.Response {
+		return &huma.Response{
+			Description: http.StatusText(status) + ": " + description,
+			Content:     map[string]*huma.MediaType{problemMediaType: {Schema: problem}},
+		}
+	}
+	rules := map[routeKey]rule{}
+	for _, r := range table {
+		rules[keyOf(r.method, r.path)] = r
+	}
+	for path, item := range doc.Paths {
+		for _, op := range operationsOf(item) {
+			r := rules[keyOf(op.Method, path)]
+			if r.role == anyone {
+				op.Security = []map[string][]string{} // none, said aloud
+				continue
+			}
+			op.Security = []map[string][]string{{schemeBearer: {}}, {schemeSession: {}}}
+			op.Description = strings.TrimSpace(op.Description + "\n\nTakes the role " + string(r.role) + ".")
+			unauthorized := refusal(http.StatusUnauthorized, "no token, or one that does not hold")
+			unauthorized.Headers = map[string]*huma.Param{
+				"WWW-Authenticate": {Description: "Bearer", Schema: &huma.Schema{Type: huma.TypeString}},
+			}
+			op.Responses["401"] = unauthorized
+			if op.Responses["429"] == nil {
+				op.Responses["429"] = refusal(http.StatusTooManyRequests, "more requests a second than the caller, or the address without a token, may send")
+			}
+			op.Responses["403"] = refusal(http.StatusForbidden, "the role does not suffice, or another site's page made the browser ask")
+		}
+	}
+}
+
+// operationsOf lists the operations of a path.
+func operationsOf(item *huma.PathItem) []*huma.Operation {
+	var list []*huma.Operation
+	for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+		if op != nil {
+			list = append(list, op)
+		}
+	}
+	return list
 }
 
 // schemaName keeps the many short names of package signals apart from others.

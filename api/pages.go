@@ -1,9 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -11,35 +14,72 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/swaggest/swgui/v5emb"
 
+	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// docsHandler is Swagger UI; its assets are part of the binary.
-func docsHandler() http.Handler {
-	return v5emb.New("MASS", "/openapi.json", "/docs/")
+const pathMonitoring = "/monitoring"
+
+// docsPage is Swagger UI; its assets are part of the binary.
+func docsPage() http.Handler {
+	ui := v5emb.New("MASS", "/openapi.json", "/docs/")
+	front := newShell(captured(ui, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/docs/"}}).body.Bytes())
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.TrimSuffix(r.URL.Path, "/") == "/docs" {
+			front.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Cache-Control", "private, no-cache") // it is asked for again, and seldom sent
+		ui.ServeHTTP(w, r)
+	})
 }
 
-// monitoring is Asynqmon on the server's own Redis client. It has no defense
-// against other sites' forms and scripts, so it gets one here.
+// monitoring is Asynqmon on the server's own Redis client. Whoever may not act
+// on the queues is shown a page without the means; the table of access stands
+// before both.
 func (s *Server) monitoring() http.Handler {
-	mon := asynqmon.New(asynqmon.Options{
-		RootPath:         "/monitoring",
-		RedisConnOpt:     shared{s.rdb},
-		PayloadFormatter: asynqmon.PayloadFormatterFunc(formatPayload),
-		ResultFormatter:  asynqmon.ResultFormatterFunc(formatResult),
-	})
-	guard := http.NewCrossOriginProtection()
-	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, r, &Problem{Status: http.StatusForbidden, Code: codeCrossOrigin, Detail: "Another site may not change anything here."})
-	}))
-	return guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	acting, reading := s.asynqmon(false), s.asynqmon(true)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead { // the server leaves the body out by itself
 			get := *r
 			get.Method = http.MethodGet
 			r = &get
 		}
-		mon.ServeHTTP(w, r)
-	}))
+		if who, _ := auth.IdentityOf(r.Context()); who.Role.Includes(auth.Admin) {
+			acting.ServeHTTP(w, r)
+			return
+		}
+		reading.ServeHTTP(w, r)
+	})
+}
+
+// asynqmon serves one form of Asynqmon. Its page stands at every path that is
+// neither its API's nor an asset's, so it is known by its content.
+func (s *Server) asynqmon(readOnly bool) http.Handler {
+	mon := asynqmon.New(asynqmon.Options{
+		RootPath:         pathMonitoring,
+		RedisConnOpt:     shared{s.rdb},
+		PayloadFormatter: asynqmon.PayloadFormatterFunc(formatPayload),
+		ResultFormatter:  asynqmon.ResultFormatterFunc(formatResult),
+		ReadOnly:         readOnly,
+	})
+	original := captured(mon, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: pathMonitoring + "/"}}).body.Bytes()
+	front := newShell(original)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, pathMonitoring+"/api/") {
+			mon.ServeHTTP(w, r)
+			return
+		}
+		asset := captured(mon, r)
+		if bytes.Equal(asset.body.Bytes(), original) {
+			front.ServeHTTP(w, r)
+			return
+		}
+		maps.Copy(w.Header(), asset.header)
+		w.Header().Set("Cache-Control", "private, max-age=3600")
+		w.WriteHeader(asset.status)
+		_, _ = w.Write(asset.body.Bytes()) // fails only when the client is gone
+	})
 }
 
 // shared lends Asynqmon a client that others use, too. Asynqmon must not be

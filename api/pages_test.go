@@ -10,6 +10,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
@@ -73,9 +74,35 @@ func TestMonitoring(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, e.call(http.MethodGet, tasks, "").text, `"payload":"plain text"`)
 
-	evil := e.call(http.MethodDelete, tasks+"/"+jobs.TaskID(batch), "", "Origin", "https://evil.example")
-	evil.problem(t, http.StatusForbidden, "cross_origin")
+	task := tasks + "/" + jobs.TaskID(batch)
+	for _, role := range []auth.Role{auth.Viewer, auth.Operator} {
+		other := e.as(role)
+		require.Contains(t, other.call(http.MethodGet, "/monitoring", "").text, `FLAG_READ_ONLY="true"`)
+		require.Contains(t, other.call(http.MethodGet, tasks, "").text, "batch 1")
+		other.call(http.MethodDelete, task, "").problem(t, http.StatusForbidden, "forbidden")
+		other.call(http.MethodPost, task+":archive", "").problem(t, http.StatusForbidden, "forbidden")
+		other.call(http.MethodPost, "/monitoring/api/queues/default:pause", "").problem(t, http.StatusForbidden, "forbidden")
+	}
 	e.enqueued(jobs.BatchRef{ID: batch, Priority: jobs.Default})
-	own := e.call(http.MethodDelete, tasks+"/"+jobs.TaskID(batch), "", "Origin", e.url)
-	require.Equal(t, http.StatusNoContent, own.StatusCode)
+	require.Contains(t, e.call(http.MethodGet, "/monitoring", "").text, `FLAG_READ_ONLY="false"`)
+	require.Equal(t, http.StatusNoContent, e.call(http.MethodDelete, task, "").StatusCode)
+}
+
+func TestPagesOfOthersAskNobodyElse(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	tags := regexp.MustCompile(`<(?:script|style|link rel="stylesheet")[^>]*>`)
+	for _, path := range []string{"/docs", "/monitoring", "/monitoring/queues/default"} {
+		page := e.call(http.MethodGet, path, "")
+		require.NotRegexp(t, `(?:href|src)="(?:https?:)?//`, page.text)
+		nonce := regexp.MustCompile(`script-src 'nonce-([A-Z0-9]{26})'`).FindStringSubmatch(page.Header.Get("Content-Security-Policy"))
+		require.NotNil(t, nonce)
+		found := tags.FindAllString(page.text, -1)
+		require.GreaterOrEqual(t, len(found), 4)
+		for _, tag := range found {
+			require.Contains(t, tag, `nonce="`+nonce[1]+`"`)
+		}
+		require.NotContains(t, e.call(http.MethodGet, path, "").text, nonce[1], "each answer has its own")
+		require.Equal(t, "no-store", page.Header.Get("Cache-Control"))
+	}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,18 +21,26 @@ import (
 // meaning; new ones may come.
 const (
 	codeInvalidJSON      = "invalid_json"           // 400
+	codeUnauthenticated  = "unauthenticated"        // 401
+	codeCredentials      = "invalid_credentials"    // 401
 	codeCrossOrigin      = "cross_origin"           // 403
+	codeForbidden        = "forbidden"              // 403
 	codeNotFound         = "not_found"              // 404
 	codeMethod           = "method_not_allowed"     // 405
 	codeNotAcceptable    = "not_acceptable"         // 406
 	codeTimeout          = "request_timeout"        // 408
 	codeConflict         = "conflict"               // 409
+	codeEmailTaken       = "email_taken"            // 409
+	codeLastAdmin        = "last_admin"             // 409
 	codeTransition       = "transition_not_allowed" // 409
 	codeTooLarge         = "payload_too_large"      // 413
 	codeMediaType        = "unsupported_media_type" // 415
 	codeValidation       = "validation_failed"      // 422
 	codeClientClosed     = "client_closed_request"  // 499
 	codeKeyReused        = "idempotency_key_reused" // 422
+	codeTooManyHeaders   = "too_many_headers"       // 431
+	codeThrottled        = "too_many_attempts"      // 429
+	codeTooFast          = "rate_limited"           // 429
 	codeBacklogFull      = "backlog_full"           // 429
 	codeInternal         = "internal"               // 500
 	codeUnavailable      = "unavailable"            // 503
@@ -54,14 +63,15 @@ type Problem struct {
 	Status    int          `json:"status" doc:"HTTP status" example:"422"`
 	Detail    string       `json:"detail,omitempty" doc:"What went wrong, for people" example:"The request was refused; errors lists what is wrong with it."`
 	Instance  string       `json:"instance" doc:"Path of the request" example:"/mass-requests/"`
-	Code      string       `json:"code" doc:"Kind of the problem, for programs" enum:"invalid_json,cross_origin,not_found,method_not_allowed,not_acceptable,request_timeout,conflict,transition_not_allowed,payload_too_large,unsupported_media_type,validation_failed,idempotency_key_reused,backlog_full,client_closed_request,internal,unavailable" example:"validation_failed"`
+	Code      string       `json:"code" doc:"Kind of the problem, for programs" enum:"invalid_json,unauthenticated,invalid_credentials,cross_origin,forbidden,not_found,method_not_allowed,not_acceptable,request_timeout,conflict,email_taken,last_admin,transition_not_allowed,payload_too_large,unsupported_media_type,validation_failed,idempotency_key_reused,too_many_headers,too_many_attempts,rate_limited,backlog_full,client_closed_request,internal,unavailable" example:"validation_failed"`
 	RequestID string       `json:"request_id" doc:"Id of the request in the logs, also in the header X-Request-Id" example:"01JNC4P9W2Y3"`
 	Errors    []FieldError `json:"errors,omitempty" doc:"Every single thing that is wrong" nullable:"false"`
 
 	CurrentStatus jobs.Status   `json:"current_status,omitempty" doc:"With transition_not_allowed: the status of the MassRequest" example:"done"`
 	Allowed       []jobs.Status `json:"allowed,omitempty" doc:"With transition_not_allowed: the statuses it can be set to" nullable:"false"`
 
-	cause error // for the log
+	retryAfter int   // seconds; 0 is the usual of the status
+	cause      error // for the log
 }
 
 // FieldError is one thing that is wrong with a request.
@@ -83,10 +93,12 @@ func (p *Problem) GetStatus() int { return p.Status }
 // GetHeaders implements huma.HeadersError.
 func (p *Problem) GetHeaders() http.Header {
 	switch p.Status {
+	case http.StatusUnauthorized:
+		return http.Header{"Www-Authenticate": {"Bearer"}}
 	case http.StatusServiceUnavailable:
 		return http.Header{"Retry-After": {strconv.Itoa(retryAfter)}}
 	case http.StatusTooManyRequests:
-		return http.Header{"Retry-After": {strconv.Itoa(retryBacklog)}}
+		return http.Header{"Retry-After": {strconv.Itoa(cmp.Or(p.retryAfter, retryBacklog))}}
 	}
 	return nil
 }

@@ -255,7 +255,7 @@ func TestBodyLimit(t *testing.T) {
 	endless := &counter{}
 	rec := httptest.NewRecorder()
 	req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/mass-requests/", endless)
-	req.Header.Set("Content-Type", "application/json")
+	e.sign(req).Header.Set("Content-Type", "application/json")
 	e.api.Handler().ServeHTTP(rec, req)
 	require.Equal(t, http.StatusRequestEntityTooLarge, rec.Code)
 	require.Less(t, endless.n, int64(4<<20))
@@ -286,17 +286,19 @@ func TestMediaTypesThatPass(t *testing.T) {
 
 func TestBodiesThatDoNotArrive(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *api.Config) { c.ReadTimeout = 100 * time.Millisecond })
+	e := setup(t, func(c *api.Config) { c.ReadTimeout = time.Second })
 	addr, err := e.api.Listen()
 	require.NoError(t, err)
 	ctx, shutdown := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- e.api.Serve(ctx) }()
 
+	token := e.token() // before the clock runs
 	post := func() *net.TCPConn {
 		conn, err := net.Dial("tcp", addr.String())
 		require.NoError(t, err)
-		_, err = fmt.Fprint(conn, "POST /mass-requests/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+		_, err = fmt.Fprint(conn, "POST /mass-requests/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+token+
+			"\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
 		require.NoError(t, err)
 		return conn.(*net.TCPConn)
 	}

@@ -28,10 +28,11 @@ func TestLifeOfARequest(t *testing.T) {
 		require.Equal(t, "site-9", posted.json["site_id"])
 		require.Equal(t, "high", posted.json["priority"])
 		require.Equal(t, "pending", posted.json["status"])
-		for _, name := range []string{"result", "error", "faults", "correlation_id", "cluster_id", "created_by", "started_at", "finished_at"} {
+		for _, name := range []string{"result", "error", "faults", "correlation_id", "cluster_id", "started_at", "finished_at"} {
 			require.Contains(t, posted.json, name)
 			require.Nil(t, posted.json[name], name)
 		}
+		require.Equal(t, "key:1", posted.json["created_by"])
 
 		got := e.call(http.MethodGet, path+slash, "")
 		require.Equal(t, http.StatusOK, got.StatusCode)

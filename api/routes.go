@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -80,19 +81,31 @@ func (s *Server) route() error {
 		Tags: []string{tagOperations}, Summary: "The same as /health/ready", Description: describeReady, Errors: []int{422},
 	}, s.ready)
 
+	s.routeAuth()
+	s.routeAudit()
+
 	described := new(document)
-	s.page(router, "/", "Redirects to /docs", http.RedirectHandler("/docs", http.StatusFound))
-	s.page(router, "/openapi.json", "This document", described)
-	s.tree(router, "/docs", "Swagger UI", docsHandler(), http.MethodGet, http.MethodHead)
-	s.tree(router, "/monitoring", "Asynqmon: the queues and their tasks", s.monitoring())
+	s.page(router, "/", "Redirects to /docs", http.RedirectHandler("/docs", http.StatusFound), http.MethodGet)
+	s.page(router, pathLogin, "The page to log in and out", s.loginPage(), http.MethodGet, http.MethodPost)
+	s.page(router, pathLogout, "Ends the session of a browser", http.HandlerFunc(s.logOut), http.MethodPost)
+	s.page(router, "/openapi.json", "This document", described, http.MethodGet)
+	s.tree(router, "/docs", "Swagger UI", docsPage(), http.MethodGet)
+	s.tree(router, pathMonitoring, "Asynqmon: the queues and their tasks", s.monitoring(), http.MethodGet, http.MethodPost, http.MethodDelete)
+	table := accessTable()
+	var err error
+	if s.access, err = newAccess(table, router); err != nil {
+		return err
+	}
+	documentAccess(s.huma.OpenAPI(), table)
 	if err := described.render(s.huma.OpenAPI()); err != nil {
 		return err
 	}
 
-	router.Use(nameRoute)
+	router.Use(nameRoute, s.admit)
 	router.NotFoundHandler = http.HandlerFunc(notFound)
 	router.MethodNotAllowedHandler = methodNotAllowed(router)
-	s.handler = s.withExchange(recoverPanics(secure(router)))
+	edge := limitHeaders(s.cfg.MaxHeaders, shareWith(s.cfg.Origins, guardOrigin(router)))
+	s.handler = s.withExchange(recoverPanics(secure(edge)))
 	return nil
 }
 
@@ -113,22 +126,27 @@ func handle[I, O any](s *Server, op huma.Operation, h func(context.Context, *I) 
 }
 
 // page registers a resource that is no operation, with and without the slash.
-func (s *Server) page(router *mux.Router, path, summary string, h http.Handler) {
+func (s *Server) page(router *mux.Router, path, summary string, h http.Handler, methods ...string) {
 	for _, form := range bothForms(path) {
-		router.Path(form).Methods(http.MethodGet, http.MethodHead).Handler(h)
+		router.Path(form).Methods(withHead(methods)...).Handler(h)
 	}
-	describePage(s.huma.OpenAPI(), path, summary)
+	describePage(s.huma.OpenAPI(), path, summary, methods)
 }
 
-// tree mounts a handler at a path and everything below it; no method means any.
+// tree mounts a handler at a path and everything below it.
 func (s *Server) tree(router *mux.Router, path, summary string, h http.Handler, methods ...string) {
 	for _, r := range []*mux.Route{router.Path(path), router.PathPrefix(path + "/")} {
-		if len(methods) > 0 {
-			r.Methods(methods...)
-		}
-		r.Handler(h)
+		r.Methods(withHead(methods)...).Handler(h)
 	}
-	describePage(s.huma.OpenAPI(), path, summary)
+	describePage(s.huma.OpenAPI(), path, summary, methods)
+}
+
+// withHead adds HEAD where there is GET.
+func withHead(methods []string) []string {
+	if slices.Contains(methods, http.MethodGet) {
+		return append(slices.Clone(methods), http.MethodHead)
+	}
+	return methods
 }
 
 // adapter is huma's adapter to mux, apart from the routes: each path with and
@@ -137,12 +155,8 @@ type adapter struct{ *mux.Router }
 
 // Handle implements huma.Adapter.
 func (a adapter) Handle(op *huma.Operation, handler func(huma.Context)) {
-	methods := []string{op.Method}
-	if op.Method == http.MethodGet {
-		methods = append(methods, http.MethodHead)
-	}
 	for _, path := range bothForms(op.Path) {
-		a.Path(path).Methods(methods...).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.Path(path).Methods(withHead([]string{op.Method})...).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			handler(humamux.NewContext(op, r, w))
 		})
 	}

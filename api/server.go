@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -51,6 +52,22 @@ type Config struct {
 	WaitInterval time.Duration // between looks at all requests that are waited for, whose notices may be lost; 2 s
 	KeepAlive    time.Duration // between signs of life in a stream of events; 15 s
 
+	MaxHeaders     int // header fields of a request at most; 100
+	MaxHeaderBytes int // bytes of a request's header at most, about; 64 KiB
+
+	TLSCert, TLSKey string        // files in PEM form; "": plain HTTP
+	TLSReload       time.Duration // between looks at these files; 5 s
+
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's
+	Origins        []string       // whose scripts may call the API with a token; nobody's
+	PlainSessions  bool           // session cookies also over plain HTTP, for development
+
+	Auth AuthConfig // how callers show who they are
+
+	CallerRate  int // requests of one caller a second, a batch of submissions counted by item; 0: no limit
+	CallerBurst int // of them at once; CallerRate if that is more
+	AddressRate int // requests of one address a second that show no valid token; 0: no limit
+
 	Callbacks *webhook.Guard // where callbacks may go; nil: a callback_url is refused, for nothing can sign them
 
 	// PendingMigrations counts the migrations that are still to be applied, for
@@ -72,6 +89,9 @@ func (c Config) withDefaults() Config {
 	orElse(&c.IdleTimeout, 2*time.Minute)
 	orElse(&c.WaitInterval, 2*time.Second)
 	orElse(&c.KeepAlive, 15*time.Second)
+	orElse(&c.MaxHeaders, 100)
+	orElse(&c.MaxHeaderBytes, 64<<10)
+	orElse(&c.TLSReload, 5*time.Second)
 	return c
 }
 
@@ -94,9 +114,13 @@ type Server struct {
 	hub        *hub
 	reader     *groupcommit.Committer[int64, lookup] // for those who wait; it holds nothing that Close would have to save
 	readiness  *readiness
+	access     access
+	identities *identities
+	limits     rateLimits
 	huma       huma.API // the operations: their checks and their document
 	handler    http.Handler
 	listener   net.Listener // nil before Listen
+	keys       *keyPair     // nil for plain HTTP, and before Listen
 	draining   atomic.Bool
 }
 
@@ -109,7 +133,12 @@ func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, cfg Con
 	hear := func(ctx context.Context, changed func([]int64)) { jobs.HearChanges(ctx, rdb, changed) }
 	s.hub = newHub(s.cfg, hear, st, log)
 	s.reader = newReader(st, s.cfg.RequestTimeout)
+	s.limits = s.newLimits()
 	s.readiness = newReadiness(s.probes())
+	var err error
+	if s.identities, err = s.newIdentities(); err != nil {
+		return nil, fmt.Errorf("set up the API: %w", err)
+	}
 	if err := s.route(); err != nil {
 		return nil, fmt.Errorf("set up the API: %w", err)
 	}
@@ -120,8 +149,15 @@ func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, cfg Con
 func (s *Server) Handler() http.Handler { return s.handler }
 
 // Listen opens the port and returns its address, which tells the port where
-// Config.Addr leaves it to the system (":0").
+// Config.Addr leaves it to the system (":0"). A certificate that cannot be used
+// is found here.
 func (s *Server) Listen() (net.Addr, error) {
+	if s.cfg.TLSCert != "" {
+		var err error
+		if s.keys, err = newKeyPair(s.cfg.TLSCert, s.cfg.TLSKey, s.log); err != nil {
+			return nil, err
+		}
+	}
 	l, err := net.Listen("tcp", s.cfg.Addr) //nolint:noctx // opening a port does not wait for anybody
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
@@ -151,11 +187,17 @@ func (s *Server) Serve(ctx context.Context) error {
 		ReadTimeout:       s.cfg.ReadTimeout,
 		WriteTimeout:      s.cfg.WriteTimeout,
 		IdleTimeout:       s.cfg.IdleTimeout,
-		MaxHeaderBytes:    64 << 10,
+		MaxHeaderBytes:    s.cfg.MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(s.listener) }()
+	if s.keys != nil {
+		srv.TLSConfig = s.keys.config()
+		go s.keys.watch(ctx, s.cfg.TLSReload)
+		go func() { served <- srv.ServeTLS(s.listener, "", "") }()
+	} else {
+		go func() { served <- srv.Serve(s.listener) }()
+	}
 
 	var failed error
 	select {

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/api"
+	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/migrations"
@@ -44,7 +45,12 @@ func TestShutdownUnderLoadLosesNothing(t *testing.T) {
 	for range 16 {
 		clients.Go(func() {
 			for {
-				resp, err := client.Post(e.url+"/mass-requests/", "application/json", strings.NewReader(`{"payload":{"n":1}}`))
+				req, err := http.NewRequest(http.MethodPost, e.url+"/mass-requests/", strings.NewReader(`{"payload":{"n":1}}`))
+				if err != nil {
+					return
+				}
+				e.sign(req).Header.Set("Content-Type", "application/json")
+				resp, err := client.Do(req)
 				if err != nil {
 					return // the server is gone; nothing was promised
 				}
@@ -190,6 +196,7 @@ func TestSilentPostgresIsNotWaitedFor(t *testing.T) {
 	e := setupOn(t, "postgres://u:p@"+silent(t)+"/db?sslmode=disable", devtest.Redis(t), func(c *api.Config) {
 		c.RequestTimeout, c.PendingMigrations = 50*time.Millisecond, nil
 	})
+	e.keys.made[auth.Admin] = noKey
 	for _, path := range []string{"/mass-requests/", "/mass-requests/1"} {
 		e.call(http.MethodGet, path, "").problem(t, http.StatusServiceUnavailable, "unavailable")
 	}
@@ -338,10 +345,25 @@ func TestOneLineARequest(t *testing.T) {
 func TestSecurityHeaders(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
-	for _, path := range []string{"/", "/docs", "/monitoring", "/health/live", "/nothing"} {
+	const none = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	for path, policy := range map[string]string{
+		"/": none, "/health/live": none, "/nothing": none, "/mass-requests/": none, "/openapi.json": none, "/monitoring/api/queues": none,
+		"/docs": "script-src 'nonce-", "/monitoring": "script-src 'nonce-", "/monitoring/queues/x": "script-src 'nonce-", "/login": "style-src 'sha256-",
+	} {
 		h := e.call(http.MethodGet, path, "").Header
 		require.Equal(t, "nosniff", h.Get("X-Content-Type-Options"))
 		require.Equal(t, "DENY", h.Get("X-Frame-Options"))
+		require.Equal(t, "same-origin", h.Get("Cross-Origin-Opener-Policy"))
+		require.Equal(t, "same-origin", h.Get("Cross-Origin-Resource-Policy"))
+		require.Equal(t, "same-origin", h.Get("Referrer-Policy"))
+		require.Contains(t, h.Get("Permissions-Policy"), "camera=()")
+		require.Empty(t, h.Get("Strict-Transport-Security"), "not over plain HTTP")
+		csp := h.Get("Content-Security-Policy")
+		require.Contains(t, csp, policy, path)
+		require.Contains(t, csp, "default-src 'none'", path)
+		require.Contains(t, csp, "frame-ancestors 'none'", path)
+		require.NotContains(t, csp, "unsafe", path)
+		require.NotContains(t, csp, "http", path)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/api"
+	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/migrations"
@@ -42,6 +43,26 @@ type edge struct {
 	db    *sqlx.DB
 	rdb   redis.UniversalClient
 	log   *logBuffer
+	role  auth.Role // whose token goes along; "" for nobody's
+	keys  *keys
+}
+
+// keys are an API key of each role, made when it is needed.
+type keys struct {
+	mu   sync.Mutex
+	made map[auth.Role]string
+}
+
+// noKey looks like an API key, for databases that cannot be asked anyway.
+var noKey = auth.FormatAPIKey(1, auth.NewKeySecret())
+
+// signing signs tokens in tests.
+func signing() *auth.Tokens {
+	ring, err := auth.LoadKeyring("a-secret-for-tests-which-nobody-has-to-keep", "")
+	if err != nil {
+		panic(err)
+	}
+	return auth.NewTokens(auth.TokenConfig{Keys: ring, Issuer: "mass", Audience: "mass", TTL: time.Minute})
 }
 
 // logBuffer keeps what the server logs.
@@ -69,7 +90,7 @@ func setup(t *testing.T, tune ...func(*api.Config)) *edge {
 
 func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Config)) *edge {
 	t.Helper()
-	e := &edge{t: t, log: new(logBuffer)}
+	e := &edge{t: t, log: new(logBuffer), role: auth.Admin, keys: &keys{made: map[auth.Role]string{}}}
 	var err error
 	e.store, err = store.Open(store.Config{
 		URL: databaseURL, MaxOpen: 8, MaxIdle: 8, ConnectTimeout: 5 * time.Second, StatementTimeout: 30 * time.Second, Application: "test",
@@ -86,7 +107,7 @@ func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Confi
 	t.Cleanup(func() { require.NoError(t, e.rdb.Close()) })
 
 	cfg := api.Config{
-		Addr: "127.0.0.1:0", Version: "test",
+		Addr: "127.0.0.1:0", Version: "test", Auth: api.AuthConfig{Tokens: signing()},
 		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, databaseURL) },
 	}
 	for _, f := range tune {
@@ -104,6 +125,41 @@ func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Confi
 	})
 	e.url = srv.URL
 	return e
+}
+
+// as is the same edge, called by somebody else: "" shows no token.
+func (e *edge) as(role auth.Role) *edge {
+	other := *e
+	other.role = role
+	return &other
+}
+
+// token is an API key of the edge's role.
+func (e *edge) token() string {
+	e.t.Helper()
+	return e.key(e.t.Context())
+}
+
+func (e *edge) key(ctx context.Context) string {
+	e.t.Helper()
+	e.keys.mu.Lock()
+	defer e.keys.mu.Unlock()
+	if e.keys.made[e.role] == "" {
+		secret := auth.NewKeySecret()
+		k, err := e.store.AddAPIKey(ctx, string(e.role), e.role, auth.Digest(secret), store.Origin{Actor: "test"})
+		require.NoError(e.t, err)
+		e.keys.made[e.role] = auth.FormatAPIKey(k.ID, secret)
+	}
+	return e.keys.made[e.role]
+}
+
+// sign adds the token of the edge's role to a request that has none.
+func (e *edge) sign(r *http.Request) *http.Request {
+	e.t.Helper()
+	if e.role != "" && r.Header.Get("Authorization") == "" {
+		r.Header.Set("Authorization", "Bearer "+e.key(r.Context()))
+	}
+	return r
 }
 
 // answer is what came back, with its body both as text and as JSON.
@@ -131,7 +187,7 @@ var noRedirects = &http.Client{CheckRedirect: func(*http.Request, []*http.Reques
 
 func (e *edge) do(req *http.Request) answer {
 	e.t.Helper()
-	resp, err := noRedirects.Do(req)
+	resp, err := noRedirects.Do(e.sign(req))
 	require.NoError(e.t, err)
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)

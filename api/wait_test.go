@@ -53,17 +53,17 @@ func requestPath(id int64) string { return fmt.Sprintf("/mass-requests/%d", id) 
 // wait begins a long poll; a failure arrives as an answer of status 0.
 func (e *edge) wait(ctx context.Context, id int64) <-chan answer {
 	done := make(chan answer, 1)
-	go func() { done <- get(ctx, e.url+requestPath(id)+"?wait=60s") }()
+	go func() { done <- e.get(ctx, e.url+requestPath(id)+"?wait=60s") }()
 	return done
 }
 
-func get(ctx context.Context, url string) answer {
+func (e *edge) get(ctx context.Context, url string) answer {
 	failed := func(err error) answer { return answer{Response: new(http.Response), text: err.Error()} }
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return failed(err)
 	}
-	resp, err := noRedirects.Do(req)
+	resp, err := noRedirects.Do(e.sign(req))
 	if err != nil {
 		return failed(err)
 	}

@@ -45,3 +45,6 @@ const (
 	OverdueQuery  = findOverdue
 	FailuresQuery = countFailures
 )
+
+// SealedColumns is what seals are made of.
+const SealedColumns = sealedColumns

@@ -78,6 +78,7 @@ type reconciler struct {
 
 	retained retention
 	due      store.DueDelivery // the last callback looked at
+	sealed   sealing
 }
 
 // sighting is the latest beat of a worker, and when it was first seen.
@@ -141,7 +142,7 @@ const (
 func (r *reconciler) look(ctx context.Context, now time.Time) error {
 	var errs []error
 	for _, duty := range []func(context.Context, time.Time) error{
-		r.rescueSilent, r.walk, r.unstick, r.tidy, r.publishQueues, r.retain, r.deliverAgain,
+		r.rescueSilent, r.walk, r.unstick, r.tidy, r.publishQueues, r.retain, r.deliverAgain, r.seal,
 	} {
 		bounded, cancel := context.WithTimeout(ctx, dutyTimeout)
 		errs = append(errs, duty(bounded, now))

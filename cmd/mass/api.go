@@ -12,7 +12,7 @@ func runAPI(ctx context.Context, in invocation) (err error) {
 	if err != nil {
 		return err
 	}
-	b, err := open(c, "mass api")
+	b, err := open(c, "api")
 	if err != nil {
 		return err
 	}
@@ -26,6 +26,6 @@ func runAPI(ctx context.Context, in invocation) (err error) {
 	if err != nil {
 		return err
 	}
-	log.Info("api listens", "addr", addr.String(), "version", buildVersion())
+	log.Info("api listens", "addr", addr.String(), "tls", c.TLSCert != "", "version", buildVersion())
 	return server.Serve(ctx)
 }

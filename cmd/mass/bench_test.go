@@ -35,7 +35,7 @@ func BenchmarkSubmitToDone(b *testing.B) {
 	if _, err := migrations.Up(b.Context(), stack.DatabaseURL()); err != nil {
 		b.Fatal(err)
 	}
-	env := map[string]string{"DATABASE_URL": stack.DatabaseURL(), "REDIS_URL": stack.RedisURL(), "MASS_ADDR": "127.0.0.1:0", "MASS_LOG_LEVEL": "info"}
+	env := map[string]string{"DATABASE_URL": stack.DatabaseURL(), "REDIS_URL": stack.RedisURL(), "MASS_ADDR": "127.0.0.1:0", "MASS_AUTH": "off", "MASS_LOG_LEVEL": "info"}
 	out, stopAPI := background(b, env, "api")
 	_, stopWorker := background(b, env, "worker")
 	url := listening(b, out)

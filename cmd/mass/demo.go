@@ -42,7 +42,7 @@ type demoRequest struct {
 
 // demo submits a simulated day over HTTP, as a client would, waits until every
 // accepted request has ended, and prints what came of it.
-func demo(ctx context.Context, url string, seed uint64, out io.Writer) error {
+func demo(ctx context.Context, api client, seed uint64, out io.Writer) error {
 	day := time.Now().UTC().AddDate(0, 0, -1)
 	submissions := simulate.Day(seed, day)
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
@@ -54,7 +54,7 @@ func demo(ctx context.Context, url string, seed uint64, out io.Writer) error {
 	g.SetLimit(8)
 	for i, s := range submissions {
 		g.Go(func() error {
-			e, err := follow(gctx, url, s)
+			e, err := follow(gctx, api, s)
 			endings[i] = e
 			bar.add(1)
 			return err
@@ -71,14 +71,14 @@ func demo(ctx context.Context, url string, seed uint64, out io.Writer) error {
 	if err := printSites(out, endings); err != nil {
 		return err
 	}
-	inviteTo(url, out)
+	inviteTo(api, out)
 	return nil
 }
 
 // follow submits one request and waits for its end.
-func follow(ctx context.Context, url string, s simulate.Submission) (ending, error) {
+func follow(ctx context.Context, api client, s simulate.Submission) (ending, error) {
 	e := ending{Submission: s}
-	status, err := call(ctx, http.MethodPost, url+"/mass-requests/", s.Body, &e.answer)
+	status, err := api.call(ctx, http.MethodPost, "/mass-requests/", s.Body, &e.answer)
 	if err != nil {
 		return e, err
 	}
@@ -93,7 +93,7 @@ func follow(ctx context.Context, url string, s simulate.Submission) (ending, err
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		status, err := call(ctx, http.MethodGet, fmt.Sprintf("%s/mass-requests/%d", url, e.id), nil, &e.answer)
+		status, err := api.call(ctx, http.MethodGet, fmt.Sprintf("/mass-requests/%d", e.id), nil, &e.answer)
 		if err != nil {
 			return e, err
 		}
@@ -113,12 +113,14 @@ func follow(ctx context.Context, url string, s simulate.Submission) (ending, err
 }
 
 // call makes one HTTP request and decodes a successful answer.
-func call(ctx context.Context, method, url string, body []byte, into any) (status int, err error) {
+func (c client) call(ctx context.Context, method, path string, body []byte, into any) (status int, err error) {
+	url := c.url + path
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return 0, fmt.Errorf("%s %s: %w", method, url, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+c.token)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, err

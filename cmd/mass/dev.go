@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/leomutto/pilot-in-a-box/api"
 	"github.com/leomutto/pilot-in-a-box/internal/config"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack"
 	"github.com/leomutto/pilot-in-a-box/migrations"
@@ -59,12 +60,15 @@ func runDev(ctx context.Context, in invocation) (err error) {
 		return err
 	}
 
-	b, err := open(c, "mass dev")
+	b, err := open(c, "dev")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	server, err := newAPI(b, c, log)
+	if err := devSecret(c); err != nil {
+		return err
+	}
+	server, err := newAPI(b, c, log, func(a *api.Config) { a.PlainSessions = true })
 	if err != nil {
 		return err
 	}
@@ -73,25 +77,30 @@ func runDev(ctx context.Context, in invocation) (err error) {
 		return err
 	}
 	url := localURL(addr)
+	access, err := devLogin(ctx, b.store, c)
+	if err != nil {
+		return err
+	}
 
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Serve(gctx) })
 	g.Go(func() error { return newWorker(b, c, log).Run(gctx) })
-	if err := writeDevFile(c, url); err != nil {
+	if err := writeDevFile(c, url, access.token); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.Remove(devFile(c))) }()
 	say("MASS is up: %s (logs in %s)", url, logPath)
+	sayLogin(c, access, in.stdout)
 	if showDemo {
 		g.Go(func() error {
-			if err := demo(gctx, url, seed, in.stdout); err != nil && gctx.Err() == nil {
+			if err := demo(gctx, client{url: url, token: access.token, dataDir: c.DataDir}, seed, in.stdout); err != nil && gctx.Err() == nil {
 				return fmt.Errorf("the demo failed: %w", err)
 			}
 			return nil
 		})
 		g.Go(func() error { return nil })
 	} else {
-		inviteTo(url, in.stdout)
+		inviteTo(client{url: url, token: access.token, dataDir: c.DataDir}, in.stdout)
 	}
 	return g.Wait()
 }
@@ -128,7 +137,7 @@ func localURL(addr net.Addr) string {
 // devInfo is what dev.json tells scripts about the running system.
 type devInfo struct {
 	URL         string `json:"url"`
-	Token       string `json:"token"` // an admin's; empty until there are tokens
+	Token       string `json:"token"` // an admin's API key, of this run only
 	DatabaseURL string `json:"database_url"`
 	RedisURL    string `json:"redis_url"`
 	PID         int    `json:"pid"`
@@ -137,8 +146,8 @@ type devInfo struct {
 func devFile(c *config.Config) string { return filepath.Join(c.DataDir, "dev.json") }
 
 // writeDevFile puts the file in place in one step, so that whoever finds it finds all of it.
-func writeDevFile(c *config.Config, url string) error {
-	content, err := json.MarshalIndent(devInfo{URL: url, DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, PID: os.Getpid()}, "", "  ")
+func writeDevFile(c *config.Config, url, token string) error {
+	content, err := json.MarshalIndent(devInfo{URL: url, Token: token, DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, PID: os.Getpid()}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write dev.json: %w", err)
 	}
@@ -152,19 +161,38 @@ func writeDevFile(c *config.Config, url string) error {
 	return nil
 }
 
-// inviteTo tells a person what to try.
-func inviteTo(url string, out io.Writer) {
+// sayLogin tells how a person logs in.
+func sayLogin(c *config.Config, a devAccess, out io.Writer) {
+	switch {
+	case c.Auth == "off":
+		fmt.Fprintln(out, "MASS_AUTH is off: everybody is an admin.")
+	case a.password != "":
+		fmt.Fprintf(out, "Log in as %s with the password %s (kept in %s; mass user passwd changes it)\n",
+			devAdmin, a.password, filepath.Join(c.DataDir, passwordFile))
+	default:
+		fmt.Fprintf(out, "Log in as %s; mass user passwd %[1]s sets a password.\n", devAdmin)
+	}
+}
+
+// client is what it takes to call the running API.
+type client struct{ url, token, dataDir string }
+
+// inviteTo tells a person what to try. The token is read from its file: it does
+// not belong on a screen, nor into a shell's history.
+func inviteTo(c client, out io.Writer) {
 	fmt.Fprintf(out, `
+  Log in       %[1]s/login
   Swagger UI   %[1]s/docs
   Asynqmon     %[1]s/monitoring
   Health       %[1]s/health/ready
 
 Try it:
-  curl -s -X POST %[1]s/mass-requests/ -H 'Content-Type: application/json' -d '{"payload": {"site_id": "oslo-1", "note": "hello"}}'
-  curl -s '%[1]s/mass-requests/?limit=3'
+  TOKEN=$(sed -n 's/.*"token": "\(.*\)".*/\1/p' '%[2]s')
+  curl -s -X POST %[1]s/mass-requests/ -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"payload": {"site_id": "oslo-1", "note": "hello"}}'
+  curl -s -H "Authorization: Bearer $TOKEN" '%[1]s/mass-requests/?limit=3'
 
 Ctrl-C stops everything; the data stay.
-`, url)
+`, c.url, filepath.Join(c.dataDir, "dev.json"))
 }
 
 // pollEvery is how often the demo looks at requests that have not ended.

@@ -60,6 +60,7 @@ func runDoctor(ctx context.Context, in invocation) (err error) {
 // settingsOf judges the settings, also those of the other subcommands. Where no
 // server is named it takes those of a running mass dev.
 func settingsOf(c *config.Config, getenv func(string) string) []doctor.Finding {
+	commands := []string{"api", "worker"}
 	f := doctor.Finding{Topic: "settings", Level: doctor.OK, Detail: "DATABASE_URL and REDIS_URL are set"}
 	if c.DatabaseURL == "" && c.RedisURL == "" {
 		info := readDevFile(func(string) string { return c.DataDir })
@@ -70,11 +71,12 @@ func settingsOf(c *config.Config, getenv func(string) string) []doctor.Finding {
 			}}
 		}
 		c.DatabaseURL, c.RedisURL = info.DatabaseURL, info.RedisURL
+		commands = []string{"dev"} // which makes a secret of its own
 		f.Detail = fmt.Sprintf("those of mass dev at %s (%s, process %d)", info.URL, devFile(c), info.PID)
 	}
 	var errs []error
 	resolved := map[string]string{"DATABASE_URL": c.DatabaseURL, "REDIS_URL": c.RedisURL, "DATABASE_URL_FILE": "", "REDIS_URL_FILE": ""}
-	for _, command := range []string{"api", "worker"} {
+	for _, command := range commands {
 		_, err := config.Load(command, nil, func(name string) string {
 			if value, ok := resolved[name]; ok {
 				return value

@@ -95,20 +95,24 @@ type massRequest struct {
 	Error  *string         `json:"error"`
 }
 
-func do(t *testing.T, method, url, body string, want int, into any) {
+func do(t *testing.T, method, url, body string, want int, into any, token ...string) {
 	t.Helper()
-	status, raw := try(t, method, url, body)
+	status, raw := try(t, method, url, body, token...)
 	require.Equal(t, want, status, "%s %s: %s", method, url, raw)
 	if into != nil {
 		require.NoError(t, json.Unmarshal(raw, into))
 	}
 }
 
-func try(t testing.TB, method, url, body string) (status int, raw []byte) {
+// try sends a token when there is one.
+func try(t testing.TB, method, url, body string, token ...string) (status int, raw []byte) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	require.NoError(t, err)
 	req.Header.Set("Content-Type", "application/json")
+	for _, s := range token {
+		req.Header.Set("Authorization", "Bearer "+s)
+	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, []byte(err.Error())
@@ -119,10 +123,10 @@ func try(t testing.TB, method, url, body string) (status int, raw []byte) {
 	return res.StatusCode, raw
 }
 
-func untilFinal(t *testing.T, url string, id int64) (r massRequest) {
+func untilFinal(t *testing.T, url string, id int64, token ...string) (r massRequest) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		do(t, http.MethodGet, fmt.Sprintf("%s/mass-requests/%d", url, id), "", http.StatusOK, &r)
+		do(t, http.MethodGet, fmt.Sprintf("%s/mass-requests/%d", url, id), "", http.StatusOK, &r, token...)
 		return r.Status != "pending" && r.Status != "processing"
 	}, 2*time.Minute, 5*time.Millisecond, "request %d is not final", id)
 	return r
@@ -132,7 +136,7 @@ func untilFinal(t *testing.T, url string, id int64) (r massRequest) {
 // through their servers.
 func TestAPIAndWorkersTogether(t *testing.T) {
 	t.Parallel()
-	env := map[string]string{"DATABASE_URL": devtest.EmptyDatabase(t), "REDIS_URL": devtest.Redis(t), "MASS_ADDR": "127.0.0.1:0"}
+	env := map[string]string{"DATABASE_URL": devtest.EmptyDatabase(t), "REDIS_URL": devtest.Redis(t), "MASS_ADDR": "127.0.0.1:0", "MASS_AUTH_SECRET": strings.Repeat("s", 32)}
 	var out output
 	require.NoError(t, run(t.Context(), []string{"migrate", "status"}, getenv(env), &out, &out))
 	assert.Contains(t, out.String(), "pending")
@@ -147,21 +151,26 @@ func TestAPIAndWorkersTogether(t *testing.T) {
 	env["MASS_ADDR"] = strings.TrimPrefix(url, "http://")
 	require.NoError(t, run(t.Context(), []string{"health"}, getenv(env), &out, &out), out.String())
 
+	var key output
+	require.NoError(t, run(t.Context(), []string{"key", "add", "test", "--role", "admin"}, getenv(env), &key, io.Discard))
+	token := strings.TrimSpace(key.String())
+	do(t, http.MethodGet, url+"/mass-requests/", "", http.StatusUnauthorized, nil)
+
 	var ids []int64
 	for i := range 40 {
 		var r massRequest
-		do(t, http.MethodPost, url+"/mass-requests/", fmt.Sprintf(`{"payload": {"N o": %d}}`, i), http.StatusCreated, &r)
+		do(t, http.MethodPost, url+"/mass-requests/", fmt.Sprintf(`{"payload": {"N o": %d}}`, i), http.StatusCreated, &r, token)
 		assert.Equal(t, "pending", r.Status)
 		ids = append(ids, r.ID)
 	}
 	for i, id := range ids {
-		r := untilFinal(t, url, id)
+		r := untilFinal(t, url, id, token)
 		assert.Equal(t, "done", r.Status)
 		assert.JSONEq(t, fmt.Sprintf(`{"normalized": {"n_o": %d}, "warnings": []}`, i), string(r.Result))
 	}
-	do(t, http.MethodPatch, fmt.Sprintf("%s/mass-requests/%d/status", url, ids[0]), `{"status": "pending"}`, http.StatusOK, nil)
-	assert.Equal(t, "done", untilFinal(t, url, ids[0]).Status)
-	do(t, http.MethodDelete, fmt.Sprintf("%s/mass-requests/%d", url, ids[0]), "", http.StatusNoContent, nil)
+	do(t, http.MethodPatch, fmt.Sprintf("%s/mass-requests/%d/status", url, ids[0]), `{"status": "pending"}`, http.StatusOK, nil, token)
+	assert.Equal(t, "done", untilFinal(t, url, ids[0], token).Status)
+	do(t, http.MethodDelete, fmt.Sprintf("%s/mass-requests/%d", url, ids[0]), "", http.StatusNoContent, nil, token)
 
 	require.NoError(t, stopFirst())
 	require.NoError(t, stopSecond())
@@ -192,7 +201,7 @@ func TestDevShowsItsDemo(t *testing.T) {
 	require.Eventually(t, func() bool { return strings.Contains(out.String(), "Ctrl-C") }, 2*time.Minute, 10*time.Millisecond, "%s", out)
 	text := out.String()
 	assert.NotContains(t, text, "unexpected")
-	for _, want := range []string{"All of them ended", "outcome", "mean PUE", info.URL + "/docs", "curl -s"} {
+	for _, want := range []string{"All of them ended", "outcome", "mean PUE", info.URL + "/docs", "curl -s", "Log in as admin@localhost"} {
 		assert.Contains(t, text, want)
 	}
 	stat, err := os.Stat(filepath.Join(dir, "dev.json"))
@@ -231,7 +240,7 @@ func TestDevKilledInTheMiddleLosesNothing(t *testing.T) {
 	for c := range 4 {
 		wg.Go(func() {
 			for i := c; ; i += 4 {
-				status, raw := try(t, http.MethodPost, info.URL+"/mass-requests/", string(submissions[i%len(submissions)].Body))
+				status, raw := try(t, http.MethodPost, info.URL+"/mass-requests/", string(submissions[i%len(submissions)].Body), info.Token)
 				if status == 0 {
 					return
 				}
@@ -256,7 +265,7 @@ func TestDevKilledInTheMiddleLosesNothing(t *testing.T) {
 	second, out := start()
 	info = untilDev(t, dir, out)
 	for _, id := range accepted {
-		r := untilFinal(t, info.URL, id)
+		r := untilFinal(t, info.URL, id, info.Token)
 		assert.Contains(t, []string{"done", "failed"}, r.Status)
 	}
 	require.NoError(t, second.Process.Signal(syscall.SIGTERM))
@@ -299,8 +308,8 @@ func TestMistakesAreToldPlainly(t *testing.T) {
 	}{
 		"unknown subcommand": {args: []string{"serve"}, want: `unknown subcommand "serve"`},
 		"nothing set":        {args: []string{"worker"}, want: "DATABASE_URL is not set\nREDIS_URL is not set"},
-		"bad redis":          {args: []string{"api"}, env: map[string]string{"DATABASE_URL": "postgres://x", "REDIS_URL": "http://secret"}, want: "want redis://"},
-		"bad database":       {args: []string{"api"}, env: map[string]string{"DATABASE_URL": "mysql://secret", "REDIS_URL": "redis://x:1"}, want: "postgres://user:password@host:port/name"},
+		"bad redis":          {args: []string{"api"}, env: map[string]string{"DATABASE_URL": "postgres://x", "REDIS_URL": "http://secret", "MASS_AUTH": "off", "MASS_ADDR": "127.0.0.1:0"}, want: "want redis://"},
+		"bad database":       {args: []string{"api"}, env: map[string]string{"DATABASE_URL": "mysql://secret", "REDIS_URL": "redis://x:1", "MASS_AUTH": "off", "MASS_ADDR": "127.0.0.1:0"}, want: "postgres://user:password@host:port/name"},
 		"migrate where":      {args: []string{"migrate", "sideways"}, env: map[string]string{"DATABASE_URL": "postgres://x"}, want: `want up, down or status, not "sideways"`},
 		"migrate nowhere":    {args: []string{"migrate"}, env: map[string]string{"DATABASE_URL": "postgres://x"}, want: "want up, down or status"},
 		"no steps":           {args: []string{"migrate", "down", "--steps=0"}, env: map[string]string{"DATABASE_URL": "postgres://x"}, want: "at least 1"},

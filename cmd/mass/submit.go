@@ -82,11 +82,12 @@ func parseSubmit(in invocation) (*submission, error) {
 	fs.SetOutput(in.stdout)
 	fs.Usage = func() {
 		fmt.Fprint(in.stdout, "Usage: mass submit [flags] FILE|-\n\nSubmits each item of a file: NDJSON or a JSON array of submissions, or a CSV of signals whose header names\n"+
-			"their fields. The same command again, within 24 hours, submits nothing twice. MASS_TOKEN is sent as Bearer.\n\n")
+			"their fields. The same command again, within 24 hours, submits nothing twice. MASS_TOKEN\nis the token, else that of a running mass dev, if it is asked.\n\n")
 		fs.PrintDefaults()
 	}
 	dev := readDevFile(in.getenv)
 	fs.StringVar(&s.send.URL, "url", cmp.Or(in.getenv("MASS_URL"), dev.URL, "http://localhost:8000"), "where the API is (MASS_URL, else that of a running mass dev)")
+	token := fs.String("token", "", "the API key or access token (MASS_TOKEN, which other people on this machine do not see)")
 	format := fs.String("format", "auto", "auto, ndjson, json or csv")
 	comma := fs.String("comma", ",", "what separates the columns of a CSV")
 	fs.IntVar(&s.send.Chunk, "chunk", 500, "items a batch")
@@ -108,7 +109,7 @@ func parseSubmit(in invocation) (*submission, error) {
 	s.path = files[0]
 	s.read = submit.ReaderOptions{Name: s.path, Format: submit.Format(*format), Comma: separator}
 	s.send.KeyPrefix = cmp.Or(s.send.KeyPrefix, s.name())
-	s.send.Token = in.getenv("MASS_TOKEN")
+	s.send.Token = cmp.Or(*token, in.getenv("MASS_TOKEN"))
 	if s.send.Token == "" && s.send.URL == dev.URL {
 		s.send.Token = dev.Token
 	}

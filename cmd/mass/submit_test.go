@@ -31,7 +31,7 @@ type target struct {
 
 func newTarget(t *testing.T, worker bool) *target {
 	t.Helper()
-	env := map[string]string{"DATABASE_URL": devtest.Database(t), "REDIS_URL": devtest.Redis(t), "MASS_ADDR": "127.0.0.1:0"}
+	env := map[string]string{"DATABASE_URL": devtest.Database(t), "REDIS_URL": devtest.Redis(t), "MASS_ADDR": "127.0.0.1:0", "MASS_AUTH": "off"}
 	out, _ := background(t, env, "api")
 	if worker {
 		background(t, env, "worker")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 
 	"github.com/redis/go-redis/v9"
 
@@ -25,14 +26,15 @@ type backends struct {
 
 // open makes the connections. None is dialed before it is used, so a process
 // starts, and says on its health endpoints what is wrong, while a server is away.
-func open(c *config.Config, application string) (*backends, error) {
+func open(c *config.Config, kind string) (*backends, error) {
 	opt, err := jobs.ParseRedisURL(c.RedisURL)
 	if err != nil {
 		return nil, err
 	}
 	st, err := store.Open(store.Config{
 		URL: c.DatabaseURL, MaxOpen: c.DBMaxConns, MaxIdle: c.DBMaxIdle, ConnLifetime: c.DBConnLifetime,
-		ConnectTimeout: c.DBConnectTimeout, StatementTimeout: c.DBStatementTimeout, Application: application,
+		ConnectTimeout: c.DBConnectTimeout, StatementTimeout: c.DBStatementTimeout, Application: "mass " + kind,
+		Source: source(kind),
 	})
 	if err != nil {
 		return nil, err
@@ -44,16 +46,45 @@ func open(c *config.Config, application string) (*backends, error) {
 	return &backends{store: st, redis: rdb, enqueuer: jobs.NewEnqueuer(rdb, c.TaskRetention)}, nil
 }
 
+// source is this process as the trail knows it.
+func source(kind string) store.Source {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return store.Source{Kind: kind, Version: buildVersion(), Commit: buildCommit(), Host: host, PID: os.Getpid()}
+}
+
 func (b *backends) close() error { return errors.Join(b.redis.Close(), b.store.Close()) }
 
-func newAPI(b *backends, c *config.Config, log *slog.Logger) (*api.Server, error) {
-	return api.New(b.store, b.redis, b.enqueuer, api.Config{
+// newAPI makes the API as the settings say; tune has the last word.
+func newAPI(b *backends, c *config.Config, log *slog.Logger, tune ...func(*api.Config)) (*api.Server, error) {
+	proxies, err := c.Proxies()
+	if err != nil {
+		return nil, err
+	}
+	origins, err := c.Origins()
+	if err != nil {
+		return nil, err
+	}
+	callers, err := authConfig(c, log)
+	if err != nil {
+		return nil, err
+	}
+	settings := api.Config{
 		Addr: c.Addr, Version: buildVersion(), MaxBody: c.MaxBody, MaxBatchBody: c.MaxBatchBody, MaxDepth: c.MaxDepth, BatchMax: c.BatchMax, MaxBacklog: c.MaxBacklog,
 		RequestTimeout: c.AnswerTimeout, DrainDelay: c.DrainDelay, ShutdownTimeout: c.ShutdownTimeout,
 		ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout, IdleTimeout: c.IdleTimeout,
+		MaxHeaders: c.MaxHeaders, MaxHeaderBytes: c.MaxHeaderBytes, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TrustedProxies: proxies, Origins: origins,
+		Auth:       callers,
+		CallerRate: c.CallerRate, CallerBurst: c.CallerBurst, AddressRate: c.AddressRate,
 		Callbacks:         webhookGuard(c),
 		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, c.DatabaseURL) },
-	}, log)
+	}
+	for _, f := range tune {
+		f(&settings)
+	}
+	return api.New(b.store, b.redis, b.enqueuer, settings, log)
 }
 
 func newWorker(b *backends, c *config.Config, log *slog.Logger) *worker.Worker {

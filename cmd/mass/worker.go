@@ -12,7 +12,7 @@ func runWorker(ctx context.Context, in invocation) (err error) {
 	if err != nil {
 		return err
 	}
-	b, err := open(c, "mass worker")
+	b, err := open(c, "worker")
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,9 @@ type Kind string
 const (
 	User Kind = "user" // a person, by password and token
 	Key  Kind = "key"  // a machine, by API key
+
+	// Nobody is whoever asks while MASS_AUTH is off. There is one of it, without a row.
+	Nobody Kind = "anonymous"
 )
 
 // Identity is who makes a request.
@@ -63,7 +66,12 @@ type Identity struct {
 
 // Subject names the identity for ever, whatever it is called later: "user:12".
 // It is what created_by, the trail and the limits know.
-func (i Identity) Subject() string { return string(i.Kind) + ":" + strconv.FormatInt(i.ID, 10) }
+func (i Identity) Subject() string {
+	if i.Kind == Nobody {
+		return string(Nobody)
+	}
+	return string(i.Kind) + ":" + strconv.FormatInt(i.ID, 10)
+}
 
 type identityKey struct{}
 

@@ -18,9 +18,9 @@ import (
 // from the file that the variable with the suffix _FILE names, else it is the
 // default. The flag's name is that of the variable in lower case, without MASS_.
 type Config struct {
-	DatabaseURL string `env:"DATABASE_URL" for:"api worker migrate dev doctor" secret:"true" help:"PostgreSQL, as postgres://user:password@host:port/name"`
+	DatabaseURL string `env:"DATABASE_URL" for:"api worker migrate dev doctor user key audit" secret:"true" help:"PostgreSQL, as postgres://user:password@host:port/name"`
 	RedisURL    string `env:"REDIS_URL" for:"api worker dev doctor" secret:"true" help:"Redis, as redis://, rediss://, redis-sentinel://…?master=name or redis-cluster://"`
-	DataDir     string `env:"MASS_DATA_DIR" for:"dev doctor" default:".mass" help:"folder of the private servers' data"`
+	DataDir     string `env:"MASS_DATA_DIR" for:"dev doctor user key audit" default:".mass" help:"folder of the private servers' data"`
 
 	Addr          string        `env:"MASS_ADDR" for:"api dev" default:":8000" help:"address to listen on"`
 	MaxBody       int64         `env:"MASS_MAX_BODY" for:"api dev" default:"1048576" min:"1024" help:"largest request body, in bytes"`
@@ -33,11 +33,31 @@ type Config struct {
 	IdleTimeout   time.Duration `env:"MASS_IDLE_TIMEOUT" for:"api dev" default:"2m" min:"1s" help:"of a connection that is kept open"`
 	DrainDelay    time.Duration `env:"MASS_DRAIN_DELAY" for:"api" default:"0s" help:"between saying not ready and the end of accepting, for load balancers to notice"`
 
+	MaxHeaders     int    `env:"MASS_MAX_HEADERS" for:"api dev" default:"100" min:"20" help:"header fields of a request at most"`
+	MaxHeaderBytes int    `env:"MASS_MAX_HEADER_BYTES" for:"api dev" default:"65536" min:"4096" help:"bytes of a request's header at most, about"`
+	TLSCert        string `env:"MASS_TLS_CERT" for:"api" help:"file with the certificate, and those between it and its root, in PEM form; read again when it changes; without it the API speaks plain HTTP"`
+	TLSKey         string `env:"MASS_TLS_KEY" for:"api" help:"file with the key of MASS_TLS_CERT, in PEM form"`
+	TrustedProxies string `env:"MASS_TRUSTED_PROXIES" for:"api" help:"networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, such as 10.1.0.0/16, separated by commas"`
+	CORSOrigins    string `env:"MASS_CORS_ORIGINS" for:"api dev" help:"origins of other sites whose scripts may call the API with a token, such as https://app.example.com, separated by commas"`
+
+	Auth         string        `env:"MASS_AUTH" for:"api dev" default:"on" oneof:"on off" help:"off makes everybody an admin; only where MASS_ADDR is a loopback address, for benchmarks and behind a proxy of the same host that asks who it is"`
+	AuthSecret   string        `env:"MASS_AUTH_SECRET" for:"api dev" secret:"true" help:"signs access tokens (HS256): at least 32 bytes, such as of openssl rand -hex 32; several, separated by spaces, while they rotate: the first one signs; this or MASS_AUTH_KEYS is needed, except by mass dev"`
+	AuthKeys     string        `env:"MASS_AUTH_KEYS" for:"api dev" help:"PEM files with Ed25519 or RSA keys, or folders of them, separated by commas; the last private key in order of name signs, the others verify"`
+	AuthIssuer   string        `env:"MASS_AUTH_ISSUER" for:"api dev" default:"mass" help:"iss of access tokens; others are refused"`
+	AuthAudience string        `env:"MASS_AUTH_AUDIENCE" for:"api dev" default:"mass" help:"aud of access tokens; others are refused"`
+	AccessTTL    time.Duration `env:"MASS_ACCESS_TTL" for:"api dev" default:"10m" min:"10s" max:"24h" help:"how long an access token is good"`
+	RefreshTTL   time.Duration `env:"MASS_REFRESH_TTL" for:"api dev" default:"168h" min:"1m" help:"how long a login can be refreshed"`
+	SessionTTL   time.Duration `env:"MASS_SESSION_TTL" for:"api dev" default:"12h" min:"1m" help:"how long a browser stays logged in"`
+	SessionIdle  time.Duration `env:"MASS_SESSION_IDLE" for:"api dev" default:"1h" min:"5m" help:"how long a browser stays logged in that asks for nothing"`
+
 	BatchMax        int           `env:"MASS_BATCH_MAX" for:"api worker dev" default:"64" min:"1" max:"1000" help:"requests in one task at most"`
 	TaskRetention   time.Duration `env:"MASS_TASK_RETENTION" for:"api worker dev" default:"5m" help:"how long finished tasks stay visible in Asynqmon"`
 	ShutdownTimeout time.Duration `env:"MASS_SHUTDOWN_TIMEOUT" for:"api worker dev" default:"20s" min:"1s" help:"how long running work may go on after SIGTERM"`
 
 	Concurrency    int           `env:"MASS_CONCURRENCY" for:"worker dev" default:"32" min:"1" help:"batches worked on at once"`
+	CallerRate     int           `env:"MASS_CALLER_RATE" for:"api dev" default:"0" min:"0" help:"requests of one caller a second, a batch of submissions counted by item; 0 is no limit"`
+	CallerBurst    int           `env:"MASS_CALLER_BURST" for:"api dev" default:"0" min:"0" help:"requests of one caller at once, where that is more than MASS_CALLER_RATE"`
+	AddressRate    int           `env:"MASS_ADDRESS_RATE" for:"api dev" default:"100" min:"0" help:"requests of one address a second that show no valid token; 0 is no limit"`
 	CallerMax      int           `env:"MASS_CALLER_MAX_RUNNING" for:"worker dev" default:"0" min:"0" help:"requests of one caller that run at once on all workers together; 0 is no limit"`
 	MaxTries       int           `env:"MASS_MAX_TRIES" for:"worker dev" default:"5" min:"1" help:"tries of a request before it fails"`
 	RetryBase      time.Duration `env:"MASS_RETRY_BASE" for:"worker dev" default:"1s" min:"1ms" help:"wait after the first failed try; doubles with each"`
@@ -66,8 +86,8 @@ type Config struct {
 	DBMaxConns         int           `env:"MASS_DB_MAX_CONNS" for:"api worker dev doctor" default:"16" min:"4" help:"database connections of this process at most"`
 	DBMaxIdle          int           `env:"MASS_DB_MAX_IDLE" for:"api worker dev doctor" default:"8" min:"0" help:"database connections kept open when idle"`
 	DBConnLifetime     time.Duration `env:"MASS_DB_CONN_LIFETIME" for:"api worker dev" default:"30m" help:"age at which a database connection is renewed; 0 never"`
-	DBConnectTimeout   time.Duration `env:"MASS_DB_CONNECT_TIMEOUT" for:"api worker dev doctor" default:"3s" min:"1s" help:"for connecting to the database, in whole seconds"`
-	DBStatementTimeout time.Duration `env:"MASS_DB_STATEMENT_TIMEOUT" for:"api worker dev doctor" default:"10s" min:"100ms" help:"for one statement, enforced by the server"`
+	DBConnectTimeout   time.Duration `env:"MASS_DB_CONNECT_TIMEOUT" for:"api worker dev doctor user key audit" default:"3s" min:"1s" help:"for connecting to the database, in whole seconds"`
+	DBStatementTimeout time.Duration `env:"MASS_DB_STATEMENT_TIMEOUT" for:"api worker dev doctor user key audit" default:"10s" min:"100ms" help:"for one statement, enforced by the server"`
 
 	LogLevel  string `env:"MASS_LOG_LEVEL" for:"api worker migrate dev" default:"info" oneof:"debug info warn error" help:"debug, info, warn or error"`
 	LogFormat string `env:"MASS_LOG_FORMAT" for:"api worker migrate dev" default:"text" oneof:"text json" help:"text or json"`
@@ -97,6 +117,9 @@ func (c *Config) check(command string) error {
 	}
 	if command == "api" || command == "worker" || command == "dev" {
 		errs = append(errs, c.checkWebhooks())
+	}
+	if command == "api" || command == "dev" {
+		errs = append(errs, c.checkEdge(), c.checkAuth(command))
 	}
 	if c.DBMaxIdle > c.DBMaxConns && command != "migrate" {
 		errs = append(errs, fmt.Errorf("MASS_DB_MAX_IDLE (%d) must not be above MASS_DB_MAX_CONNS (%d)", c.DBMaxIdle, c.DBMaxConns))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,7 @@ import (
 )
 
 func env(pairs ...string) func(string) string {
-	m := map[string]string{"DATABASE_URL": "postgres://x", "REDIS_URL": "redis://x"}
+	m := map[string]string{"DATABASE_URL": "postgres://x", "REDIS_URL": "redis://x", "MASS_AUTH_SECRET": strings.Repeat("s", 32)}
 	for i := 0; i < len(pairs); i += 2 {
 		m[pairs[i]] = pairs[i+1]
 	}
@@ -45,6 +46,30 @@ func TestAllMistakesAreReportedTogether(t *testing.T) {
 		"MASS_SILENT_AFTER (1s) must be at least three times MASS_HEARTBEAT (1s)",
 	} {
 		assert.ErrorContains(t, err, want)
+	}
+}
+
+func TestTheEdge(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load("api", nil, env("MASS_TRUSTED_PROXIES", "10.1.0.0/16, 192.0.2.7", "MASS_CORS_ORIGINS", "https://app.example.com,http://localhost:3000"), nil, nil)
+	require.NoError(t, err)
+	proxies, err := c.Proxies()
+	require.NoError(t, err)
+	assert.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("192.0.2.7/32")}, proxies)
+	origins, err := c.Origins()
+	require.NoError(t, err)
+	assert.Equal(t, []string{"https://app.example.com", "http://localhost:3000"}, origins)
+
+	for name, bad := range map[string][2]string{
+		"MASS_TLS_CERT and MASS_TLS_KEY go together": {"MASS_TLS_KEY", "key.pem"},
+		`"everybody" is not a network`:               {"MASS_TRUSTED_PROXIES", "everybody"},
+		`"*" is not an origin`:                       {"MASS_CORS_ORIGINS", "*"},
+		`"https://a.example/" is not an origin`:      {"MASS_CORS_ORIGINS", "https://a.example/"},
+		`"https://A.example" is not an origin`:       {"MASS_CORS_ORIGINS", "https://A.example"},
+		`"null" is not an origin`:                    {"MASS_CORS_ORIGINS", "null"},
+	} {
+		_, err := config.Load("api", nil, env(bad[0], bad[1]), nil, nil)
+		require.ErrorContains(t, err, name)
 	}
 }
 

@@ -25,6 +25,7 @@ type Options struct {
 	DatabaseURL string       // a PostgreSQL that is there already; no other is started
 	RedisURL    string       // a Redis that is there already; no other is started
 	Ephemeral   bool         // for tests: nothing is written to disk in time, nothing is kept by Redis
+	Settings    []string     // of a private PostgreSQL, as name=value; they beat the defaults
 	Logger      *slog.Logger // nil discards
 
 	SearchPath  []string // folders in which server binaries are looked for; nil is $PATH and the usual places

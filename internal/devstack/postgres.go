@@ -56,7 +56,7 @@ func (s *Stack) startPostgres(ctx context.Context, o Options) error {
 		files:      h.path("postgres"),
 		pidFile:    filepath.Join(c.data, "postmaster.pid"),
 		stopSignal: syscall.SIGINT, // "fast shutdown": clients are disconnected, a checkpoint is written
-		command:    func(port int) *exec.Cmd { return c.command(h, port, o.Ephemeral) },
+		command:    func(port int) *exec.Cmd { return c.command(h, port, o.Ephemeral, o.Settings) },
 		ping:       c.ping,
 		logger:     o.Logger,
 	}
@@ -133,7 +133,7 @@ func (c *cluster) initialize(ctx context.Context, h *home, ephemeral bool) error
 }
 
 // command listens on TCP only: the path of a socket must not exceed some 100 bytes, which data folders do.
-func (c *cluster) command(h *home, port int, ephemeral bool) *exec.Cmd {
+func (c *cluster) command(h *home, port int, ephemeral bool, further []string) *exec.Cmd {
 	settings := []string{
 		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(port), "unix_socket_directories=",
 		"max_connections=300", "timezone=UTC", "log_timezone=UTC", "logging_collector=off", "log_destination=stderr",
@@ -142,7 +142,7 @@ func (c *cluster) command(h *home, port int, ephemeral bool) *exec.Cmd {
 		settings = append(settings, "fsync=off", "synchronous_commit=off", "full_page_writes=off")
 	}
 	args := []string{"-D", c.data}
-	for _, setting := range settings {
+	for _, setting := range append(settings, further...) { // the last one of a name counts
 		args = append(args, "-c", setting)
 	}
 	return h.account.command(syscall.SIGINT, h.servers, filepath.Join(c.dir, "postgres"), args...)

@@ -1,0 +1,97 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+// Key is a machine's way in, without its secret.
+type Key struct {
+	ID         int64     `json:"id" doc:"The number in the key" example:"7"`
+	Name       string    `json:"name" doc:"What it is for" example:"collector oslo-1"`
+	Role       auth.Role `json:"role" enum:"viewer,operator,admin" doc:"What it may do" example:"operator"`
+	CreatedBy  string    `json:"created_by" doc:"Who made it" example:"user:12"`
+	CreatedAt  string    `json:"created_at" format:"date-time" doc:"When it was made" example:"2026-03-01T11:00:00.000000Z"`
+	LastUsedAt *string   `json:"last_used_at" format:"date-time" doc:"When it was used last, to about a minute" example:"2026-03-01T12:00:00.000000Z"`
+	RevokedAt  *string   `json:"revoked_at" format:"date-time" doc:"When it was revoked"`
+}
+
+// NewKey is a key with its secret.
+type NewKey struct {
+	Key
+	Secret string `json:"key" doc:"Sent as Authorization: Bearer. It is shown here and never again" example:"mass_7_3kq6xn2p7vj5yw4t2mzc6dq3hr5ab7ufeo4s2lgi"`
+}
+
+// KeyList is one page of keys.
+type KeyList struct {
+	Items []Key   `json:"items" nullable:"false" doc:"In the order they were made"`
+	Next  *string `json:"next" doc:"Path and query of the next page; null on the last one" example:"/api-keys?after=7&limit=50"`
+}
+
+type (
+	keyInput struct {
+		ID int64 `path:"id" minimum:"1" doc:"Id of the API key" example:"7"`
+	}
+	newKeyOutput struct {
+		CacheControl string `header:"Cache-Control"`
+		Body         NewKey
+	}
+	keyListOutput struct{ Body KeyList }
+)
+
+func keyView(k *store.APIKey) Key {
+	return Key{
+		ID: k.ID, Name: k.Name, Role: k.Role, CreatedBy: k.CreatedBy,
+		CreatedAt: stamp(k.CreatedAt), LastUsedAt: stampOrNull(k.LastUsedAt), RevokedAt: stampOrNull(k.RevokedAt),
+	}
+}
+
+func (s *Server) addKey(ctx context.Context, in *authInput) (*newKeyOutput, error) {
+	var name string
+	var role auth.Role
+	if err := in.decode(s.cfg, checked("name", true, &name, auth.ParseKeyName), choice("role", true, &role, auth.Roles())); err != nil {
+		return nil, err
+	}
+	secret := auth.NewKeySecret()
+	k, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.APIKey, error) {
+		return s.store.AddAPIKey(ctx, name, role, auth.Digest(secret), origin(ctx))
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.identities.keys.forget(k.ID) // somebody may have asked for it before it was there
+	return &newKeyOutput{CacheControl: "no-store", Body: NewKey{Key: keyView(&k), Secret: auth.FormatAPIKey(k.ID, secret)}}, nil
+}
+
+func (s *Server) listKeys(ctx context.Context, in *pageInput) (*keyListOutput, error) {
+	found, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) ([]store.APIKey, error) {
+		return s.store.APIKeys(ctx, in.After, in.Limit+1) // one more tells whether there is a next page
+	})
+	if err != nil {
+		return nil, err
+	}
+	page := KeyList{Items: make([]Key, 0, len(found))}
+	if len(found) > in.Limit {
+		found = found[:in.Limit]
+		page.Next = in.next(pathKeys, found[in.Limit-1].ID)
+	}
+	for i := range found {
+		page.Items = append(page.Items, keyView(&found[i]))
+	}
+	return &keyListOutput{page}, nil
+}
+
+func (s *Server) revokeKey(ctx context.Context, in *keyInput) (*struct{}, error) {
+	_, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.store.RevokeAPIKey(ctx, in.ID, origin(ctx))
+	})
+	s.identities.keys.forget(in.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		err = &Problem{Status: http.StatusNotFound, Code: codeNotFound, Detail: "There is no such API key.", cause: err}
+	}
+	return nil, err
+}

@@ -1,0 +1,344 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/leomutto/pilot-in-a-box/internal/trail"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+const (
+	pathAudit   = "/audit"
+	auditJSON   = "json"
+	auditStep   = 1000 // events of a stream that are in memory at once
+	exportBegun = "export"
+	exportEnded = "export_end"
+
+	describeAudit = "Newest first. Filters restrict together; follow `next` for older events. The walk through the trail is bounded " +
+		"for each call: a page may hold fewer events than `limit`, also none, while `next` says that there is more to look through. " +
+		"`request_id`, `from` and `to` make it short. With `format` (or Accept: text/csv, application/x-ndjson) the answer is a stream of all " +
+		"events that match, oldest first; it enters the trail itself, as `export` when it begins and as `export_end` with the count when it ends. " +
+		"A stream that ends without the end of its chunks was cut off."
+)
+
+// routeAudit sets up the way to the trail.
+func (s *Server) routeAudit() {
+	handle(s, huma.Operation{
+		OperationID: "audit", Method: http.MethodGet, Path: pathAudit,
+		Tags: []string{tagOperations}, Summary: "The audit trail", Description: describeAudit, Errors: []int{406, 503},
+	}, s.audit)
+	documentAudit(s.huma.OpenAPI())
+}
+
+type auditInput struct {
+	Connection
+	RequestID     int64   `query:"request_id" minimum:"1" doc:"Only what happened to this MassRequest" example:"42"`
+	Actor         string  `query:"actor" maxLength:"200" doc:"Only what they did" example:"user:12"`
+	Action        string  `query:"action" maxLength:"100" doc:"Only events of this kind" example:"cancel"`
+	HTTPRequestID string  `query:"http_request_id" maxLength:"128" doc:"Only what this HTTP request made happen" example:"WRXY3FPYOUJZ4L6W2PPXG53QCV"`
+	From          instant `query:"from" format:"date-time" doc:"Only what happened at this time or later (RFC 3339)" example:"2026-03-01T00:00:00Z"`
+	To            instant `query:"to" format:"date-time" doc:"Only what happened before this time (RFC 3339)" example:"2026-03-02T00:00:00Z"`
+	Format        string  `query:"format" enum:"json,csv,ndjson" doc:"Form of the answer, stronger than Accept; csv and ndjson have no pages" example:"json"`
+	Limit         int     `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"Length of a page" example:"100"`
+	Cursor        string  `query:"cursor" maxLength:"64" doc:"Where the page starts, out of the next of the page before" example:"AgAAAAAAAAQR"`
+}
+
+// AuditPage is one page of the trail.
+type AuditPage struct {
+	Items []trail.AuditEvent `json:"items" nullable:"false" doc:"Newest first"`
+	Next  *string            `json:"next" doc:"Path and query of the next page; null on the last one" example:"/audit?cursor=AgAAAAAAAAQR&limit=100"`
+}
+
+func (s *Server) audit(ctx context.Context, in *auditInput) (*huma.StreamResponse, error) {
+	in.writer.Header().Set("Vary", "Accept")
+	filter, before, err := in.filter()
+	if err != nil {
+		return nil, err
+	}
+	format, err := in.format()
+	if err != nil {
+		return nil, err
+	}
+	if format != auditJSON {
+		return s.exportAudit(ctx, in, filter, format)
+	}
+	page, err := s.auditPage(ctx, in, filter, before)
+	if err != nil {
+		return nil, err
+	}
+	var body bytes.Buffer
+	if err := encode(&body, page); err != nil {
+		return nil, fmt.Errorf("encode a page of the trail: %w", err)
+	}
+	return &huma.StreamResponse{Body: func(huma.Context) {
+		in.writer.Header().Set("Content-Type", jsonMediaType)
+		in.writer.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+		_, _ = in.writer.Write(body.Bytes()) // fails only when the client is gone
+	}}, nil
+}
+
+// auditPage walks until the page is full, the trail ends, or half the time of an
+// answer is over.
+func (s *Server) auditPage(ctx context.Context, in *auditInput, filter store.AuditFilter, before int64) (AuditPage, error) {
+	page, begun := AuditPage{Items: []trail.AuditEvent{}}, time.Now()
+	rest, err := s.auditSpan(ctx, filter)
+	if err != nil {
+		return page, err
+	}
+	if before > 0 {
+		rest.High = min(rest.High, before-1)
+	}
+	for !rest.Empty() && time.Since(begun) < s.cfg.RequestTimeout/2 {
+		var found []store.AuditEvent
+		room := in.Limit - len(page.Items)
+		if found, rest, err = s.walkAudit(ctx, filter, rest, true, room+1); err != nil { // one more tells whether there is a next page
+			return page, err
+		}
+		full := len(found) > room
+		if full {
+			found = found[:room]
+		}
+		for i := range found {
+			page.Items = append(page.Items, trail.Of(&found[i]))
+		}
+		if full {
+			next := in.next(page.Items[len(page.Items)-1].ID)
+			page.Next = &next
+			return page, nil
+		}
+	}
+	if !rest.Empty() {
+		next := in.next(rest.High + 1)
+		page.Next = &next
+	}
+	return page, nil
+}
+
+func (s *Server) auditSpan(ctx context.Context, f store.AuditFilter) (store.Span, error) {
+	return bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.Span, error) { return s.store.AuditSpan(ctx, f) })
+}
+
+func (s *Server) walkAudit(ctx context.Context, f store.AuditFilter, span store.Span, newestFirst bool, limit int) ([]store.AuditEvent, store.Span, error) {
+	type step struct {
+		found []store.AuditEvent
+		rest  store.Span
+	}
+	got, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (step, error) {
+		found, rest, err := s.store.WalkAudit(ctx, f, span, newestFirst, limit)
+		return step{found, rest}, err
+	})
+	return got.found, got.rest, err
+}
+
+// exportAudit streams all events of the filter. Nothing leaves before the trail
+// says who takes it.
+func (s *Server) exportAudit(ctx context.Context, in *auditInput, filter store.AuditFilter, format string) (*huma.StreamResponse, error) {
+	span, err := s.auditSpan(ctx, filter)
+	if err != nil {
+		return nil, err
+	}
+	header := in.writer.Header()
+	header.Set("Content-Type", trail.MediaType(format))
+	header.Set("Content-Disposition", `attachment; filename="audit.`+format+`"`)
+	if in.request.Method == http.MethodHead {
+		return &huma.StreamResponse{Body: func(huma.Context) { in.writer.WriteHeader(http.StatusOK) }}, nil
+	}
+	what := format + " " + in.described()
+	if err := s.recordExport(ctx, exportBegun, what); err != nil {
+		header.Del("Content-Disposition")
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(huma.Context) {
+		in.writer.WriteHeader(http.StatusOK)
+		count, err := s.streamAudit(ctx, in, filter, span, format)
+		outcome := "complete"
+		if err != nil {
+			outcome = "cut off"
+		}
+		if rerr := s.recordExport(context.WithoutCancel(ctx), exportEnded, fmt.Sprintf("%d events, %s: %s", count, outcome, what)); rerr != nil {
+			s.log.Warn("the end of an export of the audit trail is not recorded", "error", rerr, "events", count, "outcome", outcome)
+		}
+		if err != nil {
+			exchangeOf(ctx).err = err
+			panic(http.ErrAbortHandler) // half a trail must not look whole
+		}
+	}}, nil
+}
+
+func (s *Server) recordExport(ctx context.Context, action, detail string) error {
+	_, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.store.RecordExport(ctx, origin(ctx), action, detail)
+	})
+	return err
+}
+
+// streamAudit writes step by step; a client gets the time of an answer for each.
+func (s *Server) streamAudit(ctx context.Context, in *auditInput, filter store.AuditFilter, rest store.Span, format string) (count int, err error) {
+	out := trail.NewWriter(in.writer, format)
+	flush := func() error {
+		in.outlast(s.cfg.WriteTimeout)
+		if err := out.Flush(); err != nil {
+			return err
+		}
+		return http.NewResponseController(in.writer).Flush()
+	}
+	for !rest.Empty() {
+		select {
+		case <-s.hub.closed:
+			return count, fmt.Errorf("the server shuts down")
+		default:
+		}
+		var found []store.AuditEvent
+		in.outlast(s.cfg.RequestTimeout + s.cfg.WriteTimeout)
+		if found, rest, err = s.walkAudit(ctx, filter, rest, false, auditStep); err != nil {
+			return count, err
+		}
+		count += len(found)
+		if err = out.Write(found); err == nil {
+			err = flush()
+		}
+		if err != nil {
+			return count, err
+		}
+	}
+	return count, flush()
+}
+
+// filter is what the query asks for, and the event before which the page starts; 0: the newest.
+func (in *auditInput) filter() (f store.AuditFilter, before int64, err error) {
+	f = store.AuditFilter{
+		RequestID: in.RequestID, Actor: in.Actor, Action: in.Action, HTTPRequestID: in.HTTPRequestID, From: in.From.Time, Before: in.To.Time,
+	}
+	if !f.Before.IsZero() && !f.From.Before(f.Before) {
+		return f, 0, invalidParameter("from", "must be before to")
+	}
+	if in.Cursor != "" {
+		if before, err = decodeAuditCursor(in.Cursor); err != nil {
+			return f, 0, invalidParameter("cursor", err.Error())
+		}
+	}
+	return f, before, nil
+}
+
+// format is the one that format asks for, else the one that Accept prefers.
+func (in *auditInput) format() (string, error) {
+	if in.Format != "" {
+		return in.Format, nil
+	}
+	return acceptedFormat(in.request.Header.Values("Accept"))
+}
+
+func acceptedFormat(accept []string) (string, error) {
+	given := strings.Join(accept, ",")
+	if strings.TrimSpace(given) == "" {
+		return auditJSON, nil
+	}
+	best, chosen := preference{}, ""
+	for _, form := range []struct{ name, media string }{{auditJSON, jsonMediaType}, {trail.CSV, "text/csv"}, {trail.NDJSON, "application/x-ndjson"}} {
+		p := preferenceFor(form.media, given)
+		if p.quality > best.quality || p.quality == best.quality && p.quality > 0 && p.exact > best.exact {
+			best, chosen = p, form.name
+		}
+	}
+	if chosen == "" {
+		return "", &Problem{
+			Status: http.StatusNotAcceptable, Code: codeNotAcceptable,
+			Detail: "This resource comes as " + jsonMediaType + ", text/csv or application/x-ndjson.",
+		}
+	}
+	return chosen, nil
+}
+
+// query is the filters as a URL has them.
+func (in *auditInput) query() url.Values {
+	q := url.Values{}
+	set := func(name, value string) {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if in.RequestID != 0 {
+		q.Set("request_id", strconv.FormatInt(in.RequestID, 10))
+	}
+	set("actor", in.Actor)
+	set("action", in.Action)
+	set("http_request_id", in.HTTPRequestID)
+	for name, at := range map[string]instant{"from": in.From, "to": in.To} {
+		if !at.IsZero() {
+			q.Set(name, at.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	return q
+}
+
+// described is the filters for the trail.
+func (in *auditInput) described() string {
+	if q := in.query(); len(q) > 0 {
+		return q.Encode()
+	}
+	return "all"
+}
+
+// next is the path and query of the page of what is older than the event.
+func (in *auditInput) next(before int64) string {
+	q := in.query()
+	q.Set("limit", strconv.Itoa(in.Limit))
+	q.Set("cursor", encodeAuditCursor(before))
+	if in.Format != "" {
+		q.Set("format", in.Format)
+	}
+	return pathAudit + "?" + q.Encode()
+}
+
+// A cursor of the trail is the id of an event, opaque to clients.
+const (
+	auditCursorVersion = 2
+	auditCursorLength  = 1 + 8
+)
+
+func encodeAuditCursor(id int64) string {
+	raw := binary.BigEndian.AppendUint64([]byte{auditCursorVersion}, uint64(id)) //nolint:gosec // decodeAuditCursor turns it back
+	return cursorText.EncodeToString(raw)
+}
+
+func decodeAuditCursor(text string) (int64, error) {
+	raw, err := cursorText.DecodeString(text)
+	if err != nil || len(raw) != auditCursorLength || raw[0] != auditCursorVersion {
+		return 0, errCursor
+	}
+	id := int64(binary.BigEndian.Uint64(raw[1:])) //nolint:gosec // out of range is refused below
+	if id <= 0 {
+		return 0, errCursor
+	}
+	return id, nil
+}
+
+// documentAudit describes the forms of the trail, which are written by hand.
+func documentAudit(doc *huma.OpenAPI) {
+	request, from, to, client, exchange := int64(42), "processing", "cancelled", "192.0.2.7", "WRXY3FPYOUJZ4L6W2PPXG53QCV"
+	event := trail.AuditEvent{
+		ID: 1041, At: "2026-03-01T11:00:02.504113Z", Action: "cancel", Actor: "user:12", RequestID: &request,
+		FromStatus: &from, ToStatus: &to, HTTPRequestID: &exchange, Client: &client,
+	}
+	var line bytes.Buffer
+	_ = encode(&line, event) // strings and numbers have a JSON form
+	op := doc.Paths[pathAudit].Get
+	op.Responses["200"].Content = map[string]*huma.MediaType{
+		jsonMediaType: {
+			Schema: doc.Components.Schemas.Schema(reflect.TypeFor[AuditPage](), true, ""), Example: AuditPage{Items: []trail.AuditEvent{event}},
+		},
+		"text/csv":             {Schema: &huma.Schema{Type: huma.TypeString}, Example: "id,at,action,actor,…\n1041,2026-03-01T11:00:02.504113Z,cancel,user:12,…\n"},
+		"application/x-ndjson": {Schema: &huma.Schema{Type: huma.TypeString}, Example: line.String() + "\n"},
+	}
+}

@@ -1,0 +1,189 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/jobs/payload"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+// User is a person who may log in.
+type User struct {
+	ID          int64     `json:"id" doc:"Never changes" example:"12"`
+	Email       string    `json:"email" format:"email" doc:"What they log in with" example:"ann@example.com"`
+	Role        auth.Role `json:"role" enum:"viewer,operator,admin" doc:"What they may do" example:"operator"`
+	Disabled    bool      `json:"disabled" doc:"Whether they are shut out" example:"false"`
+	CreatedAt   string    `json:"created_at" format:"date-time" doc:"When they were added" example:"2026-03-01T11:00:00.000000Z"`
+	LastLoginAt *string   `json:"last_login_at" format:"date-time" doc:"When they logged in last" example:"2026-03-01T12:00:00.000000Z"`
+	DisabledAt  *string   `json:"disabled_at" format:"date-time" doc:"When they were disabled"`
+}
+
+// UserList is one page of users.
+type UserList struct {
+	Items []User  `json:"items" nullable:"false" doc:"In the order they were added"`
+	Next  *string `json:"next" doc:"Path and query of the next page; null on the last one" example:"/users?after=12&limit=50"`
+}
+
+type (
+	userInput struct {
+		ID int64 `path:"id" minimum:"1" doc:"Id of the user" example:"12"`
+	}
+	userBodyInput struct {
+		authInput
+		ID int64 `path:"id" minimum:"1" doc:"Id of the user" example:"12"`
+	}
+	pageInput struct {
+		Limit int   `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Length of a page" example:"50"`
+		After int64 `query:"after" minimum:"0" doc:"Only those behind the one with this id" example:"12"`
+	}
+	userOutput     struct{ Body User }
+	userListOutput struct{ Body UserList }
+	addedUser      struct {
+		Location string `header:"Location" doc:"Path of the user" example:"/users/12"`
+		Body     User
+	}
+)
+
+func userView(u *store.User) User {
+	return User{
+		ID: u.ID, Email: u.Email, Role: u.Role, Disabled: u.Disabled(),
+		CreatedAt: stamp(u.CreatedAt), LastLoginAt: stampOrNull(u.LastLoginAt), DisabledAt: stampOrNull(u.DisabledAt),
+	}
+}
+
+func (s *Server) register(ctx context.Context, in *authInput) (*addedUser, error) {
+	var email, password string
+	role := auth.Viewer
+	err := in.decode(s.cfg, checked("email", true, &email, auth.ParseEmail), text("password", true, &password), choice("role", false, &role, auth.Roles()))
+	if err != nil {
+		return nil, err
+	}
+	u, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.User, error) {
+		hash, err := hashPassword(ctx, "password", password)
+		if err != nil {
+			return store.User{}, err
+		}
+		return s.store.AddUser(ctx, email, role, hash, origin(ctx))
+	})
+	if err != nil {
+		return nil, userProblem(err)
+	}
+	return &addedUser{Location: pathUsers + "/" + strconv.FormatInt(u.ID, 10), Body: userView(&u)}, nil
+}
+
+func (s *Server) listUsers(ctx context.Context, in *pageInput) (*userListOutput, error) {
+	found, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) ([]store.User, error) {
+		return s.store.Users(ctx, in.After, in.Limit+1) // one more tells whether there is a next page
+	})
+	if err != nil {
+		return nil, err
+	}
+	page := UserList{Items: make([]User, 0, len(found))}
+	if len(found) > in.Limit {
+		found = found[:in.Limit]
+		page.Next = in.next(pathUsers, found[in.Limit-1].ID)
+	}
+	for i := range found {
+		page.Items = append(page.Items, userView(&found[i]))
+	}
+	return &userListOutput{page}, nil
+}
+
+func (in *pageInput) next(path string, last int64) *string {
+	next := path + "?" + url.Values{"limit": {strconv.Itoa(in.Limit)}, "after": {strconv.FormatInt(last, 10)}}.Encode()
+	return &next
+}
+
+func (s *Server) getUser(ctx context.Context, in *userInput) (*userOutput, error) {
+	u, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.User, error) { return s.store.User(ctx, in.ID) })
+	if err != nil {
+		return nil, userProblem(err)
+	}
+	return &userOutput{userView(&u)}, nil
+}
+
+func (s *Server) changeUser(ctx context.Context, in *userBodyInput) (*userOutput, error) {
+	var role auth.Role
+	var change store.UserChange
+	if err := in.decode(s.cfg, choice("role", false, &role, auth.Roles()), tristate("disabled", &change.Disabled)); err != nil {
+		return nil, err
+	}
+	if role != "" {
+		change.Role = &role
+	}
+	if change == (store.UserChange{}) {
+		return nil, invalidBody(payload.Faults{{Pointer: "", Detail: "must have role, disabled or both"}})
+	}
+	u, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.User, error) {
+		return s.store.ChangeUser(ctx, in.ID, change, origin(ctx))
+	})
+	s.identities.users.forget(in.ID)
+	if err != nil {
+		return nil, userProblem(err)
+	}
+	return &userOutput{userView(&u)}, nil
+}
+
+func (s *Server) setPassword(ctx context.Context, in *userBodyInput) (*struct{}, error) {
+	var password string
+	if err := in.decode(s.cfg, text("password", true, &password)); err != nil {
+		return nil, err
+	}
+	return nil, s.storePassword(ctx, in.ID, "password", password)
+}
+
+// storePassword sets a password that came in a member of the body.
+func (s *Server) storePassword(ctx context.Context, user int64, member, password string) error {
+	_, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.User, error) {
+		hash, err := hashPassword(ctx, member, password)
+		if err != nil {
+			return store.User{}, err
+		}
+		return s.store.SetPassword(ctx, user, hash, origin(ctx))
+	})
+	s.identities.users.forget(user)
+	return userProblem(err)
+}
+
+func hashPassword(ctx context.Context, member, password string) (string, error) {
+	hash, err := auth.HashPassword(ctx, password)
+	if errors.Is(err, auth.ErrPassword) {
+		detail := strings.TrimPrefix(err.Error(), auth.ErrPassword.Error()+" ")
+		return "", invalidBody(payload.Faults{{Pointer: "/" + member, Detail: detail}})
+	}
+	return hash, err
+}
+
+// userProblem says of the errors about users what problemOf says of those about requests.
+func userProblem(err error) error {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return &Problem{Status: http.StatusNotFound, Code: codeNotFound, Detail: "There is no such user.", cause: err}
+	case errors.Is(err, store.ErrEmailTaken):
+		return &Problem{Status: http.StatusConflict, Code: codeEmailTaken, Detail: "There is a user with this e-mail address.", cause: err}
+	case errors.Is(err, store.ErrLastAdmin):
+		return &Problem{Status: http.StatusConflict, Code: codeLastAdmin, Detail: "Nobody could manage users any more: make another admin first.", cause: err}
+	}
+	return err
+}
+
+// tristate is a member that takes true or false, and tells its absence from both.
+func tristate(name string, into **bool) member {
+	return member{name: name, set: func(value jsontext.Value, faults *payload.Faults) {
+		switch value.Kind() {
+		case jsontext.KindTrue, jsontext.KindFalse:
+			set := value.Kind() == jsontext.KindTrue
+			*into = &set
+		default:
+			faults.Add(jsontext.Pointer("/"+name), "must be true or false")
+		}
+	}}
+}

@@ -1,0 +1,170 @@
+// Package trail gives the audit trail out: the form of an event in JSON, and the
+// streams of many, as CSV and NDJSON. The API and the command line share it. It
+// reads no table and decides nothing about who may see what.
+package trail
+
+import (
+	"bufio"
+	"encoding/csv"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+// AuditEvent is one row of the trail.
+type AuditEvent struct {
+	ID             int64   `json:"id" doc:"Grows with time, with gaps" example:"1041"`
+	At             string  `json:"at" format:"date-time" doc:"When it happened" example:"2026-03-01T11:00:02.500000Z"`
+	Action         string  `json:"action" doc:"What happened" example:"cancel"`
+	Actor          string  `json:"actor" doc:"Who did it" example:"user:12"`
+	RequestID      *int64  `json:"request_id" doc:"The MassRequest that it happened to" example:"42"`
+	BatchID        *int64  `json:"batch_id" doc:"The batch that carried the MassRequest" example:"7"`
+	Attempt        *int    `json:"attempt" doc:"Which attempt it was" example:"1"`
+	FromStatus     *string `json:"from_status" doc:"The status before" example:"processing"`
+	ToStatus       *string `json:"to_status" doc:"The status afterwards" example:"cancelled"`
+	Detail         *string `json:"detail" doc:"More about it, such as an error"`
+	HTTPRequestID  *string `json:"http_request_id" doc:"Id of the HTTP request that made it happen, as in X-Request-Id and in the logs" example:"WRXY3FPYOUJZ4L6W2PPXG53QCV"`
+	Client         *string `json:"client" doc:"Address it came from" example:"192.0.2.7"`
+	SchemaVersion  *string `json:"schema_version" doc:"Shape of the payload" example:"1.1"`
+	BioCoreVersion *string `json:"biocore_version" doc:"Version of BioCore, where one took part"`
+	InputDigest    *string `json:"input_digest" doc:"SHA-256 of the payload, as Postgres renders it, in hexadecimal"`
+	OutputDigest   *string `json:"output_digest" doc:"SHA-256 of the result, as Postgres renders it, in hexadecimal"`
+	TraceID        *string `json:"trace_id" doc:"W3C trace id" example:"4bf92f3577b34da6a3ce929d0e0e4736"`
+	SpanID         *string `json:"span_id" doc:"W3C span id" example:"00f067aa0ba902b7"`
+	SourceID       *int64  `json:"source_id" doc:"The start of a process that wrote it" example:"3"`
+	Process        *string `json:"process" doc:"Kind of that process" example:"api"`
+	Version        *string `json:"version" doc:"Version of its build"`
+	Commit         *string `json:"commit" doc:"Commit of its build"`
+}
+
+// Of is the event as clients see it.
+func Of(e *store.AuditEvent) AuditEvent {
+	return AuditEvent{
+		ID: e.ID, At: e.At.UTC().Format("2006-01-02T15:04:05.000000Z"), Action: e.Action, Actor: e.Actor,
+		RequestID: orNull(e.RequestID), BatchID: orNull(e.BatchID), Attempt: orNull(e.Attempt),
+		FromStatus: orNull(e.FromStatus), ToStatus: orNull(e.ToStatus), Detail: orNull(e.Detail),
+		HTTPRequestID: orNull(e.HTTPRequestID), Client: orNull(e.Client),
+		SchemaVersion: orNull(e.SchemaVersion), BioCoreVersion: orNull(e.BioCoreVersion),
+		InputDigest: orNull(hex.EncodeToString(e.InputDigest)), OutputDigest: orNull(hex.EncodeToString(e.OutputDigest)),
+		TraceID: orNull(hex.EncodeToString(e.TraceID)), SpanID: orNull(hex.EncodeToString(e.SpanID)),
+		SourceID: orNull(e.SourceID), Process: orNull(e.Process), Version: orNull(e.Version), Commit: orNull(e.Commit),
+	}
+}
+
+func orNull[T comparable](value T) *T {
+	var zero T
+	if value == zero {
+		return nil
+	}
+	return &value
+}
+
+// The formats of a stream.
+const (
+	CSV    = "csv"
+	NDJSON = "ndjson"
+)
+
+// MediaType of a format.
+func MediaType(format string) string {
+	if format == CSV {
+		return "text/csv; charset=utf-8; header=present"
+	}
+	return "application/x-ndjson"
+}
+
+// Writer writes events, one a line.
+type Writer struct {
+	out *bufio.Writer
+	csv *csv.Writer // nil: NDJSON
+}
+
+// NewWriter returns a Writer of a format; CSV starts with the names of the columns.
+func NewWriter(w io.Writer, format string) *Writer {
+	t := &Writer{out: bufio.NewWriterSize(w, 64<<10)}
+	if format == CSV {
+		t.csv = csv.NewWriter(t.out)
+		_ = t.csv.Write(columns) // into memory: Flush says what became of it
+	}
+	return t
+}
+
+// Write adds events to the stream.
+func (t *Writer) Write(events []store.AuditEvent) error {
+	for i := range events {
+		e := Of(&events[i])
+		var err error
+		if t.csv != nil {
+			err = t.csv.Write(record(&e))
+		} else if err = json.MarshalWrite(t.out, e); err == nil {
+			err = t.out.WriteByte('\n')
+		}
+		if err != nil {
+			return fmt.Errorf("write the trail: %w", err)
+		}
+	}
+	return nil
+}
+
+// Flush hands everything on that was written.
+func (t *Writer) Flush() error {
+	var err error
+	if t.csv != nil {
+		t.csv.Flush()
+		err = t.csv.Error()
+	}
+	if err == nil {
+		err = t.out.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("write the trail: %w", err)
+	}
+	return nil
+}
+
+// columns are the names of the JSON form, in its order.
+var columns = []string{
+	"id", "at", "action", "actor", "request_id", "batch_id", "attempt", "from_status", "to_status", "detail", "http_request_id", "client",
+	"schema_version", "biocore_version", "input_digest", "output_digest", "trace_id", "span_id", "source_id", "process", "version", "commit",
+}
+
+func record(e *AuditEvent) []string {
+	cells := []string{
+		strconv.FormatInt(e.ID, 10), e.At, e.Action, e.Actor, number(e.RequestID), number(e.BatchID), number(e.Attempt),
+		text(e.FromStatus), text(e.ToStatus), text(e.Detail), text(e.HTTPRequestID), text(e.Client),
+		text(e.SchemaVersion), text(e.BioCoreVersion), text(e.InputDigest), text(e.OutputDigest), text(e.TraceID), text(e.SpanID),
+		number(e.SourceID), text(e.Process), text(e.Version), text(e.Commit),
+	}
+	for i := range cells {
+		cells[i] = guarded(cells[i])
+	}
+	return cells
+}
+
+// guarded keeps a spreadsheet from taking text that somebody made up for a formula (OWASP, CSV injection).
+func guarded(cell string) string {
+	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
+		return "'" + cell
+	}
+	return cell
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func number[T int | int64](n *T) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.FormatInt(int64(*n), 10)
+}

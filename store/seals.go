@@ -1,0 +1,234 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"time"
+
+	"github.com/lib/pq"
+)
+
+// Seal is a link of the chain that makes changes of the trail evident: it holds
+// a hash over the events of a range of ids, and the hash of the seal before.
+type Seal struct {
+	ID         int64     `db:"id"`
+	FirstEvent int64     `db:"first_event"`
+	LastEvent  int64     `db:"last_event"`
+	SealedAt   time.Time `db:"sealed_at"`
+	Events     int       `db:"events"`
+	Version    int16     `db:"version"`
+	Block      []byte    `db:"block_hash"`
+	Previous   []byte    `db:"previous_hash"`
+	Hash       []byte    `db:"seal_hash"`
+	Marks      []byte    `db:"marks"`
+}
+
+const (
+	sealVersion = 1
+	sealColumns = `id, first_event, last_event, sealed_at, events, version, block_hash, previous_hash, seal_hash, marks`
+
+	// sealedColumns is what version 1 hashes of an event: every column, in this
+	// order, as Postgres' binary row.
+	sealedColumns = `id, at, request_id, batch_id, attempt, action, actor, from_status, to_status, detail, source_id,
+    http_request_id, client, schema_version, biocore_version, input_digest, output_digest, trace_id, span_id`
+
+	// The schema is named, so that nothing in a search_path stands in for the function.
+	readBlock = `SELECT id, pg_catalog.record_send(ROW(` + sealedColumns + `)) FROM audit_events WHERE id >= $1 AND id <= $2 ORDER BY id`
+)
+
+// hashed is the hash of a seal over all else that it says.
+func (s *Seal) hashed() []byte {
+	marks := sha256.Sum256(s.Marks)
+	text := fmt.Appendf(nil, "mass audit seal %d\n", s.Version)
+	for _, n := range []int64{s.ID, s.FirstEvent, s.LastEvent, int64(s.Events), s.SealedAt.UnixMicro()} {
+		text = binary.BigEndian.AppendUint64(text, uint64(n)) //nolint:gosec // two's complement, as documented
+	}
+	for _, part := range [][]byte{s.Block, marks[:], s.Previous} {
+		text = append(text, part...)
+	}
+	sum := sha256.Sum256(text)
+	return sum[:]
+}
+
+// start is what seal 1 has as the hash of the seal before it.
+func start() []byte { return make([]byte, sha256.Size) }
+
+// markLength is how much of an event's hash is kept to name the event. It only
+// finds the place: what proves is the hash of the block.
+const markLength = 4
+
+// block hashes events in the order of their ids.
+type block struct {
+	hash   hash.Hash
+	marks  []byte
+	events int
+	last   int64
+}
+
+func newBlock(first int64) *block {
+	b := &block{hash: sha256.New(), last: first - 1}
+	fmt.Fprintf(b.hash, "mass audit block %d\n", sealVersion)
+	return b
+}
+
+// add returns the mark of the event.
+func (b *block) add(id int64, row []byte) []byte {
+	sum := sha256.Sum256(row)
+	b.hash.Write(sum[:])
+	b.marks = binary.AppendUvarint(b.marks, uint64(id-b.last)) //nolint:gosec // ids come in order
+	b.marks = append(b.marks, sum[:markLength]...)
+	b.events, b.last = b.events+1, id
+	return sum[:markLength]
+}
+
+// TrailMark is a place in the sequence of event ids, and who may still be
+// writing events up to it.
+type TrailMark struct {
+	UpTo    int64
+	writers []string  // virtual transactions
+	server  time.Time // when Postgres started: the others mean nothing to another run of it
+}
+
+// trailWriters finds the transactions that may hold an id of an event which
+// nobody else sees yet. An INSERT locks the table before it takes an id, and the
+// lock stays until the transaction has ended and is seen by all. Transaction ids
+// cannot tell as much: one is given only with the first write, behind nextval.
+const trailWriters = `
+    FROM pg_locks
+    WHERE locktype = 'relation' AND relation = 'audit_events'::regclass AND mode = 'RowExclusiveLock'
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+
+// MarkTrail notes how far event ids were given out.
+func (s *Store) MarkTrail(ctx context.Context) (TrailMark, error) {
+	var m TrailMark
+	// First the ids, then the writers, in two statements: who comes in between gets a later id.
+	err := s.db.GetContext(ctx, &m.UpTo, `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM audit_events_id_seq`)
+	if err == nil {
+		err = s.db.QueryRowContext(ctx, `
+            SELECT pg_postmaster_start_time(), array(SELECT DISTINCT virtualtransaction `+trailWriters+`)`).
+			Scan(&m.server, (*pq.StringArray)(&m.writers))
+	}
+	return m, fault("mark the trail", err)
+}
+
+// Settled tells whether every event up to the mark is there for all to see.
+// ErrConflict means that Postgres was started anew, and the mark tells nothing.
+func (s *Store) Settled(ctx context.Context, m TrailMark) (bool, error) {
+	var server time.Time
+	var busy bool
+	err := s.db.QueryRowContext(ctx, `
+        SELECT pg_postmaster_start_time(), EXISTS (SELECT `+trailWriters+` AND virtualtransaction = ANY ($1))`, pq.StringArray(m.writers)).
+		Scan(&server, &busy)
+	if err == nil && !server.Equal(m.server) {
+		return false, fmt.Errorf("look at a mark of the trail: %w: the server was started anew", ErrConflict)
+	}
+	return !busy && err == nil, fault("look at a mark of the trail", err)
+}
+
+// SealEvents seals the next events, atMost of them, up to a place that is
+// settled. ErrNotFound: there is nothing to seal. ErrConflict: somebody else did.
+func (s *Store) SealEvents(ctx context.Context, upTo int64, atMost int) (Seal, error) {
+	before, err := s.LastSeal(ctx)
+	if err != nil {
+		return Seal{}, err
+	}
+	seal := Seal{ID: before.ID + 1, FirstEvent: before.LastEvent + 1, LastEvent: upTo, Version: sealVersion, Previous: before.Hash}
+	act := fmt.Sprintf("seal the trail from event %d", seal.FirstEvent)
+	b := newBlock(seal.FirstEvent)
+	err = s.streamEvents(ctx, seal.FirstEvent, upTo, atMost, func(id int64, row []byte) error {
+		b.add(id, row)
+		return nil
+	})
+	if err != nil {
+		return Seal{}, fault(act, err)
+	}
+	if b.events == 0 {
+		return Seal{}, fmt.Errorf("%s: %w", act, ErrNotFound)
+	}
+	if b.events == atMost { // there may be more
+		seal.LastEvent = b.last
+	}
+	if err := s.db.GetContext(ctx, &seal.SealedAt, `SELECT clock_timestamp()`); err != nil {
+		return Seal{}, fault(act, err)
+	}
+	seal.Events, seal.Block, seal.Marks = b.events, b.hash.Sum(nil), b.marks
+	seal.Hash = seal.hashed()
+	res, err := s.db.NamedExecContext(ctx, `
+        INSERT INTO audit_seals (`+sealColumns+`)
+        VALUES (:id, :first_event, :last_event, :sealed_at, :events, :version, :block_hash, :previous_hash, :seal_hash, :marks)
+        ON CONFLICT (id) DO NOTHING`, seal)
+	if err != nil {
+		return Seal{}, fault(act, err)
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return Seal{}, fmt.Errorf("%s: %w: another process sealed it", act, ErrConflict)
+	}
+	return seal, nil
+}
+
+// LastSeal returns the newest seal, without its marks. Before there is one, it
+// returns what the first links to.
+func (s *Store) LastSeal(ctx context.Context) (Seal, error) {
+	var list []Seal
+	err := s.db.SelectContext(ctx, &list, `
+        SELECT id, first_event, last_event, sealed_at, events, version, block_hash, previous_hash, seal_hash
+        FROM audit_seals ORDER BY id DESC LIMIT 1`)
+	if err != nil {
+		return Seal{}, fault("read the last seal", err)
+	}
+	if len(list) == 0 {
+		return Seal{Hash: start()}, nil
+	}
+	return list[0], nil
+}
+
+// streamEvents hands up to limit events of a range to f, in the order of their
+// ids; 0 is no limit. The row is valid until f returns.
+func (s *Store) streamEvents(ctx context.Context, first, last int64, limit int, f func(id int64, row []byte) error) error {
+	query, args := readBlock, []any{first, last}
+	if limit > 0 {
+		query, args = query+` LIMIT $3`, append(args, limit)
+	}
+	rows, err := s.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var id int64
+	var row sql.RawBytes
+	for rows.Next() {
+		if err := rows.Scan(&id, &row); err != nil {
+			return err
+		}
+		if err := f(id, row); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// String names the seal as logs and people write it down.
+func (s *Seal) String() string {
+	return fmt.Sprintf("seal %d (events %d to %d) %s", s.ID, s.FirstEvent, s.LastEvent, hex.EncodeToString(s.Hash))
+}
+
+// follows says what is wrong with the place of the seal in the chain, if anything.
+func (s *Seal) follows(before *Seal) *BrokenTrail {
+	switch {
+	case s.ID != before.ID+1:
+		return &BrokenTrail{Seal: before.ID + 1, What: "the seal is missing"}
+	case s.Version != sealVersion:
+		return &BrokenTrail{Seal: s.ID, What: fmt.Sprintf("the seal is of version %d, which this program does not know", s.Version)}
+	case !bytes.Equal(s.Hash, s.hashed()):
+		return &BrokenTrail{Seal: s.ID, What: "the seal was changed: its hash is not that of what it says"}
+	case !bytes.Equal(s.Previous, before.Hash) || s.FirstEvent != before.LastEvent+1:
+		return &BrokenTrail{Seal: s.ID, What: fmt.Sprintf("the seal does not continue seal %d: one of them was replaced", before.ID)}
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/leomutto/pilot-in-a-box/internal/auth"
+)
+
+// ErrReused means that a refresh token was shown that had been rotated before, so
+// somebody has a copy. Its whole family is revoked.
+var ErrReused = errors.New("the refresh token was used before")
+
+// SessionKind is what a login leaves behind.
+type SessionKind string
+
+// The kinds of sessions.
+const (
+	RefreshSession SessionKind = "refresh" // a chain of refresh tokens
+	BrowserSession SessionKind = "session" // one token, in a cookie
+)
+
+// NewSession is what OpenSession stores.
+type NewSession struct {
+	Kind       SessionKind
+	User       int64
+	Generation int    // that the password was checked under
+	TokenHash  []byte // SHA-256
+	TTL        time.Duration
+}
+
+// OpenSession stores the session of a login and returns when it expires.
+// ErrNotFound means that the user was disabled, or got another password, since
+// the password was checked.
+func (s *Store) OpenSession(ctx context.Context, n NewSession, by Origin) (expires time.Time, err error) {
+	err = s.transact(ctx, fmt.Sprintf("open a session of user %d", n.User), func(tx *sqlx.Tx) error {
+		row, err := lockUser(ctx, tx, n.User)
+		if err != nil {
+			return err
+		}
+		if row.DisabledAt.Valid || row.Generation != n.Generation {
+			return ErrNotFound
+		}
+		// Here, because nothing else looks at tokens that have expired.
+		if _, err := tx.ExecContext(ctx, `DELETE FROM refresh_tokens WHERE user_id = $1 AND expires_at < now()`, n.User); err != nil {
+			return err
+		}
+		err = tx.GetContext(ctx, &expires, `
+            WITH next AS (SELECT nextval(pg_get_serial_sequence('refresh_tokens', 'id')) AS id)
+            INSERT INTO refresh_tokens (id, family, user_id, kind, token_hash, expires_at) OVERRIDING SYSTEM VALUE
+            SELECT id, id, $1, $2, $3, now() + make_interval(secs => $4) FROM next RETURNING expires_at`,
+			n.User, string(n.Kind), n.TokenHash, n.TTL.Seconds())
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE users SET last_login_at = now() WHERE id = $1`, n.User); err != nil {
+			return err
+		}
+		return appendEvent(ctx, tx, by, "login", row.Email)
+	})
+	return expires.UTC(), err
+}
+
+// RecordFailedLogin writes a login that was refused into the trail.
+func (s *Store) RecordFailedLogin(ctx context.Context, email string, by Origin) error {
+	return fault("record a failed login", appendEvent(ctx, s.db, by, "login_failed", email))
+}
+
+type tokenRow struct {
+	ID        int64        `db:"id"`
+	Family    int64        `db:"family"`
+	UserID    int64        `db:"user_id"`
+	ExpiresAt time.Time    `db:"expires_at"`
+	RotatedAt sql.NullTime `db:"rotated_at"`
+	Void      bool         `db:"void"` // revoked, or expired by Postgres' clock
+}
+
+// Rotated is what came of a refresh token.
+type Rotated struct {
+	User    User
+	Expires time.Time // of the new token; the whole chain's
+}
+
+// RotateRefreshToken puts a new token in the place of an old one. The chain ends
+// when the first one would have. ErrNotFound means that the token is unknown,
+// expired or revoked, or that its user is disabled; ErrReused that it was rotated
+// before, and that its family is revoked now.
+func (s *Store) RotateRefreshToken(ctx context.Context, old, fresh []byte, by Origin) (Rotated, error) {
+	var out Rotated
+	reused := false
+	err := s.transact(ctx, "rotate a refresh token", func(tx *sqlx.Tx) error {
+		token, user, err := lockToken(ctx, tx, old, RefreshSession)
+		if err != nil {
+			return err
+		}
+		by.Actor = auth.Identity{Kind: auth.User, ID: user.ID}.Subject()
+		switch {
+		case token.Void || user.DisabledAt.Valid:
+			return ErrNotFound
+		case token.RotatedAt.Valid:
+			reused = true // which must be committed
+			if err := revokeFamily(ctx, tx, token.Family); err != nil {
+				return err
+			}
+			return appendEvent(ctx, tx, by, "refresh_reuse", fmt.Sprintf("%s: family %d revoked", user.Email, token.Family))
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE refresh_tokens SET rotated_at = now() WHERE id = $1`, token.ID); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `
+            INSERT INTO refresh_tokens (family, user_id, kind, token_hash, expires_at) VALUES ($1, $2, 'refresh', $3, $4)`,
+			token.Family, token.UserID, fresh, token.ExpiresAt)
+		out = Rotated{User: user.user(), Expires: token.ExpiresAt.UTC()}
+		return err
+	})
+	if err == nil && reused {
+		return Rotated{}, fmt.Errorf("rotate a refresh token: %w", ErrReused)
+	}
+	return out, err
+}
+
+// EndSession revokes the session that a token belongs to, be it the latest token
+// of a chain, an older one, or a browser's. ErrNotFound means that there is none to end.
+func (s *Store) EndSession(ctx context.Context, kind SessionKind, tokenHash []byte, by Origin) error {
+	return s.transact(ctx, "end a session", func(tx *sqlx.Tx) error {
+		token, user, err := lockToken(ctx, tx, tokenHash, kind)
+		if err != nil {
+			return err
+		}
+		if token.Void {
+			return ErrNotFound
+		}
+		if err := revokeFamily(ctx, tx, token.Family); err != nil {
+			return err
+		}
+		by.Actor = auth.Identity{Kind: auth.User, ID: user.ID}.Subject()
+		return appendEvent(ctx, tx, by, "logout", user.Email)
+	})
+}
+
+// Session is the session of a browser.
+type Session struct {
+	User      User
+	ExpiresAt time.Time
+	SeenAt    time.Time // true to a minute
+}
+
+// BrowserSession returns the session whose token has this hash. ErrNotFound means
+// that it is unknown, revoked, expired or unused for longer than idle.
+func (s *Store) BrowserSession(ctx context.Context, tokenHash []byte, idle time.Duration) (Session, error) {
+	const act = "look up a session"
+	var row struct {
+		UserID    int64     `db:"user_id"`
+		ExpiresAt time.Time `db:"expires_at"`
+		SeenAt    time.Time `db:"seen_at"`
+	}
+	err := s.db.GetContext(ctx, &row, `
+        SELECT user_id, expires_at, seen_at FROM refresh_tokens
+        WHERE token_hash = $1 AND kind = 'session' AND revoked_at IS NULL AND expires_at > now()
+          AND seen_at > now() - make_interval(secs => $2)`, tokenHash, idle.Seconds())
+	if err != nil {
+		return Session{}, fault(act, err)
+	}
+	u, err := s.User(ctx, row.UserID)
+	if err != nil {
+		return Session{}, err
+	}
+	if u.Disabled() {
+		return Session{}, fmt.Errorf("%s: %w", act, ErrNotFound)
+	}
+	return Session{User: u, ExpiresAt: row.ExpiresAt.UTC(), SeenAt: row.SeenAt.UTC()}, nil
+}
+
+// SawSession notes that a session was used, once a minute at most.
+func (s *Store) SawSession(ctx context.Context, tokenHash []byte) error {
+	_, err := s.db.ExecContext(ctx, `
+        UPDATE refresh_tokens SET seen_at = now()
+        WHERE token_hash = $1 AND revoked_at IS NULL AND seen_at < now() - interval '1 minute'`, tokenHash)
+	return fault("note the use of a session", err)
+}
+
+// lockToken finds a token and locks its user first and then, as all do that
+// change tokens, so that what it returns is how things stand.
+func lockToken(ctx context.Context, tx *sqlx.Tx, hash []byte, kind SessionKind) (token tokenRow, user userRow, err error) {
+	var owner int64
+	err = tx.GetContext(ctx, &owner, `SELECT user_id FROM refresh_tokens WHERE token_hash = $1 AND kind = $2`, hash, string(kind))
+	if err != nil {
+		return token, user, err
+	}
+	if user, err = lockUser(ctx, tx, owner); err != nil {
+		return token, user, err
+	}
+	err = tx.GetContext(ctx, &token, `
+        SELECT id, family, user_id, expires_at, rotated_at, (revoked_at IS NOT NULL OR expires_at <= now()) AS void
+        FROM refresh_tokens WHERE token_hash = $1`, hash)
+	return token, user, err
+}
+
+func revokeFamily(ctx context.Context, tx execer, family int64) error {
+	_, err := tx.ExecContext(ctx, `UPDATE refresh_tokens SET revoked_at = now() WHERE family = $1 AND revoked_at IS NULL`, family)
+	return err
+}
+
+// revokeAll ends all sessions of a user, whose row the transaction holds.
+func revokeAll(ctx context.Context, tx execer, user int64) error {
+	_, err := tx.ExecContext(ctx, `UPDATE refresh_tokens SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL`, user)
+	return err
+}

@@ -1,0 +1,215 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"github.com/leomutto/pilot-in-a-box/internal/auth"
+)
+
+var (
+	// ErrEmailTaken means that there is a user with this e-mail address. It is an ErrConflict.
+	ErrEmailTaken = fmt.Errorf("%w: the e-mail address is taken", ErrConflict)
+	// ErrLastAdmin means that nobody could manage users any more. It is an ErrConflict.
+	ErrLastAdmin = fmt.Errorf("%w: no other admin is enabled", ErrConflict)
+)
+
+// User is a person.
+type User struct {
+	ID           int64
+	Email        string // as auth.ParseEmail returns it
+	Role         auth.Role
+	Generation   int // what was issued under another one is void
+	PasswordHash string
+	CreatedAt    time.Time
+	LastLoginAt  time.Time // zero: never
+	DisabledAt   time.Time // zero: enabled
+}
+
+// Disabled tells whether the user is shut out.
+func (u *User) Disabled() bool { return !u.DisabledAt.IsZero() }
+
+type userRow struct {
+	ID           int64        `db:"id"`
+	Email        string       `db:"email"`
+	Role         string       `db:"role"`
+	Generation   int          `db:"generation"`
+	PasswordHash string       `db:"password_hash"`
+	CreatedAt    time.Time    `db:"created_at"`
+	LastLoginAt  sql.NullTime `db:"last_login_at"`
+	DisabledAt   sql.NullTime `db:"disabled_at"`
+}
+
+const userColumns = `id, email, role, generation, password_hash, created_at, last_login_at, disabled_at`
+
+func (r *userRow) user() User {
+	return User{
+		ID: r.ID, Email: r.Email, Role: auth.Role(r.Role), Generation: r.Generation, PasswordHash: r.PasswordHash,
+		CreatedAt: r.CreatedAt.UTC(), LastLoginAt: utc(r.LastLoginAt), DisabledAt: utc(r.DisabledAt),
+	}
+}
+
+// AddUser stores a new user, or returns ErrEmailTaken.
+func (s *Store) AddUser(ctx context.Context, email string, role auth.Role, passwordHash string, by Origin) (User, error) {
+	var row userRow
+	err := s.transact(ctx, "add a user", func(tx *sqlx.Tx) error {
+		err := tx.GetContext(ctx, &row,
+			`INSERT INTO users (email, role, password_hash) VALUES ($1, $2, $3) RETURNING `+userColumns, email, string(role), passwordHash)
+		if err != nil {
+			return err
+		}
+		return appendEvent(ctx, tx, by, "user_add", fmt.Sprintf("user:%d as %s: %s", row.ID, role, email))
+	})
+	var pe *pq.Error
+	if errors.As(err, &pe) && pe.Constraint == "users_email_taken" {
+		return User{}, fmt.Errorf("add a user: %w", ErrEmailTaken)
+	}
+	return row.user(), err
+}
+
+// User returns a user, disabled or not.
+func (s *Store) User(ctx context.Context, id int64) (User, error) {
+	var row userRow
+	err := s.db.GetContext(ctx, &row, `SELECT `+userColumns+` FROM users WHERE id = $1`, id)
+	return row.user(), fault(fmt.Sprintf("read user %d", id), err)
+}
+
+// UserByEmail returns the user with an address as auth.ParseEmail returns it.
+func (s *Store) UserByEmail(ctx context.Context, email string) (User, error) {
+	var row userRow
+	err := s.db.GetContext(ctx, &row, `SELECT `+userColumns+` FROM users WHERE email = $1`, email)
+	return row.user(), fault("look up a user", err)
+}
+
+// Users lists up to limit users behind the one with id after, in the order they were added.
+func (s *Store) Users(ctx context.Context, after int64, limit int) ([]User, error) {
+	var rows []userRow
+	err := s.db.SelectContext(ctx, &rows, `SELECT `+userColumns+` FROM users WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
+	if err != nil {
+		return nil, fault("list the users", err)
+	}
+	list := make([]User, len(rows))
+	for i := range rows {
+		list[i] = rows[i].user()
+	}
+	return list, nil
+}
+
+// UserChange is what ChangeUser sets; nil leaves it as it is.
+type UserChange struct {
+	Role     *auth.Role
+	Disabled *bool
+}
+
+// ChangeUser gives a user another role, disables or enables them. A disabled
+// user's tokens and sessions end for good. ErrLastAdmin means that no admin would
+// be left; nothing was changed.
+func (s *Store) ChangeUser(ctx context.Context, id int64, c UserChange, by Origin) (User, error) {
+	var row userRow
+	err := s.transact(ctx, fmt.Sprintf("change user %d", id), func(tx *sqlx.Tx) error {
+		// All admins are locked, in one order, so that two who leave at once cannot both be the last but one.
+		var admins []int64
+		err := tx.SelectContext(ctx, &admins, `SELECT id FROM users WHERE role = 'admin' AND disabled_at IS NULL ORDER BY id FOR UPDATE`)
+		if err != nil {
+			return err
+		}
+		if row, err = lockUser(ctx, tx, id); err != nil {
+			return err
+		}
+		was := row.user()
+		role, disabled := was.Role, was.Disabled()
+		if c.Role != nil {
+			role = *c.Role
+		}
+		if c.Disabled != nil {
+			disabled = *c.Disabled
+		}
+		if was.Role == auth.Admin && !was.Disabled() && (role != auth.Admin || disabled) && len(admins) == 1 {
+			return ErrLastAdmin
+		}
+		err = tx.GetContext(ctx, &row, `
+            UPDATE users
+            SET role = $2, disabled_at = CASE WHEN $3 THEN coalesce(disabled_at, now()) END, updated_at = now(),
+                generation = generation + CASE WHEN $3 AND disabled_at IS NULL THEN 1 ELSE 0 END
+            WHERE id = $1 RETURNING `+userColumns, id, string(role), disabled)
+		if err != nil {
+			return err
+		}
+		if role != was.Role {
+			detail := fmt.Sprintf("user:%d from %s to %s: %s", id, was.Role, role, was.Email)
+			if err := appendEvent(ctx, tx, by, "user_role", detail); err != nil {
+				return err
+			}
+		}
+		return recordDisabling(ctx, tx, &was, disabled, by)
+	})
+	return row.user(), err
+}
+
+// recordDisabling ends what the user holds when they are being disabled, and
+// writes a change into the trail.
+func recordDisabling(ctx context.Context, tx *sqlx.Tx, was *User, disabled bool, by Origin) error {
+	if disabled == was.Disabled() {
+		return nil
+	}
+	action := "user_enable"
+	if disabled {
+		action = "user_disable"
+		if err := revokeAll(ctx, tx, was.ID); err != nil {
+			return err
+		}
+	}
+	return appendEvent(ctx, tx, by, action, fmt.Sprintf("user:%d: %s", was.ID, was.Email))
+}
+
+// SetPassword gives a user another password; all that was issued to them ends.
+func (s *Store) SetPassword(ctx context.Context, id int64, passwordHash string, by Origin) (User, error) {
+	var row userRow
+	err := s.transact(ctx, fmt.Sprintf("set the password of user %d", id), func(tx *sqlx.Tx) error {
+		err := tx.GetContext(ctx, &row, `
+            UPDATE users SET password_hash = $2, generation = generation + 1, updated_at = now() WHERE id = $1 RETURNING `+userColumns,
+			id, passwordHash)
+		if err != nil {
+			return err
+		}
+		if err := revokeAll(ctx, tx, id); err != nil {
+			return err
+		}
+		return appendEvent(ctx, tx, by, "password_change", fmt.Sprintf("user:%d: %s", id, row.Email))
+	})
+	return row.user(), err
+}
+
+// UpgradeHash replaces the hash of a password by a stronger one of the same
+// password, unless it was changed meanwhile.
+func (s *Store) UpgradeHash(ctx context.Context, id int64, from, to string) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2`, id, from, to)
+	return fault(fmt.Sprintf("upgrade the password hash of user %d", id), err)
+}
+
+// lockUser makes all that is issued to a user, or taken from them, wait for the
+// end of the transaction: a token that is rotated while the password changes does
+// not survive it.
+func lockUser(ctx context.Context, tx *sqlx.Tx, id int64) (row userRow, err error) {
+	err = tx.GetContext(ctx, &row, `SELECT `+userColumns+` FROM users WHERE id = $1 FOR UPDATE`, id)
+	return row, err
+}
+
+// transact runs f in a transaction, and says of its error which act failed.
+func (s *Store) transact(ctx context.Context, act string, f func(tx *sqlx.Tx) error) error {
+	tx, err := s.db.BeginTxx(ctx, nil)
+	if err != nil {
+		return fault(act, err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit it is a no-op, before it the error is known already
+	if err := f(tx); err != nil {
+		return fault(act, err)
+	}
+	return fault(act, tx.Commit())
+}

@@ -1,0 +1,182 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Verification says what of the trail to verify. The zero value is all of it.
+type Verification struct {
+	From     int64              // the first seal to look at; the seal before it is trusted
+	Anchor   []byte             // the hash of a seal that was written down elsewhere: it must be in the chain
+	Progress func(Seal, Report) // called after each seal; may be nil
+}
+
+// Report is what a verification found.
+type Report struct {
+	Seals  int64
+	Events int64
+	Last   Seal // the last one verified; its ID is 0 when there is none
+
+	Unsealed int64     // ids given to events behind the last seal, nearly all of which are events
+	Oldest   time.Time // the time of the first of them; zero when there is none
+}
+
+// BrokenTrail is the first thing that is wrong with the trail.
+type BrokenTrail struct {
+	Seal  int64 // 0 when no single one is concerned
+	Event int64 // 0 when it is the seal itself, or when it cannot be named
+	What  string
+}
+
+// Error implements error.
+func (b *BrokenTrail) Error() string {
+	switch {
+	case b.Event != 0:
+		return fmt.Sprintf("event %d (seal %d): %s", b.Event, b.Seal, b.What)
+	case b.Seal != 0:
+		return fmt.Sprintf("seal %d: %s", b.Seal, b.What)
+	}
+	return b.What
+}
+
+// verifyPage is how many seals are read at once; the marks of each are some 50 KB.
+const verifyPage = 16
+
+// VerifyTrail computes the chain of seals again from the events. The error is a
+// *BrokenTrail when the trail is not what was sealed; the report then says how
+// far it is.
+func (s *Store) VerifyTrail(ctx context.Context, v Verification) (Report, error) {
+	var report Report
+	before, err := s.trusted(ctx, v.From)
+	if err != nil {
+		return report, err
+	}
+	anchored := len(v.Anchor) == 0 || before.ID > 0 && bytes.Equal(v.Anchor, before.Hash)
+	for {
+		var seals []Seal
+		err := s.db.SelectContext(ctx, &seals, `SELECT `+sealColumns+` FROM audit_seals WHERE id > $1 ORDER BY id LIMIT $2`, before.ID, verifyPage)
+		if err != nil {
+			return report, fault("read seals", err)
+		}
+		if len(seals) == 0 {
+			break
+		}
+		for i := range seals {
+			seal := &seals[i]
+			if broken := seal.follows(&before); broken != nil {
+				return report, broken
+			}
+			if err := s.verifyBlock(ctx, seal); err != nil {
+				return report, err
+			}
+			anchored = anchored || bytes.Equal(v.Anchor, seal.Hash)
+			before, report.Last = *seal, *seal
+			report.Seals, report.Events = report.Seals+1, report.Events+int64(seal.Events)
+			if v.Progress != nil {
+				v.Progress(*seal, report)
+			}
+		}
+	}
+	if v.From > 1 && report.Seals == 0 {
+		return report, &BrokenTrail{Seal: v.From, What: "the seal is missing"}
+	}
+	if !anchored {
+		return report, &BrokenTrail{What: "no seal that was looked at has the hash of the anchor: the chain was made anew or cut, or the anchor is of another part of it"}
+	}
+	return report, s.unsealed(ctx, before.LastEvent, &report)
+}
+
+// trusted returns what the first seal to be verified has to continue.
+func (s *Store) trusted(ctx context.Context, from int64) (Seal, error) {
+	if from > 1 {
+		var first []Seal
+		if err := s.db.SelectContext(ctx, &first, `SELECT `+sealColumns+` FROM audit_seals WHERE id = $1`, from); err != nil {
+			return Seal{}, fault(fmt.Sprintf("read seal %d", from), err)
+		}
+		if len(first) == 0 {
+			return Seal{}, &BrokenTrail{Seal: from, What: "the seal is missing"}
+		}
+		return Seal{ID: from - 1, LastEvent: first[0].FirstEvent - 1, Hash: first[0].Previous}, nil
+	}
+	var early []int64
+	if err := s.db.SelectContext(ctx, &early, `SELECT id FROM audit_events WHERE id < 1 ORDER BY id LIMIT 1`); err != nil {
+		return Seal{}, fault("look for events before the first", err)
+	}
+	if len(early) > 0 {
+		return Seal{}, &BrokenTrail{Event: early[0], Seal: 1, What: "the event was added: no event has an id below 1"}
+	}
+	return Seal{Hash: start()}, nil
+}
+
+// verifyBlock compares the events of a seal's range with the seal, one by one.
+func (s *Store) verifyBlock(ctx context.Context, seal *Seal) error {
+	b := newBlock(seal.FirstEvent)
+	expected := marks{rest: seal.Marks, id: seal.FirstEvent - 1}
+	broken := func(event int64, what string) error { return &BrokenTrail{Seal: seal.ID, Event: event, What: what} }
+	const (
+		missing = "the event is missing"
+		added   = "the event was added after its place was sealed: it was inserted, or committed too late to be sealed"
+		changed = "the event was changed"
+	)
+	more := expected.next()
+	err := s.streamEvents(ctx, seal.FirstEvent, seal.LastEvent, 0, func(id int64, row []byte) error {
+		switch {
+		case !more || id < expected.id:
+			return broken(id, added)
+		case id > expected.id:
+			return broken(expected.id, missing)
+		case !bytes.Equal(b.add(id, row), expected.mark):
+			return broken(id, changed)
+		}
+		more = expected.next()
+		return nil
+	})
+	var found *BrokenTrail
+	switch {
+	case errors.As(err, &found):
+		return found
+	case err != nil:
+		return fault(fmt.Sprintf("verify seal %d", seal.ID), err)
+	case more:
+		return broken(expected.id, missing)
+	case b.events != seal.Events || !bytes.Equal(b.hash.Sum(nil), seal.Block):
+		return broken(0, "an event of the block was changed, and so that the marks do not tell which")
+	}
+	return nil
+}
+
+// marks reads what block wrote.
+type marks struct {
+	rest []byte
+	id   int64
+	mark []byte
+}
+
+// next goes to the next mark; false behind the last one, and at what is no mark.
+func (m *marks) next() bool {
+	step, n := binary.Uvarint(m.rest)
+	if n <= 0 || len(m.rest) < n+markLength {
+		return false
+	}
+	m.id += int64(step) //nolint:gosec // the seal's hash was right: this is what block wrote
+	m.mark, m.rest = m.rest[n:n+markLength], m.rest[n+markLength:]
+	return true
+}
+
+func (s *Store) unsealed(ctx context.Context, after int64, report *Report) error {
+	var rows []struct {
+		Newest int64     `db:"newest"`
+		Oldest time.Time `db:"oldest"`
+	}
+	err := s.db.SelectContext(ctx, &rows, `
+        SELECT (SELECT max(id) FROM audit_events) AS newest, at AS oldest FROM audit_events WHERE id > $1 ORDER BY id LIMIT 1`, after)
+	if err == nil && len(rows) > 0 {
+		report.Unsealed, report.Oldest = rows[0].Newest-after, rows[0].Oldest.UTC()
+	}
+	return fault("look for events that are not sealed", err)
+}
