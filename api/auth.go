@@ -40,7 +40,7 @@ func (s *Server) routeAuth() {
 	}, s.logout)
 	handle(s, huma.Operation{
 		OperationID: "me", Method: http.MethodGet, Path: pathAuth + "me",
-		Tags: []string{tagUsers}, Summary: "Who am I?",
+		Tags: []string{tagUsers}, Summary: "Who am I?", Errors: []int{422},
 	}, s.me)
 	handle(s, huma.Operation{
 		OperationID: "change-password", Method: http.MethodPost, Path: pathAuth + "password", DefaultStatus: http.StatusNoContent,

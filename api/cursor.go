@@ -23,8 +23,8 @@ var cursorText = base64.RawURLEncoding.Strict()
 func encodeCursor(p store.Position) string {
 	raw := make([]byte, 0, cursorLength)
 	raw = append(raw, cursorVersion)
-	raw = binary.BigEndian.AppendUint64(raw, uint64(p.CreatedAt.UnixMicro())) //nolint:gosec // decodeCursor turns it back
-	raw = binary.BigEndian.AppendUint64(raw, uint64(p.ID))                    //nolint:gosec // ids are positive
+	raw = binary.BigEndian.AppendUint64(raw, uint64(p.CreatedAt.UnixMicro()))
+	raw = binary.BigEndian.AppendUint64(raw, uint64(p.ID)) //nolint:gosec // ids are positive
 	return cursorText.EncodeToString(raw)
 }
 

@@ -167,8 +167,29 @@ func describePage(doc *huma.OpenAPI, path, summary string, methods []string) {
 		}
 		if method == http.MethodPost && path == pathLogin {
 			op.RequestBody = loginBody()
+			documentLogin(op, problem)
 		}
 		doc.AddOperation(op)
+	}
+}
+
+// documentLogin describes what the login page says of a form that it cannot take.
+func documentLogin(op *huma.Operation, problem *huma.Schema) {
+	for status, why := range map[int]string{
+		http.StatusUnauthorized: "the address or the password is wrong", http.StatusConflict: "nobody has to log in here",
+		http.StatusUnprocessableEntity: "one of them is missing", http.StatusTooManyRequests: "too many tries",
+		http.StatusServiceUnavailable: "the database cannot be reached",
+		http.StatusBadRequest:         "", http.StatusRequestTimeout: "", http.StatusRequestEntityTooLarge: "",
+	} {
+		response := &huma.Response{Description: http.StatusText(status), Content: map[string]*huma.MediaType{}}
+		if why != "" {
+			response.Description += ": the page again, which says that " + why
+			response.Content["text/html"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}, Example: "<!DOCTYPE html>…"}
+		}
+		if why == "" || status == http.StatusTooManyRequests {
+			response.Content[problemMediaType] = &huma.MediaType{Schema: problem}
+		}
+		op.Responses[strconv.Itoa(status)] = response
 	}
 }
 
@@ -227,6 +248,8 @@ func exampleProblem(status int, op *huma.Operation) *Problem {
 		return &Problem{Code: codeMediaType, Detail: "The Content-Type must be application/json."}
 	case http.StatusTooManyRequests:
 		return problemOf(errBacklog)
+	case http.StatusRequestHeaderFieldsTooLarge:
+		return &Problem{Code: codeTooManyHeaders, Detail: "At most 100 header fields are read."}
 	case http.StatusServiceUnavailable:
 		return &Problem{Code: codeUnavailable, Detail: detailUnavailable}
 	case http.StatusInternalServerError:

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -91,34 +92,44 @@ func humaConfig(version string) huma.Config {
 // answered who may not.
 func documentAccess(doc *huma.OpenAPI, table []rule) {
 	problem := doc.Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "")
-	refusal := func(status int, description string) *huma.Response {
-		return &huma.Response{
-			Description: http.StatusText(status) + ": " + description,
-			Content:     map[string]*huma.MediaType{problemMediaType: {Schema: problem}},
-		}
-	}
 	rules := map[routeKey]rule{}
 	for _, r := range table {
 		rules[keyOf(r.method, r.path)] = r
 	}
 	for path, item := range doc.Paths {
 		for _, op := range operationsOf(item) {
+			refusal := func(status int, description string) {
+				if op.Responses[strconv.Itoa(status)] == nil {
+					op.Responses[strconv.Itoa(status)] = &huma.Response{
+						Description: http.StatusText(status) + ": " + description,
+						Content:     map[string]*huma.MediaType{problemMediaType: {Schema: problem}},
+					}
+				}
+			}
+			refusal(http.StatusRequestHeaderFieldsTooLarge, "more header fields than are read")
 			r := rules[keyOf(op.Method, path)]
 			if r.role == anyone {
 				op.Security = []map[string][]string{} // none, said aloud
+				if op.Method == http.MethodPost {
+					refusal(http.StatusForbidden, "another site's page made the browser ask")
+					refusal(http.StatusTooManyRequests, "more requests a second than the address may send")
+				}
 				continue
 			}
 			op.Security = []map[string][]string{{schemeBearer: {}}, {schemeSession: {}}}
 			op.Description = strings.TrimSpace(op.Description + "\n\nTakes the role " + string(r.role) + ".")
-			unauthorized := refusal(http.StatusUnauthorized, "no token, or one that does not hold")
-			unauthorized.Headers = map[string]*huma.Param{
+			delete(op.Responses, "401") // of those that name it themselves: here it has a header
+			refusal(http.StatusUnauthorized, "no token, or one that does not hold")
+			op.Responses["401"].Headers = map[string]*huma.Param{
 				"WWW-Authenticate": {Description: "Bearer", Schema: &huma.Schema{Type: huma.TypeString}},
 			}
-			op.Responses["401"] = unauthorized
-			if op.Responses["429"] == nil {
-				op.Responses["429"] = refusal(http.StatusTooManyRequests, "more requests a second than the caller, or the address without a token, may send")
+			delete(op.Responses, "403")
+			refusal(http.StatusForbidden, "the role does not suffice, or another site's page made the browser ask")
+			refusal(http.StatusTooManyRequests, "more requests a second than the caller, or the address without a token, may send")
+			refusal(http.StatusServiceUnavailable, "who asks cannot be looked up now")
+			if r.page && op.Responses["303"] == nil {
+				op.Responses["303"] = &huma.Response{Description: "To a browser that nobody is logged in with: the login page"}
 			}
-			op.Responses["403"] = refusal(http.StatusForbidden, "the role does not suffice, or another site's page made the browser ask")
 		}
 	}
 }

@@ -29,8 +29,15 @@ func docsPage() http.Handler {
 			front.ServeHTTP(w, r)
 			return
 		}
+		asset := captured(ui, r)
+		if asset.status == http.StatusNotFound {
+			notFound(w, r)
+			return
+		}
+		maps.Copy(w.Header(), asset.header)
 		w.Header().Set("Cache-Control", "private, no-cache") // it is asked for again, and seldom sent
-		ui.ServeHTTP(w, r)
+		w.WriteHeader(asset.status)
+		_, _ = w.Write(asset.body.Bytes()) // fails only when the client is gone
 	})
 }
 

@@ -9,8 +9,10 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"time"
 
@@ -172,6 +174,10 @@ func source() *migrate.EmbedFileSystemMigrationSource {
 }
 
 func open(databaseURL string) (*sql.DB, error) {
+	// The driver reads what it is given when it connects, and its error shows a wrong URL with the password in it.
+	if u, err := url.Parse(databaseURL); err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return nil, errors.New("the database URL is not of the form postgres://user:password@host:port/name")
+	}
 	db, err := sql.Open("postgres", databaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("open the database to migrate: %w", err)

@@ -78,3 +78,12 @@ func TestSeveralAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, len(all), total, "each migration was applied once")
 }
+
+func TestWrongURLsAreNotShown(t *testing.T) {
+	t.Parallel()
+	for _, wrong := range []string{"postgres://u:hush@%zz/db", "mysql://u:hush@127.0.0.1/db", "host=127.0.0.1 password=hush", ""} {
+		_, err := migrations.Status(t.Context(), wrong)
+		require.ErrorContains(t, err, "postgres://user:password@host:port/name")
+		assert.NotContains(t, err.Error(), "hush")
+	}
+}

@@ -74,7 +74,7 @@ func openManage(c *config.Config, in invocation) (*manage, error) {
 // everybody on the machine could read it in the list of processes.
 func readPassword(in invocation) (string, error) {
 	file, ok := in.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) { //nolint:gosec // a descriptor fits
+	if !ok || !term.IsTerminal(int(file.Fd())) {
 		raw, err := io.ReadAll(io.LimitReader(in.stdin, 4096))
 		if err != nil {
 			return "", fmt.Errorf("read the password: %w", err)
@@ -84,7 +84,7 @@ func readPassword(in invocation) (string, error) {
 	}
 	ask := func(prompt string) (string, error) {
 		fmt.Fprint(in.stderr, prompt)
-		raw, err := term.ReadPassword(int(file.Fd())) //nolint:gosec // a descriptor fits
+		raw, err := term.ReadPassword(int(file.Fd()))
 		fmt.Fprintln(in.stderr)
 		if err != nil {
 			return "", fmt.Errorf("read the password: %w", err)

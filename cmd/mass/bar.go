@@ -27,7 +27,7 @@ type bar struct {
 
 func newBar(out io.Writer, total int, what string) *bar {
 	b := &bar{out: out, total: total, what: what}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor is small
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		shown := total
 		if total == 0 {
 			shown = -1 // a spinner

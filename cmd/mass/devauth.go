@@ -17,8 +17,8 @@ import (
 
 const (
 	devAdmin      = "admin@localhost"
-	secretFile    = "auth.secret"    //nolint:gosec // the name of a file
-	passwordFile  = "admin.password" //nolint:gosec // the name of a file
+	secretFile    = "auth.secret"
+	passwordFile  = "admin.password"
 	devOriginName = "mass dev"
 )
 
@@ -78,7 +78,7 @@ func addDevAdmin(ctx context.Context, st *store.Store, c *config.Config, by stor
 
 // keptPassword is the admin's first one; "" when it was not made here.
 func keptPassword(c *config.Config) (string, error) {
-	content, err := os.ReadFile(filepath.Join(c.DataDir, passwordFile)) //nolint:gosec // the operator names the folder
+	content, err := os.ReadFile(filepath.Join(c.DataDir, passwordFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

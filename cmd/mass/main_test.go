@@ -220,7 +220,7 @@ func TestDevKilledInTheMiddleLosesNothing(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	start := func() (*exec.Cmd, *output) {
-		cmd := exec.Command(os.Args[0], "dev") //nolint:gosec // the test binary itself, ended by the test
+		cmd := exec.Command(os.Args[0], "dev")
 		out := &output{}
 		cmd.Env = append(os.Environ(), asMass+"=1", "MASS_DATA_DIR="+dir, "MASS_ADDR=127.0.0.1:0", "DATABASE_URL=", "REDIS_URL=")
 		cmd.Stdout, cmd.Stderr = out, out

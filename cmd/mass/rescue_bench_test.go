@@ -49,7 +49,7 @@ func BenchmarkRescue(b *testing.B) {
 	b.Cleanup(func() { _ = rdb.Close() })
 
 	start := func() *exec.Cmd {
-		cmd := exec.Command(os.Args[0], "worker") //nolint:gosec // the test binary itself, ended by the benchmark
+		cmd := exec.Command(os.Args[0], "worker")
 		cmd.Env = append(os.Environ(), asMass+"=1", "DATABASE_URL="+stack.DatabaseURL(), "REDIS_URL="+stack.RedisURL(), "MASS_LOG_LEVEL=error")
 		if err := cmd.Start(); err != nil {
 			b.Fatal(err)

@@ -131,7 +131,7 @@ func parseMixed(fs *flag.FlagSet, args []string) (others []string, err error) {
 
 // readDevFile finds a running mass dev; the zero value when there is none.
 func readDevFile(getenv func(string) string) (info devInfo) {
-	raw, err := os.ReadFile(filepath.Join(cmp.Or(getenv("MASS_DATA_DIR"), ".mass"), "dev.json")) //nolint:gosec // the operator names the folder
+	raw, err := os.ReadFile(filepath.Join(cmp.Or(getenv("MASS_DATA_DIR"), ".mass"), "dev.json"))
 	if err != nil || json.Unmarshal(raw, &info) != nil {
 		return devInfo{}
 	}
@@ -186,7 +186,7 @@ func count(in io.Reader, o submit.ReaderOptions) (n int, err error) {
 func (s *submission) noteRefusals() (note func(submit.Refusal) error, done func() error, err error) {
 	var file *os.File
 	if s.refused != "" {
-		if file, err = os.OpenFile(s.refused, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600); err != nil { //nolint:gosec // the operator names the file
+		if file, err = os.OpenFile(s.refused, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600); err != nil {
 			return nil, nil, fmt.Errorf("mass submit: %w", err)
 		}
 	}

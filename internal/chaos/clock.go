@@ -90,7 +90,7 @@ func (p *process) setClock(d time.Duration) error {
 		return fmt.Errorf("open the clock of %s: %w", p.name, err)
 	}
 	// In one write and in place: the process reads it at any moment.
-	_, err = f.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(int64(d/time.Second))), 0) //nolint:gosec // its bits
+	_, err = f.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(int64(d/time.Second))), 0)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("set the clock of %s: %w", p.name, err)
 	}

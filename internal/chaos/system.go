@@ -20,7 +20,7 @@ import (
 )
 
 // authSecret signs access tokens; the harness itself shows an API key.
-const authSecret = "chaos-chaos-chaos-chaos-chaos-chaos" //nolint:gosec // of a private run
+const authSecret = "chaos-chaos-chaos-chaos-chaos-chaos"
 
 const startLimit = 20 * time.Second // from the start of an API to its first answer
 
