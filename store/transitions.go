@@ -25,6 +25,9 @@ const (
 )
 SELECT ` + claimColumns + ` FROM claimed`
 
+	// due, by the clock of Postgres: a delivery may come early, because Asynq counts
+	// in whole seconds by the clocks of the workers.
+	due       = `run_at <= now() AND ` + unexpired
 	unexpired = `(expires_at IS NULL OR expires_at > now())`
 )
 
@@ -32,7 +35,7 @@ SELECT ` + claimColumns + ` FROM claimed`
 const claimBatches = `
 WITH claimed AS (
     UPDATE mass_requests SET ` + setClaimed + `
-    WHERE batch_id = ANY ($2) AND ` + free + ` AND ` + unexpired + `
+    WHERE batch_id = ANY ($2) AND ` + free + ` AND ` + due + `
     RETURNING ` + claimColumns + `
 ), ` + claimTrail
 
@@ -64,6 +67,16 @@ func (s *Store) ClaimBatches(ctx context.Context, worker int64, batches []int64)
 		return nil, fault("claim batches", err)
 	}
 	return claimedOf(rows), nil
+}
+
+// DueIn tells how long it is until what waits in a batch is due; 0 when nothing
+// waits, or when it is due already.
+func (s *Store) DueIn(ctx context.Context, batch int64) (time.Duration, error) {
+	var seconds float64
+	err := s.db.GetContext(ctx, &seconds, `
+        SELECT coalesce(extract(epoch FROM min(run_at) - now()), 0)::float8
+        FROM mass_requests WHERE batch_id = $1 AND `+free+` AND run_at > now()`, batch)
+	return time.Duration(seconds * float64(time.Second)), fault(fmt.Sprintf("look when batch %d is due", batch), err)
 }
 
 // settleRequests writes the ends of many attempts, each a compare-and-set on

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hibiken/asynq"
 
@@ -31,11 +32,66 @@ func (w *Worker) handleBatch(_ context.Context, task *asynq.Task) error {
 	if err != nil {
 		return fmt.Errorf("claim batch %d: %w", p.Batch, err)
 	}
+	if len(claimed) == 0 {
+		return w.awaitDue(p.Batch) //nolint:contextcheck // see above
+	}
 	summary := w.tryAll(claimed) //nolint:contextcheck // see above
 
 	if result, err := json.Marshal(summary); err == nil {
 		// For people who look at Asynqmon; without Redis there is nobody to look.
 		_, _ = task.ResultWriter().Write(result)
+	}
+	return nil
+}
+
+// earlyBy is how early a delivery may come because Asynq counts whole seconds.
+const earlyBy = 2 * time.Second
+
+// errEarly puts a delivery off: it came before its time by more than that, so
+// the clock of a worker is wrong.
+type errEarly struct{ wait time.Duration }
+
+func (e errEarly) Error() string {
+	return fmt.Sprintf("delivered %v too early: the clock of a worker is wrong", e.wait.Round(time.Millisecond))
+}
+
+// awaitDue looks why nothing was claimed of a batch. What is due in a moment is
+// claimed then, without a task to hold its place: should the worker die before,
+// the reconciler finds the batch without one.
+func (w *Worker) awaitDue(batch int64) error {
+	wait, err := w.store.DueIn(w.running, batch)
+	switch {
+	case err != nil || wait <= 0: // a repeated delivery, mostly
+		return err
+	case wait > earlyBy:
+		return errEarly{wait}
+	}
+	w.handlers.Go(func() {
+		if err := w.claimWhenDue(batch, wait); err != nil {
+			w.log.Warn("a batch that became due was not claimed; the reconciler will see to it", "batch", batch, "error", err)
+		}
+	})
+	return nil
+}
+
+func (w *Worker) claimWhenDue(batch int64, wait time.Duration) error {
+	for wait > 0 && wait <= earlyBy {
+		select {
+		case <-w.running.Done():
+			return context.Cause(w.running)
+		case <-time.After(wait + time.Millisecond): // so that two clocks that go alike agree
+		}
+		claimed, err := w.claims.Do(w.running, batch)
+		if err != nil {
+			return err
+		}
+		if len(claimed) > 0 {
+			w.tryAll(claimed)
+			return nil
+		}
+		if wait, err = w.store.DueIn(w.running, batch); err != nil {
+			return err
+		}
 	}
 	return nil
 }

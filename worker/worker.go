@@ -108,7 +108,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		DelayedTaskCheckInterval: time.Second,
 		ShutdownTimeout:          w.config.ShutdownTimeout + handBackTime,
 		RetryDelayFunc:           redeliveryDelay,
-		IsFailure:                func(err error) bool { return !errors.Is(err, store.ErrUnavailable) },
+		IsFailure:                isFailure,
 		BaseContext:              func() context.Context { return context.WithoutCancel(ctx) },
 		Logger:                   asynqLogger{w.log},
 		LogLevel:                 asynq.WarnLevel,
@@ -198,11 +198,21 @@ func (w *Worker) persist(ctx context.Context, name string, act func() error) err
 	}
 }
 
+// isFailure tells what counts against a delivery from what would be the same for any.
+func isFailure(err error) bool {
+	_, early := errors.AsType[errEarly](err)
+	return !early && !errors.Is(err, store.ErrUnavailable)
+}
+
 // redeliveryDelay is the wait before Asynq delivers a batch again, which happens
-// only when Postgres could not be asked for it, or when a worker died.
+// only when it came too early, when Postgres could not be asked for it, or when a
+// worker died.
 func redeliveryDelay(n int, err error, _ *asynq.Task) time.Duration {
 	if errors.Is(err, asynq.ErrLeaseExpired) {
 		return 0
+	}
+	if early, ok := errors.AsType[errEarly](err); ok {
+		return early.wait
 	}
 	return min(time.Second<<min(n, 5), 30*time.Second)
 }
