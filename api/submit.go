@@ -44,7 +44,7 @@ func (s *submitter) commit() *groupcommit.Committer[store.NewRequest, store.Inse
 	return groupcommit.New(s.flush, groupcommit.Options{
 		MaxGroup: flushMax,
 		Parallel: flushParallel, Impatient: true,
-		Split:    func(err error) bool { return errors.Is(err, store.ErrInvalid) },
+		Split: func(err error) bool { return errors.Is(err, store.ErrInvalid) },
 	})
 }
 
