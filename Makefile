@@ -63,11 +63,12 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 	@.ci/fuzz '$(FUZZTIME)'
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## formatting, go vet, golangci-lint, and the checks of compose file and Dockerfile
+lint: $(GOLANGCI_LINT) ## formatting, go vet, golangci-lint, the checks of compose file and Dockerfile, and bench/
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { printf 'lint: run gofmt -w on:\n%s\n' "$$unformatted" >&2; exit 1; }
 	go vet ./...
 	$(GOLANGCI_LINT) run
 	cd deploy/check && go vet ./... && go test -count=1 ./... # -count: the cache does not see the files it reads
+	cd bench && go vet ./... && go test ./...
 
 .PHONY: vuln
 vuln: $(GOVULNCHECK) ## known vulnerabilities in what the code calls

@@ -281,19 +281,15 @@ func (s *submitter) submitAll(ctx context.Context, list []store.NewRequest) []gr
 			admitted = append(admitted, list[i])
 		}
 	}
-	stored, err := bounded(ctx, s.timeout, func(ctx context.Context) ([]groupcommit.Result[store.Inserted], error) {
-		return s.committer.DoAll(ctx, admitted), nil
-	})
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	stored := s.committer.DoAll(ctx, admitted)
 	back := 0
 	for i := range results {
 		if results[i].Err != nil {
 			continue
 		}
-		if err != nil {
-			results[i].Err = err
-		} else {
-			results[i], stored = stored[0], stored[1:]
-		}
+		results[i], stored = stored[0], stored[1:]
 		if r := results[i]; r.Err != nil || r.Out.Replayed || r.Out.Mismatch {
 			back++
 		}

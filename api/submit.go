@@ -43,8 +43,8 @@ func newSubmitter(st *store.Store, enq *jobs.Enqueuer, d *dispatcher, cfg Config
 func (s *submitter) commit() *groupcommit.Committer[store.NewRequest, store.Inserted] {
 	return groupcommit.New(s.flush, groupcommit.Options{
 		MaxGroup: flushMax,
-		Parallel: flushParallel,
-		Split:    func(err error) bool { return errors.Is(err, store.ErrInvalid) },
+		Parallel: flushParallel, Impatient: true,
+		Split: func(err error) bool { return errors.Is(err, store.ErrInvalid) },
 	})
 }
 
@@ -54,7 +54,9 @@ func (s *submitter) submit(ctx context.Context, r store.NewRequest) (store.Inser
 		return store.Inserted{}, err
 	}
 	r.Lane = s.shares.lane(r.CreatedBy, time.Now())
-	row, err := bounded(ctx, s.timeout, func(ctx context.Context) (store.Inserted, error) { return s.committer.Do(ctx, r) })
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	row, err := s.committer.Do(ctx, r)
 	if err != nil || row.Replayed || row.Mismatch {
 		s.backlog.forget(1)
 	}

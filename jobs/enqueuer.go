@@ -47,14 +47,15 @@ func (e *Enqueuer) put(ctx context.Context, b Batch) error {
 	if err != nil {
 		return err
 	}
-	if err := e.putTask(ctx, b.Queue(), TaskID(b.ID), task); err != nil {
+	if err := e.putTask(ctx, b.Queue(), TaskID(b.ID), task, b.RunAt.IsZero()); err != nil {
 		return fmt.Errorf("enqueue batch %d: %w", b.ID, err)
 	}
 	return nil
 }
 
-// putTask makes sure that a live task of this id is in the queue.
-func (e *Enqueuer) putTask(ctx context.Context, queue, id string, task *asynq.Task) error {
+// putTask makes sure that a live task of this id is in the queue, and that it
+// does not wait for its time when it is to run now.
+func (e *Enqueuer) putTask(ctx context.Context, queue, id string, task *asynq.Task, now bool) error {
 	_, err := e.client.EnqueueContext(ctx, task)
 	if !errors.Is(err, asynq.ErrTaskIDConflict) {
 		return err
@@ -66,7 +67,8 @@ func (e *Enqueuer) putTask(ctx context.Context, queue, id string, task *asynq.Ta
 	case errors.Is(err, asynq.ErrTaskNotFound): // it went away between the two calls
 	case err != nil:
 		return err
-	case info.State == asynq.TaskStateRetry && queue != WebhookQueue: // put off, see WithoutTask
+	case info.State == asynq.TaskStateRetry && queue != WebhookQueue, // put off, see WithoutTask
+		info.State == asynq.TaskStateScheduled && now:
 		return e.inspector.RunTask(queue, id)
 	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateCompleted:
 		return nil

@@ -3,6 +3,7 @@ package jobs
 import (
 	"hash/fnv"
 	"strconv"
+	"strings"
 )
 
 // Lane is one of the queues of a priority. Lane 0 carries what callers send
@@ -28,6 +29,9 @@ func QueueName(p Priority, l Lane) string {
 	}
 	return string(p) + ":" + strconv.Itoa(int(l))
 }
+
+// IsCrowd tells whether a queue is of another lane than 0.
+func IsCrowd(queue string) bool { return strings.Contains(queue, ":") }
 
 // Queues lists the queues that carry requests, the most urgent first.
 func Queues() []string {

@@ -21,6 +21,7 @@ type BatchRef struct {
 	ID       int64
 	Priority Priority
 	Lane     Lane
+	Due      bool // for seconds, so that it should not wait for its time anymore
 }
 
 // Queue names the Asynq queue that carries the batch.
@@ -29,7 +30,8 @@ func (b BatchRef) Queue() string { return QueueName(b.Priority, b.Lane) }
 // WithoutTask returns those of the batches that no live task carries: none at
 // all, one that is archived or completed and will not run by itself, or one that
 // Asynq put off. That happens when Postgres was away, which it is not for whoever
-// asks here, and for as long as the clock of the worker then said.
+// asks here, and for as long as the clock of the worker then said. One that is
+// due and still scheduled waits for the clocks of workers that are behind.
 func WithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []BatchRef) ([]BatchRef, error) {
 	states, err := taskStates(ctx, rdb, func(i int) (queue, id string) { return refs[i].Queue(), TaskID(refs[i].ID) }, len(refs))
 	if err != nil {
@@ -37,25 +39,11 @@ func WithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []BatchRef
 	}
 	var missing []BatchRef
 	for i, r := range refs {
-		if !live(states[i]) || states[i] == "retry" {
+		if !live(states[i]) || states[i] == "retry" || states[i] == "scheduled" && r.Due {
 			missing = append(missing, r)
 		}
 	}
 	return missing, nil
-}
-
-// liveTasks tells of n tasks, each named by its queue and id, whether they will
-// run or do.
-func liveTasks(ctx context.Context, rdb redis.UniversalClient, name func(i int) (queue, id string), n int) ([]bool, error) {
-	states, err := taskStates(ctx, rdb, name, n)
-	if err != nil {
-		return nil, err
-	}
-	list := make([]bool, n)
-	for i, state := range states {
-		list[i] = live(state)
-	}
-	return list, nil
 }
 
 func live(state string) bool {

@@ -78,6 +78,7 @@ type DeliveryRef struct {
 	ID       int64
 	Attempts int
 	At       time.Time // not before; zero: at once
+	Again    int       // counts the tasks for this same try: an earlier one got stuck
 }
 
 // WebhookPayload is the payload of a TypeWebhook task, as JSON.
@@ -101,7 +102,11 @@ func ParseWebhookPayload(raw []byte) (DeliveryRef, error) {
 // taskID is another for each try, so that a task that ended is never in the way
 // of the next one.
 func (r DeliveryRef) taskID() string {
-	return "webhook_" + strconv.FormatInt(r.ID, 10) + "_" + strconv.Itoa(r.Attempts)
+	id := "webhook_" + strconv.FormatInt(r.ID, 10) + "_" + strconv.Itoa(r.Attempts)
+	if r.Again > 0 {
+		id += "_" + strconv.Itoa(r.Again)
+	}
+	return id
 }
 
 // webhookTaskTimeout bounds a try from Asynq's point of view; the client's own
@@ -121,7 +126,7 @@ func (e *Enqueuer) EnqueueDelivery(ctx context.Context, r DeliveryRef) error {
 	if !r.At.IsZero() {
 		opts = append(opts, asynq.ProcessAt(r.At))
 	}
-	if err := e.putTask(ctx, WebhookQueue, r.taskID(), asynq.NewTask(TypeWebhook, p, opts...)); err != nil {
+	if err := e.putTask(ctx, WebhookQueue, r.taskID(), asynq.NewTask(TypeWebhook, p, opts...), r.At.IsZero()); err != nil {
 		return fmt.Errorf("enqueue delivery %d: %w", r.ID, err)
 	}
 	if !r.At.IsZero() {
@@ -130,21 +135,25 @@ func (e *Enqueuer) EnqueueDelivery(ctx context.Context, r DeliveryRef) error {
 	return Ring(ctx, e.redis, WebhookQueue)
 }
 
-// DeliveriesWithoutTask returns those of the tries that no live task carries.
-func DeliveriesWithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []DeliveryRef) ([]DeliveryRef, error) {
+// DeliveriesWithoutTask returns those of the tries that no live task carries,
+// and those whose task a worker has taken: one of them that goes on to be due
+// was taken by a worker that died.
+func DeliveriesWithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []DeliveryRef) (missing, taken []DeliveryRef, err error) {
 	ids := make([]string, len(refs))
 	for i, r := range refs {
 		ids[i] = r.taskID()
 	}
-	live, err := liveTasks(ctx, rdb, func(i int) (string, string) { return WebhookQueue, ids[i] }, len(refs))
+	states, err := taskStates(ctx, rdb, func(i int) (string, string) { return WebhookQueue, ids[i] }, len(refs))
 	if err != nil {
-		return nil, fmt.Errorf("look up the tasks of %d deliveries: %w", len(refs), err)
+		return nil, nil, fmt.Errorf("look up the tasks of %d deliveries: %w", len(refs), err)
 	}
-	var missing []DeliveryRef
 	for i, r := range refs {
-		if !live[i] {
+		switch {
+		case states[i] == "active":
+			taken = append(taken, r)
+		case !live(states[i]):
 			missing = append(missing, r)
 		}
 	}
-	return missing, nil
+	return missing, taken, nil
 }

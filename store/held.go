@@ -24,7 +24,7 @@ const runningByCaller = `running AS MATERIALIZED (
 const claimLimited = `
 WITH ` + runningByCaller + `, due AS MATERIALIZED (
     SELECT id, created_by, row_number() OVER (PARTITION BY created_by ORDER BY id) AS place FROM mass_requests
-    WHERE batch_id = ANY ($2) AND ` + free + ` AND ` + unexpired + `
+    WHERE batch_id = ANY ($2) AND ` + free + ` AND ` + due + `
 ), free AS MATERIALIZED (
     SELECT id FROM due LEFT JOIN running USING (created_by)
     WHERE created_by IS NULL OR place + coalesce(n, 0) <= $3

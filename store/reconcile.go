@@ -28,25 +28,26 @@ func (s *Store) OpenBatches(ctx context.Context, after, upTo int64, limit int) (
 		BatchID  int64  `db:"batch_id"`
 		Priority string `db:"priority"`
 		Lane     int16  `db:"lane"`
+		Due      bool   `db:"due"`
 	}
 	err := s.db.SelectContext(ctx, &rows, `
         WITH RECURSIVE batch AS ( -- a loose index scan: one probe a batch, however many rows it has
-            (SELECT batch_id, priority, lane, 1 AS n FROM mass_requests
+            (SELECT batch_id, priority, lane, run_at, 1 AS n FROM mass_requests
              WHERE `+free+` AND batch_id > $1 AND batch_id <= $2 ORDER BY batch_id LIMIT 1)
             UNION ALL
-            SELECT r.batch_id, r.priority, r.lane, b.n + 1
+            SELECT r.batch_id, r.priority, r.lane, r.run_at, b.n + 1
             FROM batch b, LATERAL (
-                SELECT batch_id, priority, lane FROM mass_requests
+                SELECT batch_id, priority, lane, run_at FROM mass_requests
                 WHERE `+free+` AND batch_id > b.batch_id AND batch_id <= $2 ORDER BY batch_id LIMIT 1) r
             WHERE b.n < $3
         )
-        SELECT batch_id, priority, lane FROM batch ORDER BY batch_id`, after, upTo, limit)
+        SELECT batch_id, priority, lane, run_at <= now() - interval '2 seconds' AS due FROM batch ORDER BY batch_id`, after, upTo, limit)
 	if err != nil {
 		return nil, fault("walk open batches", err)
 	}
 	list := make([]jobs.BatchRef, len(rows))
 	for i, r := range rows {
-		list[i] = jobs.BatchRef{ID: r.BatchID, Priority: jobs.Priority(r.Priority), Lane: jobs.Lane(r.Lane)}
+		list[i] = jobs.BatchRef{ID: r.BatchID, Priority: jobs.Priority(r.Priority), Lane: jobs.Lane(r.Lane), Due: r.Due}
 	}
 	return list, nil
 }

@@ -56,13 +56,16 @@ const IdempotencyTTL = 24 * time.Hour
 // statements that try the same key the later one waits for the earlier, and then
 // loses; keys are taken in order, so that two groups cannot wait for each other.
 // Whoever loses stores nothing and is missing in the answer.
+//
+// The payloads are fetched from their array where they are stored: in item they
+// would be copied twice on the way.
 const insertRequests = `
 WITH item AS MATERIALIZED (
     SELECT nextval('mass_requests_id_seq') AS id, u.*
-    FROM unnest($1::jsonb[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[],
+    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[],
                 $10::timestamptz[], $11::timestamptz[], $12::text[], $13::bytea[], $14::text[],
                 $15::text[], $16::text[], $17::text[], $18::bytea[], $19::bytea[], $20::bytea[])
-         WITH ORDINALITY AS u(payload, schema_version, correlation_id, site_id, cluster_id, priority, created_by, lane, grp,
+         WITH ORDINALITY AS u(schema_version, correlation_id, site_id, cluster_id, priority, created_by, lane, grp,
                               run_at, expires_at, key, digest, callback_url,
                               actor, http_request_id, client, trace_id, span_id, input_digest, ord)
 ), batch AS MATERIALIZED (
@@ -79,7 +82,7 @@ WITH item AS MATERIALIZED (
     INSERT INTO mass_requests (id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, lane, created_by,
                                idempotency_key, run_at, expires_at, callback_url)
     OVERRIDING SYSTEM VALUE
-    SELECT id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, lane, created_by,
+    SELECT id, batch_id, ($1::jsonb[])[ord], schema_version, correlation_id, site_id, cluster_id, priority, lane, created_by,
            key, coalesce(run_at, now()), expires_at, callback_url
     FROM item JOIN batch USING (grp)
     WHERE key IS NULL OR id IN (SELECT request_id FROM won)

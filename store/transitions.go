@@ -25,6 +25,9 @@ const (
 )
 SELECT ` + claimColumns + ` FROM claimed`
 
+	// due, by the clock of Postgres: a delivery may come early, because Asynq counts
+	// in whole seconds by the clocks of the workers.
+	due       = `run_at <= now() AND ` + unexpired
 	unexpired = `(expires_at IS NULL OR expires_at > now())`
 )
 
@@ -32,7 +35,7 @@ SELECT ` + claimColumns + ` FROM claimed`
 const claimBatches = `
 WITH claimed AS (
     UPDATE mass_requests SET ` + setClaimed + `
-    WHERE batch_id = ANY ($2) AND ` + free + ` AND ` + unexpired + `
+    WHERE batch_id = ANY ($2) AND ` + free + ` AND ` + due + `
     RETURNING ` + claimColumns + `
 ), ` + claimTrail
 
@@ -66,16 +69,29 @@ func (s *Store) ClaimBatches(ctx context.Context, worker int64, batches []int64)
 	return claimedOf(rows), nil
 }
 
+// DueIn tells how long it is until what waits in a batch is due; 0 when nothing
+// waits, or when it is due already.
+func (s *Store) DueIn(ctx context.Context, batch int64) (time.Duration, error) {
+	var seconds float64
+	err := s.db.GetContext(ctx, &seconds, `
+        SELECT coalesce(extract(epoch FROM min(run_at) - now()), 0)::float8
+        FROM mass_requests WHERE batch_id = $1 AND `+free+` AND run_at > now()`, batch)
+	return time.Duration(seconds * float64(time.Second)), fault(fmt.Sprintf("look when batch %d is due", batch), err)
+}
+
 // settleRequests writes the ends of many attempts, each a compare-and-set on
 // (id, processing, attempt). A retry moves to a new batch of its own.
+//
+// The results are fetched from their array: as columns of item they would be part
+// of a copy of the whole row that an UPDATE makes of everything it joins.
 const settleRequests = `
 WITH item AS MATERIALIZED (
-    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::jsonb[], $6::text[], $7::jsonb[], $8::float8[], $9::bytea[])
-                  AS u(id, attempt, action, status, result, error, faults, delay, input_digest)
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $6::text[], $8::float8[], $9::bytea[])
+                  WITH ORDINALITY AS u(id, attempt, action, status, error, delay, input_digest, ord)
 ), settled AS (
     UPDATE mass_requests r
     SET status = i.status,
-        result = i.result, error = i.error, faults = i.faults,
+        result = ($5::jsonb[])[i.ord], error = i.error, faults = ($7::jsonb[])[i.ord],
         failures = failures + CASE WHEN i.action IN ('fail', 'retry') THEN 1 ELSE 0 END,
         batch_id = CASE WHEN i.action = 'retry' THEN nextval('mass_batches') ELSE batch_id END,
         run_at = CASE WHEN i.action = 'retry' THEN now() + make_interval(secs => i.delay) ELSE run_at END,
@@ -85,7 +101,7 @@ WITH item AS MATERIALIZED (
     FROM item i
     WHERE r.id = i.id AND ` + fence + `
     RETURNING r.id, r.attempt, r.batch_id, r.status, r.priority, r.lane, r.run_at, r.error, r.callback_url, r.schema_version, i.action, i.input_digest,
-              sha256(convert_to(i.result::text, 'UTF8')) AS output_digest
+              sha256(convert_to(($5::jsonb[])[i.ord]::text, 'UTF8')) AS output_digest
 ), trail AS (
     INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail, schema_version,
                               input_digest, output_digest)

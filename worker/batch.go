@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hibiken/asynq"
 
@@ -19,7 +20,7 @@ import (
 //
 // The context of the delivery ends when Asynq loses its lease, as when Redis is
 // away. The claim is in Postgres and still good then, so the requests go on.
-func (w *Worker) handleBatch(_ context.Context, task *asynq.Task) error {
+func (w *Worker) handleBatch(ctx context.Context, task *asynq.Task) error {
 	w.handlers.Add(1)
 	defer w.handlers.Done()
 
@@ -27,11 +28,15 @@ func (w *Worker) handleBatch(_ context.Context, task *asynq.Task) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
-	claimed, err := w.claims.Do(w.running, p.Batch) //nolint:contextcheck // see above
+	l := w.lineOf(ctx)
+	claimed, err := l.claims.Do(w.running, p.Batch) //nolint:contextcheck // see above
 	if err != nil {
 		return fmt.Errorf("claim batch %d: %w", p.Batch, err)
 	}
-	summary := w.tryAll(claimed) //nolint:contextcheck // see above
+	if len(claimed) == 0 {
+		return w.awaitDue(l, p.Batch) //nolint:contextcheck // see above
+	}
+	summary := w.tryAll(l, claimed) //nolint:contextcheck // see above
 
 	if result, err := json.Marshal(summary); err == nil {
 		// For people who look at Asynqmon; without Redis there is nobody to look.
@@ -40,8 +45,68 @@ func (w *Worker) handleBatch(_ context.Context, task *asynq.Task) error {
 	return nil
 }
 
+// lineOf tells by the queue of a delivery which line it takes.
+func (w *Worker) lineOf(ctx context.Context) line {
+	if queue, ok := asynq.GetQueueName(ctx); ok && jobs.IsCrowd(queue) {
+		return w.crowd
+	}
+	return w.front
+}
+
+// earlyBy is how early a delivery may come because Asynq counts whole seconds.
+const earlyBy = 2 * time.Second
+
+// errEarly puts a delivery off: it came before its time by more than that, so
+// the clock of a worker is wrong.
+type errEarly struct{ wait time.Duration }
+
+func (e errEarly) Error() string {
+	return fmt.Sprintf("delivered %v too early: the clock of a worker is wrong", e.wait.Round(time.Millisecond))
+}
+
+// awaitDue looks why nothing was claimed of a batch. What is due in a moment is
+// claimed then, without a task to hold its place: should the worker die before,
+// the reconciler finds the batch without one.
+func (w *Worker) awaitDue(l line, batch int64) error {
+	wait, err := w.store.DueIn(w.running, batch)
+	switch {
+	case err != nil || wait <= 0: // a repeated delivery, mostly
+		return err
+	case wait > earlyBy:
+		return errEarly{wait}
+	}
+	w.handlers.Go(func() {
+		if err := w.claimWhenDue(l, batch, wait); err != nil {
+			w.log.Warn("a batch that became due was not claimed; the reconciler will see to it", "batch", batch, "error", err)
+		}
+	})
+	return nil
+}
+
+func (w *Worker) claimWhenDue(l line, batch int64, wait time.Duration) error {
+	for wait > 0 && wait <= earlyBy {
+		select {
+		case <-w.running.Done():
+			return context.Cause(w.running)
+		case <-time.After(wait + time.Millisecond): // so that two clocks that go alike agree
+		}
+		claimed, err := l.claims.Do(w.running, batch)
+		if err != nil {
+			return err
+		}
+		if len(claimed) > 0 {
+			w.tryAll(l, claimed)
+			return nil
+		}
+		if wait, err = w.store.DueIn(w.running, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // tryAll tries the claimed requests concurrently and counts how they ended.
-func (w *Worker) tryAll(claimed []jobs.Claimed) jobs.BatchSummary {
+func (w *Worker) tryAll(l line, claimed []jobs.Claimed) jobs.BatchSummary {
 	summary := jobs.BatchSummary{Claimed: len(claimed)}
 	var (
 		mu       sync.Mutex
@@ -50,7 +115,7 @@ func (w *Worker) tryAll(claimed []jobs.Claimed) jobs.BatchSummary {
 	)
 	for _, c := range claimed {
 		wg.Go(func() {
-			end := w.try(c)
+			end := w.try(l, c)
 			w.free()
 			mu.Lock()
 			defer mu.Unlock()

@@ -65,7 +65,7 @@ func (w *Worker) claimHeld(ctx context.Context) error {
 			changed[i] = c.ID
 		}
 		w.changes.Add(changed...)
-		w.handlers.Go(func() { w.tryAll(claimed) })
+		w.handlers.Go(func() { w.tryAll(w.crowd, claimed) }) //nolint:contextcheck // a try outlives the asking for work
 	}
 	return nil
 }

@@ -53,7 +53,10 @@ func TestACallerRunsNoMoreThanItsLimit(t *testing.T) {
 		}
 		now := running.Add(1)
 		defer running.Add(-1)
-		for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
+		for seen := most.Load(); now > seen; seen = most.Load() {
+			if most.CompareAndSwap(seen, now) {
+				break
+			}
 		}
 		time.Sleep(time.Millisecond) // long enough to meet others
 		return json.RawMessage(`{}`), nil

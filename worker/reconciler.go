@@ -45,7 +45,7 @@ func (w *Worker) reconcile(ctx context.Context) {
 		r := &reconciler{
 			store: w.store, redis: w.redis, enqueuer: w.enqueuer, config: w.config.Reconcile, batchMax: w.config.BatchMax,
 			holds: w.config.CallerMax > 0, log: w.log,
-			seen: map[int64]sighting{}, stuck: map[int64]time.Time{},
+			seen: map[int64]sighting{}, stuck: map[int64]time.Time{}, takenNow: map[jobs.DeliveryRef]time.Time{},
 		}
 		err = r.lead(ctx, lead, tick.C)
 		resignCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), beatTimeout)
@@ -78,7 +78,11 @@ type reconciler struct {
 
 	retained retention
 	due      store.DueDelivery // the last callback looked at
-	sealed   sealing
+
+	// Tries of callbacks that are due and yet taken, since when: as the last whole
+	// walk found them, and as this one does.
+	taken, takenNow map[jobs.DeliveryRef]time.Time
+	sealed          sealing
 }
 
 // sighting is the latest beat of a worker, and when it was first seen.

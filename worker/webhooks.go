@@ -299,16 +299,18 @@ func (r *reconciler) deliverAgain(ctx context.Context, now time.Time) error {
 		}
 		if len(due) == 0 {
 			r.due = store.DueDelivery{}
+			r.taken, r.takenNow = r.takenNow, map[jobs.DeliveryRef]time.Time{}
 			return nil
 		}
 		refs := make([]jobs.DeliveryRef, len(due))
 		for i, d := range due {
 			refs[i] = d.DeliveryRef
 		}
-		missing, err := jobs.DeliveriesWithoutTask(ctx, r.redis, refs)
+		missing, taken, err := jobs.DeliveriesWithoutTask(ctx, r.redis, refs)
 		if err != nil {
 			return err
 		}
+		missing = append(missing, r.overdue(taken, now)...)
 		if len(missing) > 0 {
 			r.log.Info("callbacks without a task enqueued again", "deliveries", len(missing), "first", missing[0].ID)
 		}
@@ -325,4 +327,24 @@ func (r *reconciler) deliverAgain(ctx context.Context, now time.Time) error {
 			return nil
 		}
 	}
+}
+
+// overdue returns those of the tries that have been due, and taken by a worker
+// that does not begin them, for as long as a worker may be silent. They get
+// another task; of two that begin the same try Postgres lets one go on.
+func (r *reconciler) overdue(taken []jobs.DeliveryRef, now time.Time) []jobs.DeliveryRef {
+	var list []jobs.DeliveryRef
+	for _, ref := range taken {
+		first, known := r.taken[ref]
+		if !known {
+			first = now
+		}
+		if r.takenNow[ref] = first; now.Sub(first) < r.config.SilentAfter {
+			continue
+		}
+		r.takenNow[ref] = now
+		ref.Again = int(now.Unix())
+		list = append(list, ref)
+	}
+	return list
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -316,4 +317,32 @@ func TestADeletedRequestIsNotCalledBack(t *testing.T) {
 	list, err := s.store.Deliveries(t.Context(), id, 10)
 	require.NoError(t, err)
 	assert.Empty(t, list)
+}
+
+// A worker that dies between taking the task of a callback and beginning the try
+// leaves a task that looks alive until Asynq's own recovery, minutes later.
+func TestACallbackTakenByADeadWorkerIsDelivered(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	r := newReceiver(t)
+	id := s.submitWith(r.url, false)
+	_, err := s.store.MoveRequest(t.Context(), id, jobs.Cancelled, store.Origin{Actor: "test"})
+	require.NoError(t, err)
+	list, err := s.store.Deliveries(t.Context(), id, 10)
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.NoError(t, s.enq.EnqueueDelivery(t.Context(), jobs.DeliveryRef{ID: list[0].ID}))
+
+	const queue = "asynq:{webhooks}:" // what Asynq 0.26 does when a worker takes a task
+	task, err := s.rdb.LMove(t.Context(), queue+"pending", queue+"active", "right", "left").Result()
+	require.NoError(t, err)
+	require.NoError(t, s.rdb.HSet(t.Context(), queue+"t:"+task, "state", "active").Err())
+	lease := redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: task}
+	require.NoError(t, s.rdb.ZAdd(t.Context(), queue+"lease", lease).Err())
+
+	c := quick()
+	c.Webhooks = hooks(t)
+	s.start(c, echo)
+	d := s.untilDelivery(id, jobs.DeliveryDelivered)
+	assert.Equal(t, 1, d.Attempts)
 }

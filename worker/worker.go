@@ -56,9 +56,9 @@ type Worker struct {
 	id       atomic.Int64 // mass_workers.id; changes when the worker was declared dead and came back
 	doorbell *jobs.Doorbell
 	holdings *holdings
-	claims   *groupcommit.Committer[int64, []jobs.Claimed]
+	front    line          // for lane 0
+	crowd    line          // for all others, so that their groups hold up nobody in lane 0
 	freed    chan struct{} // something ended, so that something held may begin
-	settles  *groupcommit.Committer[jobs.Outcome, store.Settled]
 	changes  *jobs.Announcer
 	courier  *courier       // nil when this worker delivers no callbacks
 	handlers sync.WaitGroup // batches under way, also those that Asynq gave up
@@ -76,12 +76,28 @@ func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, p Pipel
 	w.courier = newCourier(w, c.Webhooks)
 	w.changes = jobs.NewAnnouncer(rdb)
 	w.running, w.abandon = context.WithCancelCause(context.Background())
-	w.claims = groupcommit.New(w.flushClaims, groupcommit.Options{MaxGroup: 32, Parallel: 2})
-	w.settles = groupcommit.New(w.flushSettles, groupcommit.Options{
-		MaxGroup: 512, Parallel: 2,
-		Split: func(err error) bool { return errors.Is(err, store.ErrInvalid) },
-	})
+	w.front, w.crowd = w.newLine(), w.newLine()
 	return w
+}
+
+// line is the way of requests through Postgres: claims and ends, each in groups.
+type line struct {
+	claims  *groupcommit.Committer[int64, []jobs.Claimed]
+	settles *groupcommit.Committer[jobs.Outcome, store.Settled]
+}
+
+func (w *Worker) newLine() line {
+	return line{
+		claims: groupcommit.New(w.flushClaims, groupcommit.Options{MaxGroup: 32, Parallel: 2}),
+		settles: groupcommit.New(w.flushSettles, groupcommit.Options{
+			MaxGroup: 512, Parallel: 2,
+			Split: func(err error) bool { return errors.Is(err, store.ErrInvalid) },
+		}),
+	}
+}
+
+func (l line) close(ctx context.Context) error {
+	return errors.Join(l.claims.Close(ctx), l.settles.Close(ctx))
 }
 
 // errShutdown and errTaken are why a running request is told to stop.
@@ -108,7 +124,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		DelayedTaskCheckInterval: time.Second,
 		ShutdownTimeout:          w.config.ShutdownTimeout + handBackTime,
 		RetryDelayFunc:           redeliveryDelay,
-		IsFailure:                func(err error) bool { return !errors.Is(err, store.ErrUnavailable) },
+		IsFailure:                isFailure,
 		BaseContext:              func() context.Context { return context.WithoutCancel(ctx) },
 		Logger:                   asynqLogger{w.log},
 		LogLevel:                 asynq.WarnLevel,
@@ -161,7 +177,7 @@ const handBackTime = 10 * time.Second
 func (w *Worker) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, handBackTime)
 	defer cancel()
-	err := errors.Join(w.claims.Close(ctx), w.settles.Close(ctx), w.store.RemoveWorker(ctx, w.id.Load()))
+	err := errors.Join(w.front.close(ctx), w.crowd.close(ctx), w.store.RemoveWorker(ctx, w.id.Load()))
 	w.log.Info("worker stopped", "worker", w.id.Load())
 	return err
 }
@@ -198,11 +214,21 @@ func (w *Worker) persist(ctx context.Context, name string, act func() error) err
 	}
 }
 
+// isFailure tells what counts against a delivery from what would be the same for any.
+func isFailure(err error) bool {
+	_, early := errors.AsType[errEarly](err)
+	return !early && !errors.Is(err, store.ErrUnavailable)
+}
+
 // redeliveryDelay is the wait before Asynq delivers a batch again, which happens
-// only when Postgres could not be asked for it, or when a worker died.
+// only when it came too early, when Postgres could not be asked for it, or when a
+// worker died.
 func redeliveryDelay(n int, err error, _ *asynq.Task) time.Duration {
 	if errors.Is(err, asynq.ErrLeaseExpired) {
 		return 0
+	}
+	if early, ok := errors.AsType[errEarly](err); ok {
+		return early.wait
 	}
 	return min(time.Second<<min(n, 5), 30*time.Second)
 }

@@ -75,7 +75,7 @@ func newSystem(ctx context.Context, cfg Config) (_ *system, err error) {
 		if a.addr, err = freeAddr(); err != nil {
 			return nil, err
 		}
-		a.env = append(a.env, "MASS_ADDR="+a.addr, "MASS_AUTH=off") // who may what is not the question here
+		a.env = append(a.env, "MASS_ADDR="+a.addr)
 		s.apis = append(s.apis, a)
 		addrs = append(addrs, a.addr)
 	}

@@ -26,6 +26,10 @@ type Options struct {
 	MaxGroup int // items a flush at most; 0 means 1024
 	Parallel int // flushes at once; 0 means 1
 
+	// Impatient makes Do and DoAll give up when their context ends also on an item
+	// whose flush has begun: whether it is written is not known then.
+	Impatient bool
+
 	// Split tells of a group's error whether a single item may be to blame.
 	// Such a group is flushed again in halves until the culprit stands alone,
 	// so that one bad item never fails its neighbors. nil: never.
@@ -69,7 +73,8 @@ func New[I, O any](flush Flush[I, O], opt Options) *Committer[I, O] {
 
 // Do hands the item to the next flush and waits for its result. When ctx ends
 // before the item's flush has begun, the item is withdrawn and nothing of it is
-// written; from then on Do waits, because the outcome is not known before.
+// written; from then on Do waits, because the outcome is not known before, unless
+// the Committer is Impatient.
 func (c *Committer[I, O]) Do(ctx context.Context, in I) (O, error) {
 	it := &item[I, O]{in: in, done: make(chan struct{})}
 	if err := c.add(it); err != nil {
@@ -85,6 +90,10 @@ func (c *Committer[I, O]) await(ctx context.Context, it *item[I, O]) (O, error) 
 	case <-ctx.Done():
 		if c.withdraw(it) {
 			return it.out, fmt.Errorf("withdrawn before it was written: %w", context.Cause(ctx))
+		}
+		if c.opt.Impatient {
+			var unknown O
+			return unknown, fmt.Errorf("given up: %w", context.Cause(ctx))
 		}
 		<-it.done
 	}

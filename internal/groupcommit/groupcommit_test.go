@@ -269,3 +269,22 @@ func TestManyAtOnceShareFlushesAndFailAlone(t *testing.T) {
 		require.ErrorIs(t, r.Err, groupcommit.ErrClosed)
 	}
 }
+
+func TestAnImpatientItemDoesNotWaitForItsFlush(t *testing.T) {
+	t.Parallel()
+	begun, release := make(chan struct{}), make(chan struct{})
+	c := groupcommit.New(func(_ context.Context, items []int) ([]int, error) {
+		close(begun)
+		<-release
+		return items, nil
+	}, groupcommit.Options{Impatient: true})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-begun
+		cancel()
+	}()
+	_, err := c.Do(ctx, 1)
+	require.ErrorIs(t, err, context.Canceled)
+	close(release)
+	require.NoError(t, c.Close(t.Context()))
+}

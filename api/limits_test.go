@@ -1,0 +1,60 @@
+package api_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/leomutto/pilot-in-a-box/api"
+	"github.com/leomutto/pilot-in-a-box/internal/auth"
+)
+
+func TestACallerHasARate(t *testing.T) {
+	t.Parallel()
+	e := setup(t, func(c *api.Config) { c.CallerRate, c.CallerBurst = 1, 3 })
+	taken := 0
+	var a answer
+	for a = e.call(http.MethodPost, "/mass-requests/", `{"payload":{}}`); a.StatusCode == http.StatusCreated; taken++ {
+		assert.Equal(t, `"caller";q=1;w=1`, a.Header.Get("RateLimit-Policy"))
+		assert.Contains(t, a.Header.Get("RateLimit"), `"caller";r=`)
+		a = e.call(http.MethodPost, "/mass-requests/", `{"payload":{}}`)
+	}
+	a.problem(t, http.StatusTooManyRequests, "rate_limited")
+	assert.Equal(t, "1", a.Header.Get("Retry-After"))
+	assert.GreaterOrEqual(t, taken, 3, "the burst, and what came back meanwhile")
+	assert.Equal(t, taken, e.stored())
+	assert.Equal(t, http.StatusOK, e.as(auth.Viewer).call(http.MethodGet, "/mass-requests/", "").StatusCode, "another caller has its own")
+	assert.Equal(t, http.StatusOK, e.call(http.MethodGet, "/health/live", "").StatusCode, "health is asked for by nobody")
+}
+
+// Each item of a batch counts; those beyond the rate are refused alone and may be
+// sent again.
+func TestItemsOfABatchCount(t *testing.T) {
+	t.Parallel()
+	e := setup(t, func(c *api.Config) { c.CallerRate, c.CallerBurst = 1, 5 })
+	a := e.call(http.MethodPost, "/mass-requests/batch", strings.Repeat(`{"payload":{}}`+"\n", 10), "Content-Type", "application/x-ndjson")
+	assert.Equal(t, http.StatusOK, a.StatusCode, a.text)
+	refused := strings.Count(a.text, `"rate_limited"`)
+	assert.Positive(t, refused, a.text)
+	assert.GreaterOrEqual(t, e.stored(), 4, "five, less the request itself")
+	assert.Equal(t, 10, e.stored()+refused)
+}
+
+func TestAnAddressWithoutATokenHasARate(t *testing.T) {
+	t.Parallel()
+	e := setup(t, func(c *api.Config) { c.AddressRate = 1 })
+	statuses := map[int]int{}
+	for range 6 {
+		a := e.call(http.MethodGet, "/mass-requests/", "", "Authorization", "Bearer nonsense")
+		statuses[a.StatusCode]++
+		if a.StatusCode == http.StatusTooManyRequests {
+			a.problem(t, http.StatusTooManyRequests, "rate_limited")
+		}
+	}
+	assert.GreaterOrEqual(t, statuses[http.StatusUnauthorized], 2)
+	assert.Positive(t, statuses[http.StatusTooManyRequests])
+	assert.Len(t, statuses, 2)
+	assert.Equal(t, http.StatusOK, e.call(http.MethodGet, "/mass-requests/", "").StatusCode, "who shows a token is counted by it")
+}
