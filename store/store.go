@@ -25,6 +25,12 @@ type Config struct {
 	StatementTimeout time.Duration // enforced by the server
 	Application      string        // shown in pg_stat_activity
 	Source           Source        // shown in the trail
+
+	// Replan makes the server plan a prepared statement at each use. A plan that was
+	// kept from when the tables were small reads all of them, until the server
+	// happens to analyze them; groups of ends look up their rows by key only as long
+	// as that is better.
+	Replan bool
 }
 
 // Store runs the statements. It is safe for concurrent use.
@@ -79,6 +85,10 @@ func dataSourceName(c Config) (string, error) {
 		set("statement_timeout", strconv.FormatInt(c.StatementTimeout.Milliseconds(), 10))
 	}
 	set("binary_parameters", "yes") // see arrays.go; and a statement that is not prepared costs one round trip instead of two
+	if c.Replan {
+		set("plan_cache_mode", "force_custom_plan")
+		set("random_page_cost", "1.1") // of disks without a head to move; what is looked up is mostly in memory
+	}
 	if c.Application != "" {
 		set("application_name", c.Application)
 	}
