@@ -157,9 +157,27 @@ type adapter struct{ *mux.Router }
 func (a adapter) Handle(op *huma.Operation, handler func(huma.Context)) {
 	for _, path := range bothForms(op.Path) {
 		a.Path(path).Methods(withHead([]string{op.Method})...).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			handler(humamux.NewContext(op, r, w))
+			handler(blind{humamux.NewContext(op, r, w)})
 		})
 	}
+}
+
+// blind hides the header Accept from huma, whose negotiation slices some values
+// of it out of bounds (";0 "). It would decide nothing: an operation has one
+// media type, and those that have more look for themselves.
+type blind struct{ humaContext }
+
+type humaContext = huma.Context // a name under which its method Context is not hidden
+
+// Unwrap serves humamux.Unwrap.
+func (c blind) Unwrap() huma.Context { return c.humaContext }
+
+// Header implements huma.Context.
+func (c blind) Header(name string) string {
+	if name == "Accept" {
+		return ""
+	}
+	return c.humaContext.Header(name)
 }
 
 // bothForms returns the path as written and the one with the other ending.
