@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -514,6 +515,10 @@ func (d *driver) join(role auth.Role) {
 	if err == nil {
 		who := auth.Identity{Kind: auth.User, ID: u.ID, Name: u.Email, Role: u.Role}
 		d.proofs[role], _, err = signing().Issue(auth.Access{Identity: who, Generation: u.Generation})
+	}
+	if errors.Is(err, store.ErrNotFound) { // another driver disabled the new user meanwhile
+		d.join(role)
+		return
 	}
 	if err != nil {
 		d.complain("a user of the driver", err.Error())
