@@ -313,9 +313,9 @@ func encodeAuditCursor(id int64) string {
 }
 
 func decodeAuditCursor(text string) (int64, error) {
-	raw, err := cursorText.DecodeString(text)
-	if err != nil || len(raw) != auditCursorLength || raw[0] != auditCursorVersion {
-		return 0, errCursor
+	raw, err := cursorBytes(text, auditCursorVersion, auditCursorLength)
+	if err != nil {
+		return 0, err
 	}
 	id := int64(binary.BigEndian.Uint64(raw[1:])) //nolint:gosec // out of range is refused below
 	if id <= 0 {

@@ -29,9 +29,9 @@ func encodeCursor(p store.Position) string {
 }
 
 func decodeCursor(text string) (store.Position, error) {
-	raw, err := cursorText.DecodeString(text)
-	if err != nil || len(raw) != cursorLength || raw[0] != cursorVersion {
-		return store.Position{}, errCursor
+	raw, err := cursorBytes(text, cursorVersion, cursorLength)
+	if err != nil {
+		return store.Position{}, err
 	}
 	p := store.Position{
 		CreatedAt: time.UnixMicro(int64(binary.BigEndian.Uint64(raw[1:]))).UTC(), //nolint:gosec // out of range is refused below
@@ -41,6 +41,16 @@ func decodeCursor(text string) (store.Position, error) {
 		return store.Position{}, errCursor
 	}
 	return p, nil
+}
+
+// cursorBytes turns a cursor's text back into its bytes, the version first. The
+// text has to be as long as theirs would be, since the decoder skips line ends.
+func cursorBytes(text string, version byte, length int) ([]byte, error) {
+	raw, err := cursorText.DecodeString(text)
+	if err != nil || len(text) != cursorText.EncodedLen(length) || len(raw) != length || raw[0] != version {
+		return nil, errCursor
+	}
+	return raw, nil
 }
 
 // storable tells whether Postgres and RFC 3339 can both hold the instant. Nothing

@@ -72,7 +72,7 @@ func quick() worker.Config {
 		RequestTimeout: 20 * time.Second, ShutdownTimeout: 10 * time.Second,
 		PollInterval: 20 * time.Millisecond, Heartbeat: 50 * time.Millisecond,
 		Reconcile: worker.ReconcileConfig{
-			Interval: 50 * time.Millisecond, Grace: 200 * time.Millisecond, SilentAfter: 500 * time.Millisecond, Step: 100, MaxRescues: 5,
+			Interval: 50 * time.Millisecond, Grace: 200 * time.Millisecond, SilentAfter: 5 * time.Second, Step: 100, MaxRescues: 5,
 		},
 		Version: "test",
 	}

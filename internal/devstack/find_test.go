@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -149,7 +150,7 @@ func TestStart_redis(t *testing.T) {
 			t.Parallel()
 			bin := dataDir(t)
 			require.NoError(t, os.Chmod(bin, 0o755))
-			require.NoError(t, os.WriteFile(filepath.Join(bin, test.program), []byte("#!/bin/sh\n"+test.script+"\n"), 0o755))
+			writeScript(t, filepath.Join(bin, test.program), test.script)
 			_, err := Start(t.Context(), Options{DataDir: dataDir(t), DatabaseURL: "postgres://elsewhere/x", SearchPath: []string{bin}})
 			require.ErrorContains(t, err, test.err)
 			if test.program == "valkey-server" {
@@ -163,11 +164,20 @@ func TestFindPostgres_prefersProgramsToScripts(t *testing.T) {
 	t.Parallel()
 	bin := t.TempDir()
 	for _, program := range []string{"initdb", "postgres"} {
-		script := "#!/bin/sh\necho 'postgres (PostgreSQL) 16.1'\n"
-		require.NoError(t, os.WriteFile(filepath.Join(bin, program), []byte(script), 0o755))
+		writeScript(t, filepath.Join(bin, program), "echo 'postgres (PostgreSQL) 16.1'")
 	}
 	found := findPostgres(t.Context(), []string{bin}, nil)
 	require.Equal(t, []binaries{{dir: bin, version: "16.1", wrapper: true}}, found)
 	require.Equal(t, "16", found[0].major())
 	require.Equal(t, "19", binaries{version: "19beta1"}.major())
+}
+
+// writeScript makes a program of a shell script. No other test may fork while the
+// file is open for writing: its child would hold it open for a moment, and the
+// program could not be run ("text file busy").
+func writeScript(t *testing.T, path, script string) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o755))
 }
