@@ -105,6 +105,10 @@ func (w *Worker) claimWhenDue(l line, batch int64, wait time.Duration) error {
 	return nil
 }
 
+// endTogether is how long the outcome of a try may wait for those of its batch, so
+// that one statement writes them all. The last one to end waits for nobody.
+const endTogether = 5 * time.Millisecond
+
 // tryAll tries the claimed requests concurrently and counts how they ended.
 func (w *Worker) tryAll(l line, claimed []jobs.Claimed) jobs.BatchSummary {
 	summary := jobs.BatchSummary{Claimed: len(claimed)}
@@ -112,10 +116,11 @@ func (w *Worker) tryAll(l line, claimed []jobs.Claimed) jobs.BatchSummary {
 		mu       sync.Mutex
 		returned []jobs.Lease
 		wg       sync.WaitGroup
+		ends     = l.settles.Expect(len(claimed), endTogether)
 	)
 	for _, c := range claimed {
 		wg.Go(func() {
-			end := w.try(l, c)
+			end := w.try(ends, l, c)
 			w.free()
 			mu.Lock()
 			defer mu.Unlock()

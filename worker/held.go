@@ -14,6 +14,7 @@ import (
 const heldInterval = time.Second
 
 func (w *Worker) claim(ctx context.Context, batches []int64) ([]jobs.Claimed, error) {
+	defer w.holdings.claiming()()
 	if w.config.CallerMax <= 0 {
 		return w.store.ClaimBatches(ctx, w.id.Load(), batches)
 	}
@@ -56,7 +57,9 @@ func (w *Worker) claimHeld(ctx context.Context) error {
 		if room <= 0 {
 			return nil
 		}
+		answered := w.holdings.claiming()
 		claimed, err := w.store.ClaimHeld(ctx, w.id.Load(), w.config.CallerMax, min(room, w.config.BatchMax))
+		answered()
 		if err != nil || len(claimed) == 0 {
 			return err
 		}

@@ -11,13 +11,43 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// holdings are the claims whose tries run in this process.
+// holdings are the claims whose tries run in this process, and the statements
+// that may bring more of them.
 type holdings struct {
-	mu sync.Mutex
-	m  map[jobs.Lease]context.CancelCauseFunc
+	mu     sync.Mutex
+	m      map[jobs.Lease]context.CancelCauseFunc
+	claims map[*time.Time]struct{} // since when each statement that claims is under way
 }
 
-func newHoldings() *holdings { return &holdings{m: map[jobs.Lease]context.CancelCauseFunc{}} }
+func newHoldings() *holdings {
+	return &holdings{m: map[jobs.Lease]context.CancelCauseFunc{}, claims: map[*time.Time]struct{}{}}
+}
+
+// claiming says that a statement is on its way that claims; the returned function
+// says that it was answered.
+func (h *holdings) claiming() (answered func()) {
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.claims[&now] = struct{}{}
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.claims, &now)
+	}
+}
+
+// unanswered tells whether a statement that claims is under way since before t.
+func (h *holdings) unanswered(t time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for since := range h.claims {
+		if since.Before(t) {
+			return true
+		}
+	}
+	return false
+}
 
 func (h *holdings) add(l jobs.Lease, cancel context.CancelCauseFunc) {
 	h.mu.Lock()
@@ -57,13 +87,14 @@ func (h *holdings) cancelRequest(id int64) {
 //
 //   - A try whose row is not ours anymore is told to stop.
 //   - A row that is ours and that nobody here works on, seen so by two beats in
-//     turn, is handed back. A claim whose answer got lost leaves such rows.
+//     turn after no claim could still bring it, is handed back. A claim whose
+//     answer got lost leaves such rows.
 //   - A worker that was declared dead, because it was paused for instance, gets
 //     a new id and drops what it did: it was given to others.
 func (w *Worker) beat(ctx context.Context) {
 	tick := time.NewTicker(w.config.Heartbeat)
 	defer tick.Stop()
-	orphans := map[jobs.Lease]bool{}
+	orphans := map[jobs.Lease]orphan{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -74,8 +105,14 @@ func (w *Worker) beat(ctx context.Context) {
 	}
 }
 
+// orphan is a row that is ours and that nobody here works on.
+type orphan struct {
+	since time.Time // when it was seen first
+	alone bool      // no claim under way is older than that, so none will bring it
+}
+
 // compare does one beat; it returns the rows that nobody here works on.
-func (w *Worker) compare(ctx context.Context, before map[jobs.Lease]bool) (orphans map[jobs.Lease]bool) {
+func (w *Worker) compare(ctx context.Context, before map[jobs.Lease]orphan) (orphans map[jobs.Lease]orphan) {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
 
@@ -104,17 +141,22 @@ func (w *Worker) compare(ctx context.Context, before map[jobs.Lease]bool) (orpha
 	}
 
 	running = w.holdings.snapshot()
-	orphans = map[jobs.Lease]bool{}
+	orphans = map[jobs.Lease]orphan{}
 	var back []jobs.Lease
 	for l := range ours {
 		if _, busy := running[l]; busy {
 			continue
 		}
-		if before[l] {
+		o, seen := before[l]
+		if seen && o.alone {
 			back = append(back, l)
 			continue
 		}
-		orphans[l] = true
+		if !seen {
+			o.since = time.Now()
+		}
+		o.alone = !w.holdings.unanswered(o.since)
+		orphans[l] = o
 	}
 	if len(back) > 0 {
 		w.log.Warn("handing back requests that nobody works on", "count", len(back))

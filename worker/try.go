@@ -22,7 +22,7 @@ const enqueueTimeout = 5 * time.Second
 // try makes one try of one request and writes its outcome as soon as it is
 // known. It returns how the try ended; Release means that nothing was written
 // and the request is to be handed back, "" that it was taken away meanwhile.
-func (w *Worker) try(l line, c jobs.Claimed) jobs.Action {
+func (w *Worker) try(ends *party, l line, c jobs.Claimed) jobs.Action {
 	started := time.Now()
 	ctx, cancel := context.WithCancelCause(jobs.ContextWithLease(w.running, c.Lease))
 	defer cancel(nil)
@@ -39,6 +39,9 @@ func (w *Worker) try(l line, c jobs.Claimed) jobs.Action {
 		}
 	}
 	o := w.judge(c, result, err)
+	if o.Action == jobs.Release || o.Action == "" {
+		ends.Leave()
+	}
 	switch o.Action {
 	case jobs.Release:
 		say(slog.LevelInfo, "try handed back", "error", err)
@@ -47,7 +50,7 @@ func (w *Worker) try(l line, c jobs.Claimed) jobs.Action {
 		say(slog.LevelInfo, "try dropped", "error", err)
 		return ""
 	}
-	settled, action, err := w.settle(ctx, l, o)
+	settled, action, err := w.settle(ctx, ends, l, o)
 	if err != nil {
 		say(slog.LevelError, "the outcome could not be written; the request will be tried again", "error", err)
 		return jobs.Release
@@ -123,9 +126,11 @@ func (w *Worker) judge(c jobs.Claimed, result json.RawMessage, err error) jobs.O
 
 // settle writes the outcome, waiting for Postgres as long as the request is
 // ours. A result that Postgres refuses makes the request fail with that reason.
-func (w *Worker) settle(ctx context.Context, l line, o jobs.Outcome) (settled store.Settled, written jobs.Action, err error) {
+func (w *Worker) settle(ctx context.Context, ends *party, l line, o jobs.Outcome) (settled store.Settled, written jobs.Action, err error) {
+	do := ends.Do
 	write := func() (err error) {
-		settled, err = l.settles.Do(ctx, o)
+		settled, err = do(ctx, o)
+		do = l.settles.Do // alone, from the second time on
 		return err
 	}
 	err = w.persist(ctx, "write an outcome", write)

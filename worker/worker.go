@@ -86,6 +86,9 @@ type line struct {
 	settles *groupcommit.Committer[jobs.Outcome, store.Settled]
 }
 
+// party are the ends of a batch, which are written together where they can.
+type party = groupcommit.Party[jobs.Outcome, store.Settled]
+
 func (w *Worker) newLine() line {
 	return line{
 		claims: groupcommit.New(w.flushClaims, groupcommit.Options{MaxGroup: 32, Parallel: 2}),

@@ -70,7 +70,7 @@ func quick() worker.Config {
 		Concurrency: 8, BatchMax: 64,
 		Retry:          jobs.RetryPolicy{MaxTries: 3, Base: time.Millisecond, Max: time.Millisecond},
 		RequestTimeout: 20 * time.Second, ShutdownTimeout: 10 * time.Second,
-		PollInterval: 20 * time.Millisecond, Heartbeat: 50 * time.Millisecond,
+		PollInterval: 20 * time.Millisecond, Heartbeat: 100 * time.Millisecond,
 		Reconcile: worker.ReconcileConfig{
 			Interval: 50 * time.Millisecond, Grace: 200 * time.Millisecond, SilentAfter: 5 * time.Second, Step: 100, MaxRescues: 5,
 		},
