@@ -25,12 +25,6 @@ type Config struct {
 	StatementTimeout time.Duration // enforced by the server
 	Application      string        // shown in pg_stat_activity
 	Source           Source        // shown in the trail
-
-	// Replan makes the server plan a prepared statement at each use. A plan that was
-	// kept from when the tables were small reads all of them, until the server
-	// happens to analyze them; groups of ends look up their rows by key only as long
-	// as that is better.
-	Replan bool
 }
 
 // Store runs the statements. It is safe for concurrent use.
@@ -40,6 +34,10 @@ type Store struct {
 	// The three statements of every request's life are prepared once a connection.
 	insert, claim, settle *prepared
 }
+
+// planLife is how long claims and ends keep a plan. In that time a new table does
+// not grow so far that reading all of it takes long.
+const planLife = 5 * time.Second
 
 // Open returns a Store. It does not connect: the first statement does, so that a
 // process starts, and tells the truth on /health/ready, while Postgres is away.
@@ -59,8 +57,8 @@ func Open(c Config) (*Store, error) {
 	return &Store{
 		db:     db,
 		insert: &prepared{db: db, query: insertRequests},
-		claim:  &prepared{db: db, query: claimBatches},
-		settle: &prepared{db: db, query: settleRequests},
+		claim:  &prepared{db: db, query: claimBatches, life: planLife},
+		settle: &prepared{db: db, query: settleRequests, life: planLife},
 	}, nil
 }
 
@@ -85,10 +83,7 @@ func dataSourceName(c Config) (string, error) {
 		set("statement_timeout", strconv.FormatInt(c.StatementTimeout.Milliseconds(), 10))
 	}
 	set("binary_parameters", "yes") // see arrays.go; and a statement that is not prepared costs one round trip instead of two
-	if c.Replan {
-		set("plan_cache_mode", "force_custom_plan")
-		set("random_page_cost", "1.1") // of disks without a head to move; what is looked up is mostly in memory
-	}
+	set("random_page_cost", "1.1")  // of disks without a head to move; what is looked up is mostly in memory
 	if c.Application != "" {
 		set("application_name", c.Application)
 	}

@@ -34,7 +34,7 @@ func open(c *config.Config, kind string) (*backends, error) {
 	st, err := store.Open(store.Config{
 		URL: c.DatabaseURL, MaxOpen: c.DBMaxConns, MaxIdle: c.DBMaxIdle, ConnLifetime: c.DBConnLifetime,
 		ConnectTimeout: c.DBConnectTimeout, StatementTimeout: c.DBStatementTimeout, Application: "mass " + kind,
-		Source: source(kind), Replan: kind != "api",
+		Source: source(kind),
 	})
 	if err != nil {
 		return nil, err
