@@ -19,11 +19,20 @@ func TestACrowdLeavesTheSharedLane(t *testing.T) {
 	assert.Equal(t, jobs.CrowdLane("key:1"), s.lane("key:1", now))
 	assert.NotZero(t, jobs.CrowdLane("key:1"))
 	assert.Zero(t, s.lane("user:2", now), "one caller's crowd is not another's")
+	for range 10 * shareRate { // ten seconds at just its rate
+		now = now.Add(time.Second / shareRate)
+		assert.NotZero(t, s.lane("key:1", now), "nothing of a flood takes another way")
+	}
 	now = now.Add(time.Second)
-	for range shareRate {
-		assert.Zero(t, s.lane("key:1", now), "a share grows back")
+	for range shareCalm {
+		assert.Zero(t, s.lane("key:1", now), "half of the share grew back")
 	}
 	assert.NotZero(t, s.lane("key:1", now))
+	for range 10 * shareRate / 2 { // ten seconds at half of its rate
+		now = now.Add(2 * time.Second / shareRate)
+		s.lane("key:1", now)
+	}
+	assert.Zero(t, s.lane("key:1", now), "it calmed down")
 }
 
 func TestCallersWhoseShareIsWholeAreForgotten(t *testing.T) {

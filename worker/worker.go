@@ -91,9 +91,9 @@ type party = groupcommit.Party[jobs.Outcome, store.Settled]
 
 func (w *Worker) newLine() line {
 	return line{
-		claims: groupcommit.New(w.flushClaims, groupcommit.Options{MaxGroup: 32, Parallel: 2}),
+		claims: groupcommit.New(w.flushClaims, groupcommit.Options{MaxGroup: 32, Parallel: 1}),
 		settles: groupcommit.New(w.flushSettles, groupcommit.Options{
-			MaxGroup: 512, Parallel: 2,
+			MaxGroup: 512, Parallel: 1,
 			Split: func(err error) bool { return errors.Is(err, store.ErrInvalid) },
 		}),
 	}
