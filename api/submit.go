@@ -14,6 +14,7 @@ import (
 const (
 	flushMax      = 512 // submissions a statement
 	flushParallel = 2   // one is on its way to Postgres while the other is on its way back
+	flushFill     = 24  // what makes the other one worth it: a statement costs as much as four of its rows
 )
 
 // submitter stores submissions, many in one statement under load, and sends
@@ -43,7 +44,7 @@ func newSubmitter(st *store.Store, enq *jobs.Enqueuer, d *dispatcher, cfg Config
 func (s *submitter) commit() *groupcommit.Committer[store.NewRequest, store.Inserted] {
 	return groupcommit.New(s.flush, groupcommit.Options{
 		MaxGroup: flushMax,
-		Parallel: flushParallel, Impatient: true,
+		Parallel: flushParallel, Fill: flushFill, Impatient: true,
 		Split: func(err error) bool { return errors.Is(err, store.ErrInvalid) },
 	})
 }

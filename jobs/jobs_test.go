@@ -1,6 +1,8 @@
 package jobs_test
 
 import (
+	"encoding/json"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -96,18 +98,49 @@ func TestBatchPayload(t *testing.T) {
 	p, err := jobs.ParseBatchPayload(task.Payload())
 	require.NoError(t, err)
 	assert.EqualValues(t, 7, p.Batch)
-	for _, bad := range []string{"", "{}", `{"batch": 0}`, `{"batch": -1}`, `{"batch": "7"}`, "null", "\xff"} {
+	assert.Equal(t, jobs.IDs{1, 2}, p.Requests)
+	for _, bad := range []string{
+		"", "{}", `{"batch": 0}`, `{"batch": -1}`, `{"batch": "7"}`, "null", "\xff",
+		`{"batch":7,"requests":["1"]}`, `{"batch":7,"requests":["1-"]}`, `{"batch":7,"requests":["5-4"]}`, `{"batch":7,"requests":["1-9999999"]}`,
+		`{"batch":7,"requests":["-5--1"]}`, `{"batch":7,"requests":[1.5]}`, `{"batch":7,"requests":[-3]}`, `{"batch":7,"requests":"1-2"}`, `{"batch":7,"requests":["1-9223372036854775808"]}`,
+	} {
 		_, err := jobs.ParseBatchPayload([]byte(bad))
 		assert.Error(t, err, bad)
 	}
 }
 
+func TestRunsOfIDsAreShort(t *testing.T) {
+	t.Parallel()
+	for want, ids := range map[string]jobs.IDs{
+		`[]`: nil, `[5]`: {5}, `[5,6]`: {5, 6}, `["5-7"]`: {5, 6, 7}, `[1,"5-8",10,9]`: {1, 5, 6, 7, 8, 10, 9},
+		`["1-3","3-5"]`: {1, 2, 3, 3, 4, 5}, `["9223372036854775805-9223372036854775807"]`: {math.MaxInt64 - 2, math.MaxInt64 - 1, math.MaxInt64},
+	} {
+		raw, err := json.Marshal(ids)
+		require.NoError(t, err)
+		assert.Equal(t, want, string(raw))
+		var again jobs.IDs
+		require.NoError(t, json.Unmarshal(raw, &again))
+		assert.Equal(t, ids, again)
+	}
+}
+
 func FuzzParseBatchPayload(f *testing.F) {
 	f.Add([]byte(`{"batch": 7, "requests": [1, 2]}`))
+	f.Add([]byte(`{"batch": 7, "requests": [1, "4-9", 12]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if p, err := jobs.ParseBatchPayload(raw); err == nil && p.Batch <= 0 {
+		p, err := jobs.ParseBatchPayload(raw)
+		if err != nil {
+			return
+		}
+		if p.Batch <= 0 {
 			t.Errorf("accepted batch %d", p.Batch)
 		}
+		short, err := json.Marshal(p)
+		require.NoError(t, err)
+		again, err := jobs.ParseBatchPayload(short)
+		require.NoError(t, err)
+		require.Equal(t, p.Batch, again.Batch)
+		require.Equal(t, append(jobs.IDs{}, p.Requests...), append(jobs.IDs{}, again.Requests...))
 	})
 }
 

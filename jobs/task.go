@@ -30,8 +30,8 @@ func (b Batch) Queue() string { return QueueName(b.Priority, b.Lane) }
 // BatchPayload is the payload of a TypeBatch task, as JSON. Batch decides;
 // Requests is there for people who look at Asynqmon.
 type BatchPayload struct {
-	Batch    int64   `json:"batch"`
-	Requests []int64 `json:"requests,omitempty"`
+	Batch    int64 `json:"batch"`
+	Requests IDs   `json:"requests,omitempty"`
 }
 
 // BatchSummary is the result of a TypeBatch task, as JSON: how many of its

@@ -25,6 +25,7 @@ type Flush[I, O any] func(ctx context.Context, items []I) ([]O, error)
 type Options struct {
 	MaxGroup int // items a flush at most; 0 means 1024
 	Parallel int // flushes at once; 0 means 1
+	Fill     int // items that make another flush beside one under way worth it; 0 means 1
 
 	// Impatient makes Do and DoAll give up when their context ends also on an item
 	// whose flush has begun: whether it is written is not known then.
@@ -156,7 +157,7 @@ func (c *Committer[I, O]) add(items ...*item[I, O]) error {
 		return ErrClosed
 	}
 	c.waiting = append(c.waiting, items...)
-	if len(items) > 0 && c.running < c.opt.Parallel {
+	if len(items) > 0 && c.running < c.opt.Parallel && c.worthwhile(c.running) {
 		c.running++
 		go c.run()
 	}
@@ -189,7 +190,7 @@ func (c *Committer[I, O]) run() {
 func (c *Committer[I, O]) take() []*item[I, O] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.waiting) == 0 {
+	if len(c.waiting) == 0 || !c.worthwhile(c.running-1) {
 		c.running--
 		c.finishIfIdle()
 		return nil
@@ -201,6 +202,12 @@ func (c *Committer[I, O]) take() []*item[I, O] {
 		c.waiting = nil // frees the array that the group still uses
 	}
 	return group
+}
+
+// worthwhile tells whether what waits is worth a flush beside so many others. What
+// is not goes with the next one, at the latest when the others are done.
+func (c *Committer[I, O]) worthwhile(others int) bool {
+	return others == 0 || len(c.waiting) >= c.opt.Fill
 }
 
 func (c *Committer[I, O]) finishIfIdle() {

@@ -80,6 +80,27 @@ func TestItemsGatherWhileAFlushIsUnderWay(t *testing.T) {
 	})
 }
 
+func TestAFlushBesideAnotherMustBeWorthIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{gate: make(chan struct{})}
+		c := groupcommit.New(r.flush, groupcommit.Options{Parallel: 2, Fill: 3})
+		rs := submit(t.Context(), c, 1, 2, 3)
+		assert.Equal(t, [][]int{{1}}, r.groups, "two are not worth it")
+		rs = append(rs, submit(t.Context(), c, 4, 5)...)
+		assert.Equal(t, [][]int{{1}, {2, 3, 4}}, r.groups, "three are")
+		r.gate <- struct{}{} // one of the two flushes ends
+		synctest.Wait()
+		assert.Len(t, r.groups, 2, "one item waits as long as the other flush is under way")
+		close(r.gate)
+		for i, ch := range rs {
+			assert.Equal(t, result{out: 2 * (i + 1)}, <-ch)
+		}
+		assert.Equal(t, [][]int{{1}, {2, 3, 4}, {5}}, r.groups)
+		require.NoError(t, c.Close(t.Context()))
+	})
+}
+
 func TestGroupsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
