@@ -95,10 +95,14 @@ func (m *machine) redisInfo(ctx context.Context, section, field string) string {
 	return ""
 }
 
-// redisMemory is what Redis uses now, in bytes.
+// redisMemory is what Redis uses now, in bytes, without the buffers of its log and of its clients: how full those are when
+// one looks has nothing to do with how much is stored.
 func (m *machine) redisMemory(ctx context.Context) float64 {
-	n, _ := strconv.ParseFloat(m.redisInfo(ctx, "memory", "used_memory"), 64)
-	return n
+	field := func(name string) float64 {
+		n, _ := strconv.ParseFloat(m.redisInfo(ctx, "memory", name), 64)
+		return n
+	}
+	return field("used_memory") - field("mem_aof_buffer") - field("mem_clients_normal") - field("mem_clients_slaves")
 }
 
 // setting is a setting of the PostgreSQL as it answers itself.
