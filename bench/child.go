@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -15,21 +14,22 @@ import (
 // child is a process under test. It dies with this one.
 type child struct {
 	cmd  *exec.Cmd
+	log  string // path
 	done chan struct{}
 }
 
-// startChild runs a command whose output goes to a log in dir.
+// startChild runs a command whose output, with a line a garbage collection, goes to a log of its own in dir.
 func startChild(dir, name string, env []string, command ...string) (*child, error) {
-	log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.CreateTemp(dir, name+"-*.log")
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
 	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // stop ends it
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = traceGC(append(os.Environ(), env...))
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	c := &child{cmd: cmd, done: make(chan struct{})}
+	c := &child{cmd: cmd, log: log.Name(), done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the death signal is that of the thread

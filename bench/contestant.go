@@ -232,9 +232,12 @@ func (s *session) cpu() map[string]time.Duration {
 	return used
 }
 
-// logTail is the end of a process' log, for errors.
-func (s *session) logTail(process string) string {
-	lines := tail(s.machine.dir+"/"+s.name+"-"+process+".log", 5)
+// logTail is the end of the logs of a side's processes, for errors.
+func (s *session) logTail(side string) string {
+	var lines []string
+	for _, c := range s.sides()[side] {
+		lines = append(lines, tail(c.log, 5)...)
+	}
 	if len(lines) == 0 {
 		return ""
 	}

@@ -73,14 +73,16 @@ func fieldOf(path, name string) string {
 	return "unknown"
 }
 
-// tail is the last lines of a file.
+// tail is the last lines of a log, without those of garbage collections.
 func tail(path string, n int) []string {
 	content, _ := os.ReadFile(path)
-	content = bytes.TrimSpace(content)
-	if len(content) == 0 {
-		return nil
+	var lines []string
+	for line := range bytes.Lines(content) {
+		line = bytes.TrimSpace(line)
+		if _, gc := parseCollection(line); !gc && len(line) > 0 {
+			lines = append(lines, string(line))
+		}
 	}
-	lines := strings.Split(string(content), "\n")
 	return lines[max(0, len(lines)-n):]
 }
 

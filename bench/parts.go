@@ -158,7 +158,7 @@ func (b *bench) measurePost(ctx context.Context, t *session, part string, conns 
 		return err
 	}
 	memory := b.machine.redisMemory(ctx)
-	load, cpu, err := b.load(ctx, t, conns, b.duration/4, nil)
+	load, used, err := b.load(ctx, t, conns, b.duration/4, nil)
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (b *bench) measurePost(ctx context.Context, t *session, part string, conns 
 		"rate": load.rate(), "p50_ms": ms(load.latency.quantile(0.5)), "p99_ms": ms(load.latency.quantile(0.99)),
 		"errors": float64(load.errors),
 	}
-	costs(values, cpu, load.measured)
+	used.addTo(values, load.measured)
 	if part == "post" {
 		if err := t.awaitQueued(ctx); err != nil {
 			return err
@@ -182,27 +182,42 @@ func (b *bench) measurePost(ctx context.Context, t *session, part string, conns 
 	return t.verify(ctx, len(t.workers) > 0)
 }
 
-// load keeps connections busy and returns, beside the result, the processor time used in the measured part of it.
-func (b *bench) load(ctx context.Context, t *session, conns int, warm time.Duration, g *gate) (*loadResult, map[string]time.Duration, error) {
+// usage is what the measured part of a load took, by side.
+type usage struct {
+	cpu       map[string]time.Duration
+	allocated map[string]int64 // bytes
+}
+
+// addTo adds what was used a request.
+func (u usage) addTo(values map[string]float64, n int64) {
+	costs(values, u.cpu, n)
+	for name, allocated := range u.allocated {
+		values["alloc_kb_"+name] = float64(allocated) / 1000 / float64(n)
+	}
+}
+
+// load keeps connections busy and returns, beside the result, what was used in the measured part of it.
+func (b *bench) load(ctx context.Context, t *session, conns int, warm time.Duration, g *gate) (*loadResult, usage, error) {
 	var before map[string]time.Duration
+	var logs map[*child]int64
 	stop := func() {}
 	r := closedLoop(ctx, t.addr, t.requests(), conns, warm, b.duration, g, func() {
-		before = t.cpu()
+		before, logs = t.cpu(), t.logSizes()
 		stop = b.profile(t)
 	})
-	used := t.cpu()
+	cpu, grown := t.cpu(), t.logSizes()
 	stop()
-	for name := range used {
-		used[name] -= before[name]
+	for name := range cpu {
+		cpu[name] -= before[name]
 	}
 	t.accepted += r.accepted
 	if r.errors > 0 {
-		return nil, nil, fmt.Errorf("%s: %d requests failed, the first with: %w%s", t.name, r.errors, r.firstErr, t.logTail("api"))
+		return nil, usage{}, fmt.Errorf("%s: %d requests failed, the first with: %w%s", t.name, r.errors, r.firstErr, t.logTail("api"))
 	}
 	if r.measured == 0 {
-		return nil, nil, fmt.Errorf("%s: nothing was accepted in the measured time", t.name)
+		return nil, usage{}, fmt.Errorf("%s: nothing was accepted in the measured time", t.name)
 	}
-	return r, used, ctx.Err()
+	return r, usage{cpu, t.allocated(logs, grown)}, ctx.Err()
 }
 
 // costs adds the processor time a request, in microseconds, of each side.
@@ -265,7 +280,7 @@ func (b *bench) measureDone(ctx context.Context, t *session, workers int) error 
 	// Long enough for the backlog to reach its bound: while it grows, the worker gets less than its part.
 	warm := max(b.duration/2, 1500*time.Millisecond)
 	began := time.Now()
-	_, cpu, err := b.load(ctx, t, 64, warm, g)
+	_, used, err := b.load(ctx, t, 64, warm, g)
 	cancel()
 	if err != nil {
 		return err
@@ -284,7 +299,7 @@ func (b *bench) measureDone(ctx context.Context, t *session, workers int) error 
 		return err
 	}
 	values := map[string]float64{"rate": float64(n) / b.duration.Seconds(), "postgres_bytes": (size - t.emptyBytes) / float64(t.accepted)}
-	costs(values, cpu, n)
+	used.addTo(values, n)
 	b.add("done", t.name, fmt.Sprintf("workers=%d", workers), values)
 	return nil
 }

@@ -123,15 +123,16 @@ func tables() []table {
 		{"cpu_us_api", "API"}, {"cpu_us_worker", "worker"}, {"cpu_us_postgres", "PostgreSQL"}, {"cpu_us_redis", "Redis"},
 		{"cpu_us_load", "the load"},
 	}
+	allocated := []column{{"alloc_kb_api", "API, kB allocated"}, {"alloc_kb_worker", "worker, kB allocated"}}
 	return []table{
 		{"post", "POST, workers stopped", []column{
 			{"rate", "requests/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"},
 			{"redis_bytes", "Redis bytes"}, {"postgres_bytes", "PostgreSQL bytes"},
 		}},
-		{"post", "Processor time of a POST, µs", cpu},
+		{"post", "Processor time of a POST, µs", append(slices.Clone(cpu), allocated[0])},
 		{"busy", "POST, one worker running", []column{{"rate", "requests/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}}},
 		{"auth", "POST with and without tokens", []column{{"rate", "requests/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}}},
-		{"done", "Submit → done, sustained, 64 connections", append([]column{{"rate", "requests/s"}, {"postgres_bytes", "PostgreSQL bytes"}}, cpu...)},
+		{"done", "Submit → done, sustained, 64 connections", slices.Concat([]column{{"rate", "requests/s"}, {"postgres_bytes", "PostgreSQL bytes"}}, cpu, allocated)},
 		{"latency", "Submit → done, at a fixed rate", []column{
 			{"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"row_p50_ms", "p50 ms by finished_at"}, {"row_p99_ms", "p99 ms by finished_at"},
 			{"post_p50_ms", "POST p50 ms"}, {"n", "requests"},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -52,12 +51,50 @@ func NewDoorbell(queues map[string]int, patience time.Duration) *Doorbell {
 	return d
 }
 
-// Ring tells all workers that there is work in a queue.
-func Ring(ctx context.Context, rdb redis.UniversalClient, queue string) error {
+// ring tells all workers that there is work in a queue.
+func ring(ctx context.Context, rdb redis.UniversalClient, queue string) error {
 	if err := rdb.Publish(ctx, doorbellChannel, queue).Err(); err != nil {
 		return fmt.Errorf("ring the workers' doorbell: %w", err)
 	}
 	return nil
+}
+
+// withRing returns a context under which the script that enqueues a task takes a
+// ring for its queue along, in one trip to Redis instead of two.
+func withRing(ctx context.Context, queue string) context.Context {
+	return context.WithValue(ctx, ringKey{}, queue)
+}
+
+type ringKey struct{}
+
+// ringer is the hook on an Enqueuer's client that withRing speaks to.
+type ringer struct{ redis redis.UniversalClient }
+
+// ProcessHook implements redis.Hook. Whether the ring is heard changes nothing for
+// the command, which has its own error; a script that Redis does not know yet is
+// sent again by its owner, and with it the ring.
+func (r ringer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		queue, ok := ctx.Value(ringKey{}).(string)
+		if !ok || !strings.HasPrefix(cmd.Name(), "eval") {
+			return next(ctx, cmd)
+		}
+		pipe := r.redis.Pipeline()
+		_ = pipe.Process(ctx, cmd)
+		pipe.Publish(ctx, doorbellChannel, queue)
+		if _, err := pipe.Exec(ctx); err != nil && cmd.Err() == nil {
+			return nil // only the ring was lost
+		}
+		return cmd.Err()
+	}
+}
+
+// DialHook implements redis.Hook.
+func (ringer) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessPipelineHook implements redis.Hook.
+func (ringer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // Listen hears rings until ctx ends. That the subscription stands again counts as
@@ -122,9 +159,7 @@ func (d *Doorbell) wait(ctx context.Context) {
 }
 
 // DialHook implements redis.Hook.
-func (d *Doorbell) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
-}
+func (d *Doorbell) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 // ProcessPipelineHook implements redis.Hook.
 func (d *Doorbell) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {

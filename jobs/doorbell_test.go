@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +32,17 @@ func (c counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		return next(ctx, cmd)
 	}
+}
+
+// trips counts the trips to Redis, of one command or several.
+type trips struct{ *atomic.Int64 }
+
+func (c trips) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (c trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { c.Add(1); return next(ctx, cmds) }
+}
+func (c trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { c.Add(1); return next(ctx, cmd) }
 }
 
 // With a patience of an hour, tasks are taken only because somebody rings; and
@@ -63,6 +75,12 @@ func TestTheDoorbellWakesAnIdleServer(t *testing.T) {
 		require.NoError(t, enq.Enqueue(t.Context(), jobs.Batch{ID: id, Priority: jobs.Priorities()[id%3], Lane: jobs.Lane(id % 5)}))
 		assert.Equal(t, id, <-handled)
 	}
+	trips := trips{new(atomic.Int64)}
+	rdb.AddHook(trips)
+	require.NoError(t, enq.Enqueue(t.Context(), jobs.Batch{ID: 51, Priority: jobs.Default}))
+	assert.EqualValues(t, 51, <-handled)
+	assert.EqualValues(t, 1, trips.Load(), "the task and its ring travel together")
+
 	// Each ring costs a look or two, other tests' rings included; a server that
 	// polled would have looked thousands of times.
 	assert.Less(t, len(looks.sent), 1000)

@@ -21,6 +21,7 @@ type Enqueuer struct {
 // NewEnqueuer returns an Enqueuer on a shared Redis client, which the caller
 // closes. Finished tasks stay visible in Asynqmon for the retention.
 func NewEnqueuer(rdb redis.UniversalClient, retention time.Duration) *Enqueuer {
+	rdb.AddHook(ringer{rdb})
 	return &Enqueuer{
 		redis:     rdb,
 		client:    asynq.NewClientFromRedisClient(rdb),
@@ -33,16 +34,6 @@ func NewEnqueuer(rdb redis.UniversalClient, retention time.Duration) *Enqueuer {
 // when it is due. Enqueueing the same batch again changes nothing, whichever
 // process does it.
 func (e *Enqueuer) Enqueue(ctx context.Context, b Batch) error {
-	if err := e.put(ctx, b); err != nil {
-		return err
-	}
-	if !b.RunAt.IsZero() {
-		return nil
-	}
-	return Ring(ctx, e.redis, b.Queue())
-}
-
-func (e *Enqueuer) put(ctx context.Context, b Batch) error {
 	task, err := NewBatchTask(b, e.retention)
 	if err != nil {
 		return err
@@ -54,8 +45,11 @@ func (e *Enqueuer) put(ctx context.Context, b Batch) error {
 }
 
 // putTask makes sure that a live task of this id is in the queue, and that it
-// does not wait for its time when it is to run now.
+// does not wait for its time when it is to run now; then the workers are rung for.
 func (e *Enqueuer) putTask(ctx context.Context, queue, id string, task *asynq.Task, now bool) error {
+	if now {
+		ctx = withRing(ctx, queue)
+	}
 	_, err := e.client.EnqueueContext(ctx, task)
 	if !errors.Is(err, asynq.ErrTaskIDConflict) {
 		return err
@@ -69,7 +63,10 @@ func (e *Enqueuer) putTask(ctx context.Context, queue, id string, task *asynq.Ta
 		return err
 	case info.State == asynq.TaskStateRetry && queue != WebhookQueue, // put off, see WithoutTask
 		info.State == asynq.TaskStateScheduled && now:
-		return e.inspector.RunTask(queue, id)
+		if err := e.inspector.RunTask(queue, id); err != nil {
+			return err
+		}
+		return ring(ctx, e.redis, queue)
 	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateCompleted:
 		return nil
 	default:

@@ -129,10 +129,7 @@ func (e *Enqueuer) EnqueueDelivery(ctx context.Context, r DeliveryRef) error {
 	if err := e.putTask(ctx, WebhookQueue, r.taskID(), asynq.NewTask(TypeWebhook, p, opts...), r.At.IsZero()); err != nil {
 		return fmt.Errorf("enqueue delivery %d: %w", r.ID, err)
 	}
-	if !r.At.IsZero() {
-		return nil
-	}
-	return Ring(ctx, e.redis, WebhookQueue)
+	return nil
 }
 
 // DeliveriesWithoutTask returns those of the tries that no live task carries,
