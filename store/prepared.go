@@ -46,7 +46,7 @@ func (p *prepared) enter(ctx context.Context) (*statement, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.current == nil || p.life > 0 && time.Since(p.current.since) > p.life {
-		stmt, err := p.db.PreparexContext(ctx, p.query) //nolint:sqlclosecheck // leave closes it
+		stmt, err := p.db.PreparexContext(ctx, p.query)
 		if err != nil {
 			return nil, err
 		}
