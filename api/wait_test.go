@@ -37,7 +37,7 @@ func (e *edge) end(ids ...int64) {
 	require.NoError(e.t, err)
 	var outcomes []jobs.Outcome
 	for _, c := range claimed {
-		outcomes = append(outcomes, jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, Result: json.RawMessage(`{"n":1}`)})
+		outcomes = append(outcomes, jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"n":1}`)}})
 	}
 	_, err = e.store.SettleRequests(ctx, worker, outcomes)
 	require.NoError(e.t, err)

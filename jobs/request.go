@@ -20,7 +20,7 @@ type Request struct {
 	Attempt       int             // claims so far; the fencing token of the current one
 	Failures      int             // tries that failed; the retry policy counts these
 	Rescues       int             // times its worker fell silent
-	Result        json.RawMessage // nil until done
+	Result        json.RawMessage // nil until done; complete, whatever is stored
 	Error         string          // what the latest failed try said; "" when none
 	Faults        json.RawMessage // the faults of a refused payload as a JSON array; nil when none
 	BatchID       int64
@@ -63,11 +63,20 @@ type Claimed struct {
 	Payload       json.RawMessage
 }
 
+// Result is what a try makes of a payload.
+type Result struct {
+	JSON json.RawMessage // an object
+
+	// AsSubmitted says that the payload was in normal form: JSON leaves out its
+	// member "normalized", which is the payload.
+	AsSubmitted bool
+}
+
 // Outcome is what a worker has to say at the end of one attempt.
 type Outcome struct {
 	Lease
 	Action Action          // Finish, Fail or Retry
-	Result json.RawMessage // with Finish
+	Result Result          // with Finish
 	Error  string          // with Fail and Retry
 	Faults json.RawMessage // with Fail, when the payload is at fault
 	Delay  time.Duration   // with Retry: how long to wait

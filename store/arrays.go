@@ -24,11 +24,13 @@ type (
 	int64Array []int64     // bigint[]
 	int32Array []int32     // integer[]
 	floatArray []float64   // float8[]
+	boolArray  []bool      // boolean[]
 	timeArray  []time.Time // timestamptz[]; the zero time is NULL
 )
 
 // Types of elements: pg_type.oid of the types that are built in.
 const (
+	oidBool        = 16
 	oidBytea       = 17
 	oidInt8        = 20
 	oidInt4        = 23
@@ -151,6 +153,20 @@ func (a floatArray) Value() (driver.Value, error) {
 }
 
 // epoch is where Postgres counts the microseconds of a timestamp from.
+// Value implements driver.Valuer.
+func (a boolArray) Value() (driver.Value, error) {
+	b := array(oidBool, len(a), len(a))
+	for _, e := range a {
+		b = binary.BigEndian.AppendUint32(b, 1)
+		if e {
+			b = append(b, 1)
+		} else {
+			b = append(b, 0)
+		}
+	}
+	return b, nil
+}
+
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Value implements driver.Valuer.

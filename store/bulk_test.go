@@ -139,7 +139,7 @@ func TestBulkWaitsForNobodyAndFencesWorkers(t *testing.T) {
 	assert.Equal(t, []int64{in[1].ID}, did.Changed)
 
 	for _, c := range claimed {
-		s := b.settle(w, jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, Result: json.RawMessage(`{}`)})
+		s := b.settle(w, jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}})
 		assert.False(t, s.Accepted, "the worker comes too late")
 		assert.Equal(t, jobs.Cancelled, b.get(c.ID).Status)
 	}

@@ -36,7 +36,7 @@ func (b *bench) finish(worker int64, claimed []jobs.Claimed) {
 	b.t.Helper()
 	outcomes := make([]jobs.Outcome, len(claimed))
 	for i, c := range claimed {
-		outcomes[i] = jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, Result: json.RawMessage(`{}`)}
+		outcomes[i] = jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}}
 	}
 	settled, err := b.SettleRequests(b.ctx, worker, outcomes)
 	require.NoError(b.t, err)

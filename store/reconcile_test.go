@@ -117,7 +117,7 @@ func TestBeatTellsWhatTheWorkerHolds(t *testing.T) {
 	held, err = b.Beat(b.ctx, w)
 	require.NoError(t, err)
 	assert.Equal(t, []jobs.Lease{c[0].Lease}, held)
-	b.settle(w, jobs.Outcome{Lease: c[0].Lease, Action: jobs.Finish, Result: json.RawMessage(`{}`)})
+	b.settle(w, jobs.Outcome{Lease: c[0].Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}})
 	held, err = b.Beat(b.ctx, w)
 	require.NoError(t, err)
 	assert.Empty(t, held)

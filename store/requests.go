@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,55 +49,62 @@ type Inserted struct {
 // IdempotencyTTL is how long a key is remembered. Postgres' clock decides.
 const IdempotencyTTL = 24 * time.Hour
 
-// insertRequests takes its ids from the sequences before it inserts, so that the
+// insertStatement takes its ids from the sequences before it inserts, so that the
 // answer maps each of them to the place of its item, whatever the order in which
-// Postgres returns rows. The submissions enter the trail in the same statement.
+// Postgres inserts rows. The submissions enter the trail in the same statement.
 //
 // A key is won by inserting it, or by taking an expired one over. Of two
 // statements that try the same key the later one waits for the earlier, and then
 // loses; keys are taken in order, so that two groups cannot wait for each other.
-// Whoever loses stores nothing and is missing in the answer.
+// Whoever loses stores nothing and is missing in the answer. Without keys there
+// is nothing to lose, and a simpler statement, which is the usual one.
 //
 // The payloads are fetched from their array where they are stored: in item they
-// would be copied twice on the way.
-const insertRequests = `
-WITH item AS MATERIALIZED (
-    SELECT nextval('mass_requests_id_seq') AS id, u.*
-    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[],
-                $10::timestamptz[], $11::timestamptz[], $12::text[], $13::bytea[], $14::text[],
-                $15::text[], $16::text[], $17::text[], $18::bytea[], $19::bytea[], $20::bytea[])
-         WITH ORDINALITY AS u(schema_version, correlation_id, site_id, cluster_id, priority, created_by, lane, grp,
-                              run_at, expires_at, key, digest, callback_url,
-                              actor, http_request_id, client, trace_id, span_id, input_digest, ord)
-), batch AS MATERIALIZED (
-    SELECT grp, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT grp FROM item) g
-), won AS (
+// would be copied twice on the way. $19 has an element for each batch; as a number
+// it would have to go through generate_series, of which the planner of a kept plan
+// expects a thousand rows.
+func insertStatement(keyed bool) string {
+	var arrays, names, won, of string
+	key, placed := `NULL`, `item`
+	if keyed {
+		arrays, names, key, placed = `, $20::text[], $21::bytea[]`, `, key, digest`, `key`, `placed`
+		won = `, won AS (
     INSERT INTO idempotency_keys AS k (caller, key, digest, request_id, batch_id)
     SELECT DISTINCT ON (created_by, key) coalesce(created_by, ''), key, digest, id, batch_id
-    FROM item JOIN batch USING (grp) WHERE key IS NOT NULL ORDER BY created_by, key, ord
+    FROM item WHERE key IS NOT NULL ORDER BY created_by, key, ord
     ON CONFLICT (caller, key) DO UPDATE
     SET digest = excluded.digest, request_id = excluded.request_id, batch_id = excluded.batch_id, created_at = now()
-    WHERE k.created_at < now() - make_interval(secs => $21)
+    WHERE k.created_at < now() - make_interval(secs => $22)
     RETURNING request_id
-), stored AS (
+), placed AS MATERIALIZED (
+    SELECT * FROM item WHERE key IS NULL OR id IN (SELECT request_id FROM won)
+)`
+	}
+	of = ` FROM ` + placed
+	return `
+WITH batch AS MATERIALIZED (
+    SELECT array_agg(nextval('mass_batches')) AS ids FROM unnest($19::int[])
+), item AS MATERIALIZED (
+    SELECT nextval('mass_requests_id_seq') AS id, (SELECT ids FROM batch)[grp + 1] AS batch_id, u.*
+    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[],
+                $10::timestamptz[], $11::timestamptz[], $12::text[],
+                $13::text[], $14::text[], $15::text[], $16::bytea[], $17::bytea[], $18::bytea[]` + arrays + `)
+         WITH ORDINALITY AS u(schema_version, correlation_id, site_id, cluster_id, priority, created_by, lane, grp,
+                              run_at, expires_at, callback_url,
+                              actor, http_request_id, client, trace_id, span_id, input_digest` + names + `, ord)
+)` + won + `, stored AS (
     INSERT INTO mass_requests (id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, lane, created_by,
                                idempotency_key, run_at, expires_at, callback_url)
     OVERRIDING SYSTEM VALUE
     SELECT id, batch_id, ($1::jsonb[])[ord], schema_version, correlation_id, site_id, cluster_id, priority, lane, created_by,
-           key, coalesce(run_at, now()), expires_at, callback_url
-    FROM item JOIN batch USING (grp)
-    WHERE key IS NULL OR id IN (SELECT request_id FROM won)
-    RETURNING id, batch_id
-), placed AS MATERIALIZED (
-    SELECT ord, id, s.batch_id, schema_version, actor, http_request_id, client, trace_id, span_id, input_digest
-    FROM stored s JOIN item USING (id)
+           ` + key + `, coalesce(run_at, now()), expires_at, callback_url` + of + `
 ), trail AS (
     INSERT INTO audit_events (request_id, batch_id, action, actor, to_status, schema_version,
                               http_request_id, client, trace_id, span_id, input_digest)
-    SELECT id, batch_id, 'submit', actor, 'pending', schema_version, http_request_id, client, trace_id, span_id, input_digest
-    FROM placed
+    SELECT id, batch_id, 'submit', actor, 'pending', schema_version, http_request_id, client, trace_id, span_id, input_digest` + of + `
 )
-SELECT ord, id, batch_id, now() AS created_at FROM placed`
+SELECT ord, id, batch_id, now() AS created_at` + of
+}
 
 // InsertRequests stores all items as pending, or none, and returns their ids in
 // the same order. ErrInvalid means that Postgres refused one of the payloads.
@@ -113,6 +121,7 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		digest, input              = make(bytesArray, n), make(bytesArray, n)
 		actor, httpID, client      = make(textArray, n), make(nullArray, n), make(nullArray, n)
 		trace, span                = make(bytesArray, n), make(bytesArray, n)
+		batches, keyed             = 0, false
 	)
 	for i, r := range items {
 		payload[i], schema[i], correlation[i] = r.Payload, r.SchemaVersion, r.CorrelationID
@@ -120,6 +129,7 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		priority[i], by[i], lane[i], group[i] = string(r.Priority), r.CreatedBy, int32(r.Lane), int32(r.Group) //nolint:gosec // a group's number is below the number of items
 		runAt[i], expiresAt[i], key[i], digest[i] = r.RunAt, r.ExpiresAt, r.IdempotencyKey, r.Digest
 		callback[i] = r.CallbackURL
+		batches, keyed = max(batches, r.Group+1), keyed || r.IdempotencyKey != ""
 		actor[i], httpID[i], client[i] = r.Origin.Actor, r.Origin.RequestID, r.Origin.Client
 		trace[i], span[i] = unhex(r.Origin.TraceID), unhex(r.Origin.SpanID)
 		sum := sha256.Sum256(r.Payload)
@@ -131,8 +141,12 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		BatchID   int64     `db:"batch_id"`
 		CreatedAt time.Time `db:"created_at"`
 	}
-	err := s.insert.selectInto(ctx, &rows, payload, schema, correlation, site, cluster, priority, by, lane, group,
-		runAt, expiresAt, key, digest, callback, actor, httpID, client, trace, span, input, IdempotencyTTL.Seconds())
+	insert, args := s.insert, []any{payload, schema, correlation, site, cluster, priority, by, lane, group,
+		runAt, expiresAt, callback, actor, httpID, client, trace, span, input, make(int32Array, batches)}
+	if keyed {
+		insert, args = s.insertKeyed, append(args, key, digest, IdempotencyTTL.Seconds())
+	}
+	err := insert.selectInto(ctx, &rows, args...)
 	if err != nil {
 		return nil, fault("insert requests", err)
 	}
@@ -207,7 +221,7 @@ func (s *Store) RemoveExpiredKeys(ctx context.Context, limit int) (int64, error)
 }
 
 const requestColumns = `id, payload, schema_version, correlation_id, site_id, cluster_id, status, priority, lane, attempt,
-    failures, rescues, result, error, faults, batch_id, created_by, created_at, run_at, expires_at, started_at, finished_at, updated_at,
+    failures, rescues, result, normalized_as_submitted, error, faults, batch_id, created_by, created_at, run_at, expires_at, started_at, finished_at, updated_at,
     callback_url`
 
 type requestRow struct {
@@ -224,6 +238,7 @@ type requestRow struct {
 	Failures      int            `db:"failures"`
 	Rescues       int            `db:"rescues"`
 	Result        []byte         `db:"result"`
+	AsSubmitted   bool           `db:"normalized_as_submitted"`
 	Error         sql.NullString `db:"error"`
 	Faults        []byte         `db:"faults"`
 	BatchID       int64          `db:"batch_id"`
@@ -238,6 +253,9 @@ type requestRow struct {
 }
 
 func (r *requestRow) request() jobs.Request {
+	if r.AsSubmitted {
+		r.Result = withNormalized(r.Result, r.Payload)
+	}
 	return jobs.Request{
 		ID: r.ID, Payload: r.Payload, SchemaVersion: r.SchemaVersion, CorrelationID: r.CorrelationID.String,
 		SiteID: r.SiteID.String, ClusterID: r.ClusterID.String,
@@ -247,6 +265,16 @@ func (r *requestRow) request() jobs.Request {
 		StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt), UpdatedAt: r.UpdatedAt.UTC(),
 		CallbackURL: r.CallbackURL.String,
 	}
+}
+
+// withNormalized puts the payload where the member "normalized" of a result was left
+// out, an object as Postgres writes it; mass_result does the same in SQL.
+func withNormalized(result, payload []byte) []byte {
+	member := `, "normalized": `
+	if len(result) == len(`{}`) {
+		member = member[len(`, `):]
+	}
+	return slices.Concat(result[:len(result)-1], []byte(member), payload, []byte("}"))
 }
 
 func utc(t sql.NullTime) time.Time {

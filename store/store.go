@@ -31,8 +31,8 @@ type Config struct {
 type Store struct {
 	db *sqlx.DB
 
-	// The three statements of every request's life are prepared once a connection.
-	insert, claim, settle *prepared
+	// The statements of every request's life are prepared once a connection.
+	insert, insertKeyed, claim, settle *prepared
 }
 
 // planLife is how long claims and ends keep a plan. In that time a new table does
@@ -55,10 +55,11 @@ func Open(c Config) (*Store, error) {
 	db.SetMaxIdleConns(c.MaxIdle)
 	db.SetConnMaxLifetime(c.ConnLifetime)
 	return &Store{
-		db:     db,
-		insert: &prepared{db: db, query: insertRequests},
-		claim:  &prepared{db: db, query: claimBatches, life: planLife},
-		settle: &prepared{db: db, query: settleRequests, life: planLife},
+		db:          db,
+		insert:      &prepared{db: db, query: insertStatement(false)},
+		insertKeyed: &prepared{db: db, query: insertStatement(true)},
+		claim:       &prepared{db: db, query: claimBatches, life: planLife},
+		settle:      &prepared{db: db, query: settleRequests, life: planLife},
 	}, nil
 }
 

@@ -98,7 +98,7 @@ func (b bench) inStatus(s jobs.Status) jobs.Request {
 	c := b.claim(w, in.BatchID)[0]
 	switch s {
 	case jobs.Done:
-		b.settle(w, jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, Result: json.RawMessage(`{"ok": true}`)})
+		b.settle(w, jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"ok": true}`)}})
 	case jobs.Failed:
 		b.settle(w, jobs.Outcome{Lease: c.Lease, Action: jobs.Fail, Error: "no"})
 	}

@@ -86,12 +86,12 @@ func (s *Store) DueIn(ctx context.Context, batch int64) (time.Duration, error) {
 // of a copy of the whole row that an UPDATE makes of everything it joins.
 const settleRequests = `
 WITH item AS MATERIALIZED (
-    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $6::text[], $8::float8[], $9::bytea[])
-                  WITH ORDINALITY AS u(id, attempt, action, status, error, delay, input_digest, ord)
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $6::text[], $8::float8[], $9::bytea[], $11::boolean[])
+                  WITH ORDINALITY AS u(id, attempt, action, status, error, delay, input_digest, as_submitted, ord)
 ), settled AS (
     UPDATE mass_requests r
     SET status = i.status,
-        result = ($5::jsonb[])[i.ord], error = i.error, faults = ($7::jsonb[])[i.ord],
+        result = ($5::jsonb[])[i.ord], normalized_as_submitted = i.as_submitted, error = i.error, faults = ($7::jsonb[])[i.ord],
         failures = failures + CASE WHEN i.action IN ('fail', 'retry') THEN 1 ELSE 0 END,
         batch_id = CASE WHEN i.action = 'retry' THEN nextval('mass_batches') ELSE batch_id END,
         run_at = CASE WHEN i.action = 'retry' THEN now() + make_interval(secs => i.delay) ELSE run_at END,
@@ -130,6 +130,7 @@ func (s *Store) SettleRequests(ctx context.Context, worker int64, outcomes []job
 		result, faults = make(jsonbArray, n), make(jsonbArray, n)
 		delay          = make(floatArray, n)
 		input          = make(bytesArray, n)
+		asSubmitted    = make(boolArray, n)
 		place          = make(map[int64]int, n)
 		settled        = make([]Settled, n)
 		rows           []struct {
@@ -151,10 +152,10 @@ func (s *Store) SettleRequests(ctx context.Context, worker int64, outcomes []job
 		}
 		place[o.ID] = i
 		id[i], attempt[i], action[i], status[i] = o.ID, int32(o.Attempt), string(o.Action), string(to) //nolint:gosec // the column is an integer
-		result[i], errs[i], faults[i], delay[i] = o.Result, o.Error, o.Faults, o.Delay.Seconds()
-		input[i] = o.InputDigest
+		result[i], errs[i], faults[i], delay[i] = o.Result.JSON, o.Error, o.Faults, o.Delay.Seconds()
+		input[i], asSubmitted[i] = o.InputDigest, o.Result.AsSubmitted
 	}
-	if err := s.settle.selectInto(ctx, &rows, id, attempt, action, status, result, errs, faults, delay, input, worker); err != nil {
+	if err := s.settle.selectInto(ctx, &rows, id, attempt, action, status, result, errs, faults, delay, input, worker, asSubmitted); err != nil {
 		return nil, fault("settle requests", err)
 	}
 	for _, r := range rows {
@@ -358,7 +359,7 @@ func (s *Store) RequeueBatches(ctx context.Context, stuck []int64) ([]jobs.Batch
 // attempt, being the fencing token, goes on. It takes a new batch_id besides.
 const (
 	setCancelled = `status = 'cancelled', claimed_by = NULL, finished_at = now(), updated_at = now()`
-	setReplayed  = `status = 'pending', held = false, failures = 0, rescues = 0, result = NULL, error = NULL,
+	setReplayed  = `status = 'pending', held = false, failures = 0, rescues = 0, result = NULL, normalized_as_submitted = false, error = NULL,
             faults = NULL, run_at = now(), started_at = NULL, finished_at = NULL, updated_at = now()`
 
 	cancelRequest = `UPDATE mass_requests SET ` + setCancelled + ` WHERE id = $1 RETURNING ` + requestColumns

@@ -25,7 +25,7 @@ func act(b bench, a jobs.Action, r jobs.Request) bool {
 	case jobs.Claim:
 		return len(b.claim(b.worker(), r.BatchID)) == 1
 	case jobs.Finish:
-		return b.settle(1, jobs.Outcome{Lease: lease, Action: a, Result: json.RawMessage(`{}`)}).Accepted
+		return b.settle(1, jobs.Outcome{Lease: lease, Action: a, Result: jobs.Result{JSON: json.RawMessage(`{}`)}}).Accepted
 	case jobs.Fail, jobs.Retry:
 		return b.settle(1, jobs.Outcome{Lease: lease, Action: a, Error: "boom", Delay: time.Minute}).Accepted
 	case jobs.Release:
@@ -142,9 +142,9 @@ func TestAnOutdatedAttemptChangesNothing(t *testing.T) {
 	for _, a := range []jobs.Action{jobs.Finish, jobs.Fail, jobs.Retry, jobs.Release} {
 		assert.False(t, act(b, a, jobs.Request{ID: old.ID, Attempt: old.Attempt}), a)
 	}
-	assert.True(t, b.settle(second, jobs.Outcome{Lease: now.Lease, Action: jobs.Finish, Result: json.RawMessage(`{"by": 2}`)}).Accepted)
+	assert.True(t, b.settle(second, jobs.Outcome{Lease: now.Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"by": 2}`)}}).Accepted)
 	assert.JSONEq(t, `{"by": 2}`, string(b.get(in.ID).Result))
-	assert.False(t, b.settle(second, jobs.Outcome{Lease: now.Lease, Action: jobs.Finish, Result: json.RawMessage(`{"by": 3}`)}).Accepted, "done is reached once")
+	assert.False(t, b.settle(second, jobs.Outcome{Lease: now.Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"by": 3}`)}}).Accepted, "done is reached once")
 }
 
 func TestTwoDeliveriesOfABatchClaimOnce(t *testing.T) {
@@ -176,7 +176,7 @@ func TestARetryMovesToABatchOfItsOwn(t *testing.T) {
 	claimed := b.claim(w, in[0].BatchID)
 	settled, err := b.SettleRequests(b.ctx, w, []jobs.Outcome{
 		{Lease: claimed[0].Lease, Action: jobs.Retry, Error: "later", Delay: time.Hour},
-		{Lease: claimed[1].Lease, Action: jobs.Finish, Result: json.RawMessage(`{}`)},
+		{Lease: claimed[1].Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}},
 	})
 	require.NoError(t, err)
 	require.True(t, settled[0].Accepted)
@@ -201,8 +201,8 @@ func TestSettleKeepsTheOrderAndTheValues(t *testing.T) {
 	w := b.worker()
 	claimed := b.claim(w, in[0].BatchID)
 	outcomes := []jobs.Outcome{
-		{Lease: jobs.Lease{ID: 999999, Attempt: 1}, Action: jobs.Finish, Result: json.RawMessage(`{}`)},
-		{Lease: claimed[2].Lease, Action: jobs.Finish, Result: json.RawMessage(`{"big": 123456789012345678901234567890, "text": "a\"b\\c{},'"}`)},
+		{Lease: jobs.Lease{ID: 999999, Attempt: 1}, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}},
+		{Lease: claimed[2].Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"big": 123456789012345678901234567890, "text": "a\"b\\c{},'"}`)}},
 		{Lease: claimed[0].Lease, Action: jobs.Fail, Error: `quotes " and \ and {}`, Faults: json.RawMessage(`[{"pointer": "/a", "detail": "bad"}]`)},
 	}
 	settled, err := b.SettleRequests(b.ctx, w, outcomes)
@@ -225,8 +225,8 @@ func TestAValuePostgresRefusesIsInvalidAndWritesNothing(t *testing.T) {
 	w := b.worker()
 	claimed := b.claim(w, in[0].BatchID)
 	_, err := b.SettleRequests(b.ctx, w, []jobs.Outcome{
-		{Lease: claimed[0].Lease, Action: jobs.Finish, Result: json.RawMessage(`{}`)},
-		{Lease: claimed[1].Lease, Action: jobs.Finish, Result: json.RawMessage(`{"nul": "\u0000"}`)},
+		{Lease: claimed[0].Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}},
+		{Lease: claimed[1].Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"nul": "\u0000"}`)}},
 	})
 	require.ErrorIs(t, err, store.ErrInvalid)
 	assert.Equal(t, jobs.Processing, b.get(claimed[0].ID).Status)
@@ -322,6 +322,31 @@ func TestRescueGoesInSteps(t *testing.T) {
 	require.NoError(t, b.RemoveWorker(b.ctx, w))
 	_, err = b.Beat(b.ctx, w)
 	assert.ErrorIs(t, err, store.ErrNotFound)
+}
+
+func TestAResultIsCompleteWhateverIsStored(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	in := b.submit(`{"n": 1.50}`, `{"n": 2}`, `{"n": 3}`)
+	w := b.worker()
+	claimed := b.claim(w, in[0].BatchID)
+	for i, r := range []jobs.Result{
+		{JSON: json.RawMessage(`{"warnings": []}`), AsSubmitted: true},
+		{JSON: json.RawMessage(`{}`), AsSubmitted: true},
+		{JSON: json.RawMessage(`{"normalized": {"m": 3}}`)},
+	} {
+		b.settle(w, jobs.Outcome{Lease: claimed[i].Lease, Action: jobs.Finish, Result: r})
+	}
+	for i, want := range []string{`{"warnings": [], "normalized": {"n": 1.50}}`, `{"normalized": {"n": 2}}`, `{"normalized": {"m": 3}}`} {
+		assert.Equal(t, want, string(b.get(in[i].ID).Result))
+		var asked string
+		require.NoError(t, b.db.Get(&asked, `SELECT mass_result(r)::text FROM mass_requests r WHERE id = $1`, in[i].ID))
+		assert.Equal(t, want, asked, "and the same in SQL")
+	}
+
+	replayed, err := b.MoveRequest(b.ctx, in[0].ID, jobs.Pending, store.Origin{Actor: "alice"})
+	require.NoError(t, err)
+	assert.Nil(t, replayed.Result)
 }
 
 func TestReplayStartsAnew(t *testing.T) {

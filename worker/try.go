@@ -72,9 +72,9 @@ func (w *Worker) try(ends *party, l line, c jobs.Claimed) jobs.Action {
 
 // run calls the pipeline. A panic is an error, and a pipeline that does not heed
 // the end of its context is left behind, so that it holds nobody up.
-func (w *Worker) run(ctx context.Context, raw []byte) (json.RawMessage, error) {
+func (w *Worker) run(ctx context.Context, raw []byte) (jobs.Result, error) {
 	type end struct {
-		result json.RawMessage
+		result jobs.Result
 		err    error
 	}
 	ended := make(chan end, 1)
@@ -92,16 +92,16 @@ func (w *Worker) run(ctx context.Context, raw []byte) (json.RawMessage, error) {
 	select {
 	case e := <-ended:
 		if e.err != nil && ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return jobs.Result{}, context.Cause(ctx)
 		}
 		return e.result, e.err
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return jobs.Result{}, context.Cause(ctx)
 	}
 }
 
 // judge is the one place that decides what follows from the end of a try.
-func (w *Worker) judge(c jobs.Claimed, result json.RawMessage, err error) jobs.Outcome {
+func (w *Worker) judge(c jobs.Claimed, result jobs.Result, err error) jobs.Outcome {
 	digest := sha256.Sum256(c.Payload)
 	o := jobs.Outcome{Lease: c.Lease, InputDigest: digest[:]}
 	var faults payload.Faults

@@ -7,7 +7,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,7 +26,7 @@ import (
 
 // Pipeline turns a payload into a result. A payload.Faults error means that the
 // payload is wrong and no other try can help; every other error is worth one.
-type Pipeline func(ctx context.Context, payload []byte) (result json.RawMessage, err error)
+type Pipeline func(ctx context.Context, payload []byte) (jobs.Result, error)
 
 // Config tunes a Worker. Every field but CallerMax must be set.
 type Config struct {
@@ -89,11 +88,15 @@ type line struct {
 // party are the ends of a batch, which are written together where they can.
 type party = groupcommit.Party[jobs.Outcome, store.Settled]
 
+// settleFill is what makes a second statement of ends beside one under way worth
+// it: with less they only hold each other up.
+const settleFill = 256
+
 func (w *Worker) newLine() line {
 	return line{
 		claims: groupcommit.New(w.flushClaims, groupcommit.Options{MaxGroup: 32, Parallel: 1}),
 		settles: groupcommit.New(w.flushSettles, groupcommit.Options{
-			MaxGroup: 512, Parallel: 1,
+			MaxGroup: 512, Parallel: 2, Fill: settleFill,
 			Split: func(err error) bool { return errors.Is(err, store.ErrInvalid) },
 		}),
 	}

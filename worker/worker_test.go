@@ -80,7 +80,14 @@ func quick() worker.Config {
 
 // start runs a worker until the test ends or the returned function is called;
 // that function returns when the worker has shut down.
-func (s *system) start(c worker.Config, p worker.Pipeline) (stop func()) {
+func (s *system) start(c worker.Config, p func(context.Context, []byte) (json.RawMessage, error)) (stop func()) {
+	return s.startResults(c, func(ctx context.Context, raw []byte) (r jobs.Result, err error) {
+		r.JSON, err = p(ctx, raw)
+		return r, err
+	})
+}
+
+func (s *system) startResults(c worker.Config, p worker.Pipeline) (stop func()) {
 	s.t.Helper()
 	rdb, err := jobs.Dial(s.opt)
 	require.NoError(s.t, err)
@@ -148,8 +155,11 @@ func echo(_ context.Context, raw []byte) (json.RawMessage, error) { return raw, 
 func TestARequestIsDoneByTheRealPipeline(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	s.start(quick(), pipeline.Run)
-	ids := s.submit(true, `{"Site Name": "  Oslo  "}`, `{"aB": 1, "a_b": 2}`)
+	s.startResults(quick(), func(ctx context.Context, raw []byte) (r jobs.Result, err error) {
+		r.JSON, r.AsSubmitted, err = pipeline.Default().Run(ctx, raw)
+		return r, err
+	})
+	ids := s.submit(true, `{"Site Name": "  Oslo  "}`, `{"aB": 1, "a_b": 2}`, `{"site_name": "Oslo", "n": 1.50}`)
 	done := s.untilStatus(ids[0], jobs.Done)
 	assert.JSONEq(t, `{"normalized": {"site_name": "Oslo"}, "warnings": []}`, string(done.Result))
 	assert.Equal(t, 1, done.Attempt)
@@ -161,6 +171,9 @@ func TestARequestIsDoneByTheRealPipeline(t *testing.T) {
 	var faults []payload.Fault
 	require.NoError(t, json.Unmarshal(failed.Faults, &faults))
 	assert.NotEmpty(t, faults)
+
+	normal := s.untilStatus(ids[2], jobs.Done)
+	assert.Equal(t, `{"warnings": [], "normalized": {"n": 1.50, "site_name": "Oslo"}}`, string(normal.Result), "complete, though its payload is stored once")
 }
 
 func TestAFailingRequestIsRetriedAloneAndGivenUp(t *testing.T) {

@@ -2,10 +2,7 @@
 
 package main
 
-import (
-	"github.com/leomutto/pilot-in-a-box/jobs/pipeline"
-	"github.com/leomutto/pilot-in-a-box/worker"
-)
+import "github.com/leomutto/pilot-in-a-box/worker"
 
 // work is what the workers do with a payload.
-func work() worker.Pipeline { return pipeline.Run }
+func work() worker.Pipeline { return steps }

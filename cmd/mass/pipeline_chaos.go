@@ -6,10 +6,9 @@ import (
 	"os"
 
 	"github.com/leomutto/pilot-in-a-box/internal/chaos"
-	"github.com/leomutto/pilot-in-a-box/jobs/pipeline"
 	"github.com/leomutto/pilot-in-a-box/worker"
 )
 
 // work is the pipeline as the chaos harness needs it: it obeys orders in the
 // payload to be slow or to fail, and signs its results.
-func work() worker.Pipeline { return chaos.Pipeline(pipeline.Run, os.Getenv(chaos.DirVariable)) }
+func work() worker.Pipeline { return chaos.Pipeline(steps, os.Getenv(chaos.DirVariable)) }

@@ -106,9 +106,9 @@ func (s *system) readHistory(ctx context.Context) (*History, error) {
 	}
 	err := s.db.SelectContext(ctx, &h.Rows, `
         SELECT id, coalesce(payload->>'correlation_id', '') AS nonce, status, attempt, failures, rescues, coalesce(error, '') AS error,
-               coalesce(result->'normalized'->>'correlation_id', '') AS result_nonce,
+               coalesce(mass_result(r)->'normalized'->>'correlation_id', '') AS result_nonce,
                coalesce((result->'chaos'->>'attempt')::int, 0) AS result_attempt, started_at, finished_at
-        FROM mass_requests ORDER BY id`)
+        FROM mass_requests r ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("read the requests: %w", err)
 	}

@@ -29,25 +29,26 @@ var errOrdered = errors.New("chaos: told to fail")
 // Pipeline is next, slowed and failing as the payload orders. It signs every
 // result with the attempt that made it, so that the checker sees who wrote it.
 func Pipeline(next worker.Pipeline, dir string) worker.Pipeline {
-	return func(ctx context.Context, raw []byte) (json.RawMessage, error) {
+	return func(ctx context.Context, raw []byte) (jobs.Result, error) {
 		var p struct {
 			Nonce  string `json:"correlation_id"`
 			Orders Orders `json:"chaos"`
 		}
 		if err := json.Unmarshal(raw, &p); err != nil {
-			return nil, fmt.Errorf("read the orders: %w", err)
+			return jobs.Result{}, fmt.Errorf("read the orders: %w", err)
 		}
 		// Deliberately deaf to ctx: a step that does not heed the end of its
 		// context is what fencing is for.
 		time.Sleep(time.Duration(p.Orders.SleepMS) * time.Millisecond)
 		if mustFail(dir, p.Nonce, p.Orders.FailTimes) {
-			return nil, errOrdered
+			return jobs.Result{}, errOrdered
 		}
 		result, err := next(ctx, raw)
 		if err != nil {
-			return nil, err
+			return jobs.Result{}, err
 		}
-		return sign(result, jobs.LeaseFromContext(ctx).Attempt), nil
+		result.JSON = sign(result.JSON, jobs.LeaseFromContext(ctx).Attempt)
+		return result, nil
 	}
 }
 

@@ -75,8 +75,8 @@ func TestKindsShareOneHundred(t *testing.T) {
 
 func TestPipelineObeysAndSigns(t *testing.T) {
 	t.Parallel()
-	run := chaos.Pipeline(func(context.Context, []byte) (json.RawMessage, error) {
-		return json.RawMessage(`{"normalized":{}}`), nil
+	run := chaos.Pipeline(func(context.Context, []byte) (jobs.Result, error) {
+		return jobs.Result{JSON: json.RawMessage(`{"normalized":{}}`)}, nil
 	}, t.TempDir())
 	payload := []byte(`{"correlation_id":"n","chaos":{"sleep_ms":1,"fail_times":2}}`)
 	ctx := jobs.ContextWithLease(t.Context(), jobs.Lease{ID: 1, Attempt: 3})
@@ -87,13 +87,13 @@ func TestPipelineObeysAndSigns(t *testing.T) {
 	}
 	result, err := run(ctx, payload)
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"normalized":{},"chaos":{"attempt":3}}`, string(result))
+	assert.JSONEq(t, `{"normalized":{},"chaos":{"attempt":3}}`, string(result.JSON))
 }
 
 func TestPipelineHandsErrorsOn(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("no good")
-	run := chaos.Pipeline(func(context.Context, []byte) (json.RawMessage, error) { return nil, cause }, t.TempDir())
+	run := chaos.Pipeline(func(context.Context, []byte) (jobs.Result, error) { return jobs.Result{}, cause }, t.TempDir())
 	_, err := run(t.Context(), []byte(`{}`))
 	assert.ErrorIs(t, err, cause)
 }

@@ -12,8 +12,9 @@ import (
 // (by ParseNumber) or booleans (exactly "true" or "false") when they look like one; elements of arrays are left alone.
 //
 // Faults: raw is not one JSON object; a key becomes empty; two keys of an object become the same (the pointer names the
-// second); the numbers exceed DefaultMaxExpanded. Normalizing a normal form changes nothing.
-func NormalizeFreeForm(raw []byte) (json.RawMessage, Faults) {
+// second); the numbers exceed DefaultMaxExpanded. Normalizing a normal form changes nothing; changed is false then, and
+// when it is only about white space and escapes.
+func NormalizeFreeForm(raw []byte) (normal json.RawMessage, changed bool, faults Faults) {
 	out := bytes.NewBuffer(make([]byte, 0, len(raw)+1))
 	n := normalizer{
 		dec: Decoder(raw),
@@ -21,15 +22,16 @@ func NormalizeFreeForm(raw []byte) (json.RawMessage, Faults) {
 	}
 	defer Release(n.dec)
 	if n.run(); len(n.faults) > 0 {
-		return nil, n.faults
+		return nil, false, n.faults
 	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), n.changed, nil
 }
 
 type normalizer struct {
 	dec      *jsontext.Decoder
 	enc      *jsontext.Encoder
-	expanded int // digits of all numbers written so far
+	expanded int  // digits of all numbers written so far
+	changed  bool // something is another than it was
 	faults   Faults
 }
 
@@ -78,6 +80,7 @@ func (n *normalizer) key(key string) string {
 	case n.enc.WriteToken(jsontext.String(name)) != nil: // the encoder knows the names of the object it is in
 		n.faults.Add(n.dec.StackPointer(), "becomes %s in snake_case, as an earlier key of the same object does", Quote(name))
 	default:
+		n.changed = n.changed || name != key
 		return name
 	}
 	if err := n.dec.SkipValue(); err != nil {
@@ -88,15 +91,18 @@ func (n *normalizer) key(key string) string {
 
 // text writes a string that stands in a field of that type ("" for a field nobody knows).
 func (n *normalizer) text(text string, field FieldType) {
-	text = CleanText(text)
-	switch field {
+	clean := CleanText(text)
+	n.changed = n.changed || clean != text
+	switch text = clean; field {
 	case NumberField:
 		if literal, ok := ParseNumber(text); ok {
+			n.changed = true
 			n.number(literal)
 			return
 		}
 	case BooleanField:
 		if text == "true" || text == "false" {
+			n.changed = true
 			n.written(n.enc.WriteToken(jsontext.Bool(text == "true")))
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
 )
 
@@ -83,11 +84,13 @@ func TestNormalizeFreeForm(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, faults := NormalizeFreeForm([]byte(test.raw))
+			got, changed, faults := NormalizeFreeForm([]byte(test.raw))
 			require.Empty(t, faults)
 			require.Equal(t, test.want, string(got))
-			again, faults := NormalizeFreeForm(got)
+			require.Equal(t, !sameJSON(t, test.raw, test.want), changed)
+			again, changed, faults := NormalizeFreeForm(got)
 			require.Empty(t, faults)
+			require.False(t, changed)
 			require.Equal(t, test.want, string(again))
 		})
 	}
@@ -112,11 +115,20 @@ func TestNormalizeFreeFormRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, faults := NormalizeFreeForm([]byte(test.raw))
+			got, _, faults := NormalizeFreeForm([]byte(test.raw))
 			require.Nil(t, got)
 			require.Equal(t, test.want, faults)
 		})
 	}
+}
+
+// sameJSON reports whether two texts are the same value, with its numbers as they are written.
+func sameJSON(t *testing.T, a, b string) bool {
+	t.Helper()
+	x, y := jsontext.Value(a), jsontext.Value(b)
+	require.NoError(t, x.Format(jsontext.ReorderRawObjects(true)))
+	require.NoError(t, y.Format(jsontext.ReorderRawObjects(true)))
+	return string(x) == string(y)
 }
 
 func FuzzNormalizeFreeForm(f *testing.F) {
@@ -125,14 +137,16 @@ func FuzzNormalizeFreeForm(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		once, faults := NormalizeFreeForm(raw)
+		once, changed, faults := NormalizeFreeForm(raw)
 		if len(faults) > 0 {
 			require.Nil(t, once)
 			return
 		}
 		require.True(t, json.Valid(once))
-		twice, faults := NormalizeFreeForm(once)
+		require.True(t, changed || sameJSON(t, string(raw), string(once)))
+		twice, changed, faults := NormalizeFreeForm(once)
 		require.Empty(t, faults)
+		require.False(t, changed)
 		require.Equal(t, string(once), string(twice))
 		if Check(raw, Limits{}) == nil {
 			require.Empty(t, Check(once, Limits{}))

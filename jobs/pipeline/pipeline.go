@@ -31,6 +31,9 @@ type State struct {
 	Meta     payload.Meta      // of the payload
 	Document *signals.Document // set by Run or decode, replaced by normalize; nil for free form
 	Result   Result
+
+	exact bool // Document written as JSON is Raw again
+	same  bool // Result.Normalized is Raw, but for the order of members and white space
 }
 
 // Result is what a run leaves of a payload.
@@ -67,16 +70,32 @@ func (p Pipeline) Then(steps ...Step) Pipeline {
 	return p
 }
 
-// Run is Default().Run.
+// Run is Default().Run, with the result as one JSON object.
 func Run(ctx context.Context, raw []byte) (stdjson.RawMessage, error) {
-	return Default().Run(ctx, raw)
+	state, err := Default().run(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	return state.encode(false)
 }
 
 // Run takes raw through the steps for its shape and returns the result as JSON: normalized, derived (signals only) and
-// warnings. The error is a payload.Faults when the payload is wrong, and otherwise wraps that of ctx, which is looked at
-// before each step, or of the step that failed, with its name.
-func (p Pipeline) Run(ctx context.Context, raw []byte) (stdjson.RawMessage, error) {
-	meta, doc, faults := signals.Inspect(raw)
+// warnings. Most payloads come in normal form: then same is true, and normalized is left out, for it is raw, but for the
+// order of members and white space.
+//
+// The error is a payload.Faults when the payload is wrong, and otherwise wraps that of ctx, which is looked at before
+// each step, or of the step that failed, with its name.
+func (p Pipeline) Run(ctx context.Context, raw []byte) (result stdjson.RawMessage, same bool, err error) {
+	state, err := p.run(ctx, raw)
+	if err != nil {
+		return nil, false, err
+	}
+	result, err = state.encode(state.same)
+	return result, state.same, err
+}
+
+func (p Pipeline) run(ctx context.Context, raw []byte) (*State, error) {
+	meta, doc, exact, faults := signals.Inspect(raw)
 	if err := faults.Err(); err != nil {
 		return nil, err
 	}
@@ -84,13 +103,22 @@ func (p Pipeline) Run(ctx context.Context, raw []byte) (stdjson.RawMessage, erro
 	if meta.Signals() {
 		steps = p.Signals
 	}
-	state := &State{Raw: raw, Meta: meta, Document: doc, Result: Result{Warnings: []signals.Warning{}}}
+	state := &State{Raw: raw, Meta: meta, Document: doc, exact: exact, Result: Result{Warnings: []signals.Warning{}}}
 	for _, step := range steps {
 		if err := runStep(ctx, step, state); err != nil {
 			return nil, err
 		}
 	}
-	result, err := state.Result.appendJSON(make([]byte, 0, len(raw)+len(raw)/8+spare))
+	return state, nil
+}
+
+// encode is the result as JSON, with or without what is the payload itself.
+func (s *State) encode(rest bool) (stdjson.RawMessage, error) {
+	size := spare
+	if !rest {
+		size += len(s.Raw) + len(s.Raw)/8
+	}
+	result, err := s.Result.appendJSON(make([]byte, 0, size), rest)
 	if err != nil {
 		return nil, fmt.Errorf("encode the result: %w", err)
 	}
@@ -100,22 +128,20 @@ func (p Pipeline) Run(ctx context.Context, raw []byte) (stdjson.RawMessage, erro
 // spare is how many bytes a result without warnings has, at most, beside the document.
 const spare = 512
 
-// appendJSON appends r as JSON, exactly as go-json-experiment/json writes it.
-func (r *Result) appendJSON(dst []byte) ([]byte, error) {
-	dst = append(dst, `{"normalized":`...)
-	if doc, ok := r.Normalized.(*signals.Document); ok && doc != nil {
-		dst = doc.AppendJSON(dst)
-	} else {
-		normalized, err := json.Marshal(r.Normalized)
-		if err != nil {
+// appendJSON appends r as JSON, exactly as go-json-experiment/json writes it; rest leaves out what is normalized.
+func (r *Result) appendJSON(dst []byte, rest bool) ([]byte, error) {
+	dst = append(dst, '{')
+	if !rest {
+		var err error
+		if dst, err = r.appendNormalized(append(dst, `"normalized":`...)); err != nil {
 			return nil, err
 		}
-		dst = append(dst, normalized...)
+		dst = append(dst, ',')
 	}
 	if r.Derived != nil {
-		dst = r.Derived.AppendJSON(append(dst, `,"derived":`...))
+		dst = append(r.Derived.AppendJSON(append(dst, `"derived":`...)), ',')
 	}
-	dst = append(dst, `,"warnings":[`...)
+	dst = append(dst, `"warnings":[`...)
 	for i := range r.Warnings {
 		if i > 0 {
 			dst = append(dst, ',')
@@ -123,6 +149,14 @@ func (r *Result) appendJSON(dst []byte) ([]byte, error) {
 		dst = r.Warnings[i].AppendJSON(dst)
 	}
 	return append(dst, "]}"...), nil
+}
+
+func (r *Result) appendNormalized(dst []byte) ([]byte, error) {
+	if doc, ok := r.Normalized.(*signals.Document); ok && doc != nil {
+		return doc.AppendJSON(dst), nil
+	}
+	normalized, err := json.Marshal(r.Normalized)
+	return append(dst, normalized...), err
 }
 
 func runStep(ctx context.Context, step Step, state *State) error {
@@ -150,8 +184,8 @@ func validate(_ context.Context, s *State) error {
 }
 
 func normalize(_ context.Context, s *State) error {
-	s.Document = signals.Normalize(s.Document)
-	s.Result.Normalized = s.Document
+	normal, changed := signals.Normalize(s.Document)
+	s.Document, s.Result.Normalized, s.same = normal, normal, s.exact && !changed
 	return nil
 }
 
@@ -163,7 +197,7 @@ func derive(_ context.Context, s *State) error {
 }
 
 func normalizeFreeForm(_ context.Context, s *State) error {
-	normalized, faults := payload.NormalizeFreeForm(s.Raw)
-	s.Result.Normalized = jsontext.Value(normalized)
+	normalized, changed, faults := payload.NormalizeFreeForm(s.Raw)
+	s.Result.Normalized, s.same = jsontext.Value(normalized), !changed
 	return faults.Err()
 }

@@ -76,7 +76,7 @@ func TestRunHonorsContextBetweenSteps(t *testing.T) {
 		pipeline.Step{Name: "stop", Do: func(context.Context, *pipeline.State) error { cancel(); return nil }},
 		pipeline.Step{Name: "never", Do: func(context.Context, *pipeline.State) error { panic("ran after the end") }},
 	)
-	_, err := steps.Run(ctx, signals.Example())
+	_, _, err := steps.Run(ctx, signals.Example())
 	require.ErrorIs(t, err, context.Canceled)
 	require.EqualError(t, err, "never: context canceled")
 }
@@ -89,10 +89,10 @@ func TestThenLeavesTheOriginalAlone(t *testing.T) {
 		require.NotNil(t, s.Result.Derived, "later steps see what earlier ones left")
 		return broken
 	}})
-	_, err := longer.Run(t.Context(), signals.Example())
+	_, _, err := longer.Run(t.Context(), signals.Example())
 	require.ErrorIs(t, err, broken)
 	require.EqualError(t, err, "recommend: broken")
-	_, err = base.Run(t.Context(), signals.Example())
+	_, _, err = base.Run(t.Context(), signals.Example())
 	require.NoError(t, err)
 }
 

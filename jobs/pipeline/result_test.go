@@ -1,11 +1,14 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
@@ -50,7 +53,48 @@ func FuzzRunAgreesWithItsSteps(f *testing.F) {
 		got, err := Run(context.Background(), raw)
 		require.Equal(t, wrong, err)
 		require.Equal(t, string(want), string(got))
+		if err != nil {
+			return
+		}
+		rest, same, err := Default().Run(context.Background(), raw)
+		require.NoError(t, err)
+		if !same {
+			require.Equal(t, string(want), string(rest))
+			return
+		}
+		require.Equal(t, canonical(t, want), canonical(t, fmt.Appendf(nil, `{"normalized":%s,%s`, raw, rest[1:])))
 	})
+}
+
+// canonical is a text of JSON without white space, its members in order, with its numbers as they are written.
+func canonical(t *testing.T, raw []byte) string {
+	t.Helper()
+	value := jsontext.Value(bytes.Clone(raw))
+	require.NoError(t, value.Format(jsontext.ReorderRawObjects(true)))
+	return string(value)
+}
+
+func TestWhatComesInNormalFormIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	example := string(signals.Example())
+	for raw, want := range map[string]bool{
+		example: true,
+		strings.ReplaceAll(example, "812.5", `"812.5"`):            false,
+		strings.ReplaceAll(example, "site-1", " site-1"):           false,
+		strings.ReplaceAll(example, "dcim", ""):                    false,
+		strings.ReplaceAll(example, `"mode": "shadow",`, ""):       false,
+		strings.ReplaceAll(example, "11:00:00Z", "11:00:00-00:00"): false,
+		`{"a": [1.50, {"b": "c"}], "d": null}`:                     true,
+		`{"A": 1}`:                                                 false,
+		`{"a": "b "}`:                                              false,
+		`{"it_load_kw":"1"}`:                                       false,
+		`{"no_pii":"true"}`:                                        false,
+	} {
+		rest, same, err := Default().Run(t.Context(), []byte(raw))
+		require.NoError(t, err)
+		require.Equal(t, want, same, raw)
+		require.Equal(t, !want, strings.Contains(string(rest), `"normalized":`), raw)
+	}
 }
 
 func TestAppendResult(t *testing.T) {
@@ -62,10 +106,10 @@ func TestAppendResult(t *testing.T) {
 	} {
 		want, err := json.Marshal(r)
 		require.NoError(t, err)
-		got, err := r.appendJSON([]byte("x"))
+		got, err := r.appendJSON([]byte("x"), false)
 		require.NoError(t, err)
 		require.Equal(t, "x"+string(want), string(got))
 	}
-	_, err := (&Result{Normalized: make(chan int)}).appendJSON(nil)
+	_, err := (&Result{Normalized: make(chan int)}).appendJSON(nil, false)
 	require.Error(t, err)
 }

@@ -16,7 +16,7 @@ var documents = sync.Pool{New: func() any { return new(Document) }}
 func Accept(raw []byte, lim payload.Limits) (payload.Meta, payload.Faults) {
 	if seemsSignals(raw) && lim.Admit(documentShape().depth, len(raw)) {
 		doc := documents.Get().(*Document) //nolint:forcetypeassert // the pool holds nothing else
-		meta, ok := inspect(raw, doc)
+		meta, _, ok := inspect(raw, doc)
 		*doc = Document{}
 		documents.Put(doc)
 		if ok {
@@ -41,28 +41,29 @@ func accept(raw []byte, lim payload.Limits) (payload.Meta, payload.Faults) {
 }
 
 // Inspect is payload.Inspect, which returns the document as well when raw is a signals payload that can be read at once.
-// Without a document and faults it is for Decode to say what the payload holds.
-func Inspect(raw []byte) (payload.Meta, *Document, payload.Faults) {
+// Without a document and faults it is for Decode to say what the payload holds. exact says that the document written as
+// JSON is raw again, but for the order of its members and white space; it may say false where that is so, too.
+func Inspect(raw []byte) (meta payload.Meta, doc *Document, exact bool, faults payload.Faults) {
 	if seemsSignals(raw) {
-		doc := new(Document)
-		if meta, ok := inspect(raw, doc); ok {
-			return meta, doc, nil
+		doc = new(Document)
+		if meta, exact, ok := inspect(raw, doc); ok {
+			return meta, doc, exact, nil
 		}
 	}
-	meta, faults := payload.Inspect(raw)
-	return meta, nil, faults
+	meta, faults = payload.Inspect(raw)
+	return meta, nil, false, faults
 }
 
 // seemsSignals reports whether it is worth a try to read raw as signals; most free-form payloads are not.
 func seemsSignals(raw []byte) bool { return bytes.Contains(raw, []byte(`"`+Version+`"`)) }
 
 // inspect reads a signals payload into an empty document and returns what payload.Inspect says of it. It says false when
-// the payload is of the other shape or needs a closer look.
-func inspect(raw []byte, doc *Document) (payload.Meta, bool) {
-	if !read(raw, doc) {
-		return payload.Meta{}, false
+// the payload is of the other shape or needs a closer look. exact is that of read.
+func inspect(raw []byte, doc *Document) (meta payload.Meta, exact, ok bool) {
+	if exact, ok = read(raw, doc); !ok {
+		return payload.Meta{}, false, false
 	}
-	meta := payload.Meta{
+	meta = payload.Meta{
 		SchemaVersion: doc.SchemaVersion,
 		CorrelationID: payload.CleanText(doc.CorrelationID),
 		SiteID:        payload.CleanText(doc.Request.Assets.SiteID),
@@ -70,8 +71,8 @@ func inspect(raw []byte, doc *Document) (payload.Meta, bool) {
 	}
 	for _, id := range [...]string{meta.CorrelationID, meta.SiteID, meta.ClusterID} {
 		if len(id) > payload.MaxIdentifier && utf8.RuneCountInString(id) > payload.MaxIdentifier {
-			return payload.Meta{}, false // normal form can be longer than what was sent
+			return payload.Meta{}, false, false // normal form can be longer than what was sent
 		}
 	}
-	return meta, true
+	return meta, exact, true
 }

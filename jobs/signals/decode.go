@@ -19,7 +19,8 @@ import (
 // another type, values outside an enum or a format. Names are case-sensitive; null counts as absent. Syntax errors,
 // among them a name given twice, end the reading. The document is nil when there are faults.
 func Decode(raw []byte) (*Document, payload.Faults) {
-	if doc := new(Document); read(raw, doc) {
+	doc := new(Document)
+	if _, ok := read(raw, doc); ok {
 		return doc, nil
 	}
 	return decode(raw)

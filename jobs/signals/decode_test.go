@@ -3,6 +3,7 @@ package signals
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -215,8 +216,11 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		_ = Validate(doc) // whatever it says
-		normal := Normalize(doc)
-		require.Equal(t, normal, Normalize(normal))
+		normal, changed := Normalize(doc)
+		require.Equal(t, !reflect.DeepEqual(doc, normal), changed)
+		repeated, changed := Normalize(normal)
+		require.Equal(t, normal, repeated)
+		require.False(t, changed)
 		derived, warnings := Derive(doc) // valid or not
 		require.NotNil(t, warnings)
 		_, err := json.Marshal(derived)

@@ -8,32 +8,35 @@ import (
 
 // Normalize returns the normal form of a document: strings trimmed and in Unicode NFC, timestamps in UTC with Z, an
 // absent mode as shadow. Numbers stay as they were written; that numeric and boolean strings are numbers and booleans
-// is Decode's doing. The document given is not changed.
-func Normalize(d *Document) *Document {
+// is Decode's doing. The document given is not changed; changed says that the normal form is another one.
+func Normalize(d *Document) (normal *Document, changed bool) {
 	n := *d
 	if n.Request.Mode == "" {
-		n.Request.Mode = ModeShadow
+		n.Request.Mode, changed = ModeShadow, true
 	}
-	normalize(documentShape(), reflect.ValueOf(&n).Elem())
-	return &n
+	changed = normalize(documentShape(), reflect.ValueOf(&n).Elem()) || changed
+	return &n, changed
 }
 
-func normalize(s *shape, v reflect.Value) {
+func normalize(s *shape, v reflect.Value) (changed bool) {
 	for i := range s.fields {
 		switch f, member := &s.fields[i], v.Field(i); f.kind {
 		case object:
-			normalize(f.object, member)
+			changed = normalize(f.object, member) || changed
 		case text:
-			set(member, payload.CleanText(member.String()))
+			changed = set(member, payload.CleanText(member.String())) || changed
 		case timestamp:
-			set(member, string(Time(member.String()).UTC()))
+			changed = set(member, string(Time(member.String()).UTC())) || changed
 		}
 	}
+	return changed
 }
 
-// set writes only what is another text: most are in normal form already, and a write costs more than the comparison.
-func set(member reflect.Value, text string) {
-	if text != member.String() {
-		member.SetString(text)
+// set writes only what is another text, and says so: most are in normal form already, and a write costs more than the comparison.
+func set(member reflect.Value, text string) bool {
+	if text == member.String() {
+		return false
 	}
+	member.SetString(text)
+	return true
 }

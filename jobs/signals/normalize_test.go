@@ -17,7 +17,8 @@ func TestNormalize(t *testing.T) {
 	doc := decoded(t, raw)
 	before := *doc
 
-	normal := Normalize(doc)
+	normal, changed := Normalize(doc)
+	require.True(t, changed)
 	require.Equal(t, before, *doc, "the document given is not changed")
 	encoded, err := json.Marshal(normal)
 	require.NoError(t, err)
@@ -26,5 +27,7 @@ func TestNormalize(t *testing.T) {
 		`"assets":{"site_id":"Café"},`+
 		`"signals":{"energy":{"it_load_kw":1.50e2,"facility_power_kw":150}},`+
 		`"constraints":{"hard":{"no_control_actions":true}}}}`, string(encoded))
-	require.Equal(t, normal, Normalize(normal))
+	again, changed := Normalize(normal)
+	require.Equal(t, normal, again)
+	require.False(t, changed)
 }

@@ -15,10 +15,13 @@ const maxPlainNumber = 32
 // there is anything about the payload that needs a closer look: not only faults, but also escapes in strings, exponents
 // in numbers, numbers of more than maxPlainNumber characters, or space around what stands in a string. The document is
 // of no use then. FuzzRead holds it against decode and payload.Check.
-func read(raw []byte, doc *Document) bool {
+//
+// exact says that the document written as JSON is the payload again, but for the order of its members and white space.
+func read(raw []byte, doc *Document) (exact, ok bool) {
 	r := reader{src: string(raw)}
-	return strings.IndexByte(r.src, '\\') < 0 && utf8.ValidString(r.src) &&
+	ok = strings.IndexByte(r.src, '\\') < 0 && utf8.ValidString(r.src) &&
 		r.object(documentShape(), reflect.ValueOf(doc).Elem()) && r.ended()
+	return ok && !r.altered, ok
 }
 
 // reader reads JSON without escapes in strings. Its methods say false, or return nothing, when they do not find what
@@ -26,6 +29,8 @@ func read(raw []byte, doc *Document) bool {
 type reader struct {
 	src string // the payload, which the document's strings are parts of
 	at  int    // how much of it was read
+
+	altered bool // something is not written again as it stood: an absent value, or a number in a string
 }
 
 // space skips white space.
@@ -83,6 +88,7 @@ func (r *reader) object(s *shape, v reflect.Value) bool {
 		}
 		seen |= 1 << f.index
 	}
+	r.altered = r.altered || seen == 0
 	return s.required&^seen == 0 && (seen == 0 || r.take('}'))
 }
 
@@ -99,12 +105,14 @@ func (r *reader) value(f *field, v reflect.Value) bool {
 			return false
 		}
 		v.SetString(content)
+		r.altered = r.altered || f.kind == number || f.kind == boolean || content == ""
 		return true
 	}
 	rest, length := r.src[r.at:], 0
 	switch {
 	case !f.required && strings.HasPrefix(rest, "null"):
 		r.at += len("null")
+		r.altered = true
 		return true
 	case f.kind == number:
 		length = plainNumber(rest)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
@@ -28,16 +29,26 @@ func sameAsSlowPath(t *testing.T, raw []byte) bool {
 	require.Equal(t, slowDoc, doc, "%q", raw)
 	require.Equal(t, slowFaults, faults, "%q", raw)
 
-	meta, early, faults := Inspect(raw)
+	meta, early, exact, faults := Inspect(raw)
 	slowMeta, slowFaults := payload.Inspect(raw)
 	require.Equal(t, slowMeta, meta, "%q", raw)
 	require.Equal(t, slowFaults, faults, "%q", raw)
 	if early != nil {
+		require.Equal(t, sameJSON(t, raw, early.AppendJSON(nil)), exact, "%q", raw)
 		require.Equal(t, slowDoc, early, "%q", raw)
 		require.Empty(t, payload.Check(raw, payload.Limits{}), "%q", raw)
 	}
 	require.Equal(t, before, raw, "not written to")
 	return early != nil
+}
+
+// sameJSON reports whether two texts are the same value, with its numbers as they are written.
+func sameJSON(t *testing.T, a, b []byte) bool {
+	t.Helper()
+	x, y := jsontext.Value(bytes.Clone(a)), jsontext.Value(bytes.Clone(b))
+	require.NoError(t, x.Format(jsontext.ReorderRawObjects(true)))
+	require.NoError(t, y.Format(jsontext.ReorderRawObjects(true)))
+	return string(x) == string(y)
 }
 
 // values are what a field may be given in JSON, good and bad.
