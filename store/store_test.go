@@ -75,6 +75,13 @@ func (b bench) settle(worker int64, o jobs.Outcome) store.Settled {
 	return s[0]
 }
 
+// holder is the worker that holds a request; 0 when nobody does.
+func (b bench) holder(id int64) (worker int64) {
+	b.t.Helper()
+	require.NoError(b.t, b.db.GetContext(b.ctx, &worker, `SELECT coalesce(claimed_by, 0) FROM mass_requests WHERE id = $1`, id))
+	return worker
+}
+
 func (b bench) get(id int64) jobs.Request {
 	b.t.Helper()
 	r, err := b.Request(b.ctx, id)

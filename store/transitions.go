@@ -31,11 +31,18 @@ SELECT ` + claimColumns + ` FROM claimed`
 	unexpired = `(expires_at IS NULL OR expires_at > now())`
 )
 
+// soon lets the commit of the statement be on disk a moment later. A crash of
+// Postgres in that moment makes what was claimed pending again, as it would be had
+// the worker asked later, and takes the event along: nobody was promised anything.
+// What the worker writes of it then is refused, see fence. Every commit that comes
+// behind, such as that of an end, brings the claim to disk before itself.
+const soon = `(SELECT set_config('synchronous_commit', 'off', true)) = 'off'`
+
 // claimBatches takes the pending requests of some batches.
 const claimBatches = `
 WITH claimed AS (
     UPDATE mass_requests SET ` + setClaimed + `
-    WHERE batch_id = ANY ($2) AND ` + free + ` AND ` + due + `
+    WHERE batch_id = ANY ($2) AND ` + free + ` AND ` + due + ` AND ` + soon + `
     RETURNING ` + claimColumns + `
 ), ` + claimTrail
 

@@ -25,18 +25,15 @@ func act(b bench, a jobs.Action, r jobs.Request) bool {
 	case jobs.Claim:
 		return len(b.claim(b.worker(), r.BatchID)) == 1
 	case jobs.Finish:
-		return b.settle(1, jobs.Outcome{Lease: lease, Action: a, Result: jobs.Result{JSON: json.RawMessage(`{}`)}}).Accepted
+		return b.settle(b.holder(r.ID), jobs.Outcome{Lease: lease, Action: a, Result: jobs.Result{JSON: json.RawMessage(`{}`)}}).Accepted
 	case jobs.Fail, jobs.Retry:
-		return b.settle(1, jobs.Outcome{Lease: lease, Action: a, Error: "boom", Delay: time.Minute}).Accepted
+		return b.settle(b.holder(r.ID), jobs.Outcome{Lease: lease, Action: a, Error: "boom", Delay: time.Minute}).Accepted
 	case jobs.Release:
 		list, err := b.ReleaseRequests(ctx, []jobs.Lease{lease}, "test", 64)
 		require.NoError(b.t, err)
 		return len(list) == 1
 	case jobs.Rescue:
-		var holder int64
-		err := b.db.GetContext(ctx, &holder, `SELECT coalesce(claimed_by, 0) FROM mass_requests WHERE id = $1`, r.ID)
-		require.NoError(b.t, err)
-		list, _, err := b.RescueRequests(ctx, holder, store.RescueLimits{Step: 10, BatchSize: 64, MaxRescues: 10})
+		list, _, err := b.RescueRequests(ctx, b.holder(r.ID), store.RescueLimits{Step: 10, BatchSize: 64, MaxRescues: 10})
 		require.NoError(b.t, err)
 		return len(list) == 1
 	case jobs.Expire:
@@ -192,6 +189,46 @@ func TestARetryMovesToABatchOfItsOwn(t *testing.T) {
 	assert.True(t, r.RunAt.Equal(next.RunAt))
 	assert.Zero(t, r.FinishedAt)
 	assert.Equal(t, next.ID, r.BatchID)
+}
+
+// After a crash of Postgres that undid a claim, two workers may bear the same attempt.
+func TestTheSameAttemptOfAnotherWorkerIsRefused(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	in := b.submit(`{}`)[0]
+	first, second := b.worker(), b.worker()
+	lease := b.claim(first, in.BatchID)[0].Lease
+	end := jobs.Outcome{Lease: lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}}
+	assert.False(t, b.settle(second, end).Accepted)
+	assert.True(t, b.settle(first, end).Accepted)
+}
+
+// A claim may be on disk a moment later; nothing else may.
+func TestOnlyAClaimDoesNotWaitForTheDisk(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, err := b.db.ExecContext(b.ctx, `
+        DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = on', current_database()); END $$; -- for the sessions to come
+        CREATE TABLE commits (action text, setting text);
+        CREATE FUNCTION note_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT INTO commits VALUES (NEW.action, current_setting('synchronous_commit'));
+            RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER note_commit AFTER INSERT ON audit_events
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note_commit()`)
+	require.NoError(t, err)
+	for _, tr := range jobs.Transitions() {
+		for _, from := range tr.From {
+			act(b, tr.Action, b.inStatus(from))
+		}
+	}
+	var later []string
+	require.NoError(t, b.db.SelectContext(b.ctx, &later, `SELECT DISTINCT action FROM commits WHERE setting <> 'on'`))
+	assert.Equal(t, []string{string(jobs.Claim)}, later)
+	var all int
+	require.NoError(t, b.db.GetContext(b.ctx, &all, `SELECT count(DISTINCT action) FROM commits`))
+	assert.Greater(t, all, len(jobs.Transitions())/2)
 }
 
 func TestSettleKeepsTheOrderAndTheValues(t *testing.T) {

@@ -73,28 +73,27 @@ func (w *Worker) try(ends *party, l line, c jobs.Claimed) jobs.Action {
 // run calls the pipeline. A panic is an error, and a pipeline that does not heed
 // the end of its context is left behind, so that it holds nobody up.
 func (w *Worker) run(ctx context.Context, raw []byte) (jobs.Result, error) {
-	type end struct {
+	var (
 		result jobs.Result
 		err    error
-	}
-	ended := make(chan end, 1)
-	go func() {
-		var e end
+		ended  = make(chan struct{})
+	)
+	w.runners.do(func() {
+		defer close(ended)
 		defer func() {
 			if p := recover(); p != nil {
 				w.log.Error("the pipeline panicked", "panic", p, "stack", string(debug.Stack()))
-				e = end{err: fmt.Errorf("the pipeline panicked: %v", p)}
+				err = fmt.Errorf("the pipeline panicked: %v", p)
 			}
-			ended <- e
 		}()
-		e.result, e.err = w.pipeline(ctx, raw)
-	}()
+		result, err = w.pipeline(ctx, raw)
+	})
 	select {
-	case e := <-ended:
-		if e.err != nil && ctx.Err() != nil {
+	case <-ended:
+		if err != nil && ctx.Err() != nil {
 			return jobs.Result{}, context.Cause(ctx)
 		}
-		return e.result, e.err
+		return result, err
 	case <-ctx.Done():
 		return jobs.Result{}, context.Cause(ctx)
 	}

@@ -64,12 +64,14 @@ type Worker struct {
 
 	running context.Context // of the requests; ends with errShutdown when they must be handed back
 	abandon context.CancelCauseFunc
+
+	runners runners
 }
 
 // New returns a Worker on shared connections, which the caller closes after Run.
 // No other worker may use the same Redis client: it gets a doorbell of this one.
 func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, p Pipeline, c Config, log *slog.Logger) *Worker {
-	w := &Worker{store: st, redis: rdb, enqueuer: enq, pipeline: p, config: c, log: log, holdings: newHoldings(), freed: make(chan struct{}, 1)}
+	w := &Worker{store: st, redis: rdb, enqueuer: enq, pipeline: p, config: c, log: log, holdings: newHoldings(), freed: make(chan struct{}, 1), runners: newRunners()}
 	w.doorbell = jobs.NewDoorbell(jobs.QueueWeights(), c.PollInterval)
 	rdb.AddHook(w.doorbell)
 	w.courier = newCourier(w, c.Webhooks)
@@ -174,6 +176,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	overdue.Stop()
 	stop()
 	wg.Wait()
+	w.runners.stop()
 	return w.close(context.WithoutCancel(ctx))
 }
 
