@@ -1,5 +1,7 @@
 package worker
 
+import "time"
+
 // runners are goroutines that call the pipeline. They are used again, because a new
 // one has a small stack, which a pipeline outgrows several times: a tenth of what
 // the worker does for a request.
@@ -8,8 +10,10 @@ type runners struct {
 	spare chan struct{} // has room for those that may wait
 }
 
-// spareRunners is how many runners wait for something to do at most.
-const spareRunners = 256
+const (
+	spareRunners = 256         // wait for something to do at most
+	runnerWait   = time.Second // and so long
+)
 
 func newRunners() runners {
 	return runners{next: make(chan func()), spare: make(chan struct{}, spareRunners)}
@@ -25,14 +29,21 @@ func (r runners) do(f func()) {
 }
 
 func (r runners) run(f func()) {
-	for ok := true; ok; {
+	patience := time.NewTimer(runnerWait)
+	defer patience.Stop()
+	for f != nil {
 		f()
 		select {
 		case r.spare <- struct{}{}:
 		default:
 			return
 		}
-		f, ok = <-r.next
+		patience.Reset(runnerWait)
+		select {
+		case f = <-r.next: // nil when it was closed
+		case <-patience.C:
+			f = nil
+		}
 		<-r.spare
 	}
 }
