@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 
 	"github.com/leomutto/pilot-in-a-box/migrations"
@@ -24,7 +25,7 @@ func massService(binary string, tokens bool) *service {
 			return err
 		},
 		worker:  func(*session) (env, command []string) { return massEnvironment(), []string{binary, "worker"} },
-		backlog: massBacklog,
+		backlog: func(ctx context.Context, t *session, n int) error { return massBacklog(ctx, t, n, bodies()) },
 	}
 	s.api = func(_ *session, addr string) (env, command []string) {
 		env = append(massEnvironment(), "MASS_ADDR="+addr)
@@ -39,6 +40,25 @@ func massService(binary string, tokens bool) *service {
 	}
 	return s
 }
+
+// massOfOtherForm is the product with a backlog of payloads whose normal form is another one: a timestamp is not in UTC.
+func massOfOtherForm(binary string) *service {
+	s := massService(binary, false)
+	s.name = "mass_other_form"
+	s.backlog = func(ctx context.Context, t *session, n int) error {
+		var list [][]byte
+		for _, body := range bodies() {
+			list = append(list, utc.ReplaceAll(body, []byte(`"timestamp_utc":"$1+00:00"`)))
+		}
+		if bytes.Equal(list[0], bodies()[0]) {
+			return errors.New("the payloads have no timestamp in UTC to write otherwise")
+		}
+		return massBacklog(ctx, t, n, list)
+	}
+	return s
+}
+
+var utc = regexp.MustCompile(`"timestamp_utc":"([^"]*)Z"`)
 
 // massEnvironment quiets the logs, as the peers write none: a line a request would be counted against MASS alone.
 func massEnvironment() []string {
@@ -62,8 +82,7 @@ func massKey(ctx context.Context, binary string, s *session) (http.Header, error
 const massBatchItems = 5000
 
 // massBacklog fills the system as a client with a lot at once would: by batches, two at a time.
-func massBacklog(ctx context.Context, s *session, n int) error {
-	bodies := bodies()
+func massBacklog(ctx context.Context, s *session, n int, bodies [][]byte) error {
 	errs := make(chan error, 2)
 	batches := make(chan int, n/massBatchItems+1)
 	for left := n; left > 0; left -= massBatchItems {

@@ -149,7 +149,7 @@ func tables() []table {
 
 // contestantNames are for people.
 var contestantNames = map[string]string{
-	"mass": "MASS", "mass_tokens": "MASS, with tokens", "river": "River", "asynq": "Asynq", "pgbench": "pgbench INSERT",
+	"mass": "MASS", "mass_tokens": "MASS, with tokens", "mass_other_form": "MASS, normal form differs", "river": "River", "asynq": "Asynq", "pgbench": "pgbench INSERT",
 }
 
 // markdown writes everything that was measured.
