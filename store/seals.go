@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"slices"
 	"time"
 
 	"github.com/lib/pq"
@@ -39,6 +40,11 @@ const (
     http_request_id, client, schema_version, biocore_version, input_digest, output_digest, trace_id, span_id`
 
 	// The schema is named, so that nothing in a search_path stands in for the function.
+	// hashBlock returns the ids and the hashes of the first $3 events of readBlock as
+	// one value, which costs a third less than the events as rows.
+	hashBlock = `
+        SELECT pg_catalog.string_agg(pg_catalog.int8send(id) || pg_catalog.sha256(event), ''::bytea ORDER BY id)
+        FROM (` + readBlock + ` LIMIT $3) block (id, event)`
 	readBlock = `SELECT id, pg_catalog.record_send(ROW(` + sealedColumns + `)) FROM audit_events WHERE id >= $1 AND id <= $2 ORDER BY id`
 )
 
@@ -80,7 +86,11 @@ func newBlock(first int64) *block {
 // add returns the mark of the event.
 func (b *block) add(id int64, row []byte) []byte {
 	sum := sha256.Sum256(row)
-	b.hash.Write(sum[:])
+	return b.addHash(id, sum[:])
+}
+
+func (b *block) addHash(id int64, sum []byte) []byte {
+	b.hash.Write(sum)
 	b.marks = binary.AppendUvarint(b.marks, uint64(id-b.last)) //nolint:gosec // ids come in order
 	b.marks = append(b.marks, sum[:markLength]...)
 	b.events, b.last = b.events+1, id
@@ -141,12 +151,12 @@ func (s *Store) SealEvents(ctx context.Context, upTo int64, atMost int) (Seal, e
 	seal := Seal{ID: before.ID + 1, FirstEvent: before.LastEvent + 1, LastEvent: upTo, Version: sealVersion, Previous: before.Hash}
 	act := fmt.Sprintf("seal the trail from event %d", seal.FirstEvent)
 	b := newBlock(seal.FirstEvent)
-	err = s.streamEvents(ctx, seal.FirstEvent, upTo, atMost, func(id int64, row []byte) error {
-		b.add(id, row)
-		return nil
-	})
-	if err != nil {
+	var hashes []byte
+	if err := s.db.GetContext(ctx, &hashes, hashBlock, seal.FirstEvent, upTo, atMost); err != nil {
 		return Seal{}, fault(act, err)
+	}
+	for event := range slices.Chunk(hashes, 8+sha256.Size) {
+		b.addHash(int64(binary.BigEndian.Uint64(event)), event[8:]) //nolint:gosec // it is one
 	}
 	if b.events == 0 {
 		return Seal{}, fmt.Errorf("%s: %w", act, ErrNotFound)
@@ -188,14 +198,10 @@ func (s *Store) LastSeal(ctx context.Context) (Seal, error) {
 	return list[0], nil
 }
 
-// streamEvents hands up to limit events of a range to f, in the order of their
-// ids; 0 is no limit. The row is valid until f returns.
-func (s *Store) streamEvents(ctx context.Context, first, last int64, limit int, f func(id int64, row []byte) error) error {
-	query, args := readBlock, []any{first, last}
-	if limit > 0 {
-		query, args = query+` LIMIT $3`, append(args, limit)
-	}
-	rows, err := s.db.QueryContext(ctx, query, args...)
+// streamEvents hands the events of a range to f, in the order of their ids. The
+// row is valid until f returns.
+func (s *Store) streamEvents(ctx context.Context, first, last int64, f func(id int64, row []byte) error) error {
+	rows, err := s.db.QueryContext(ctx, readBlock, first, last)
 	if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func (s *Store) verifyBlock(ctx context.Context, seal *Seal) error {
 		changed = "the event was changed"
 	)
 	more := expected.next()
-	err := s.streamEvents(ctx, seal.FirstEvent, seal.LastEvent, 0, func(id int64, row []byte) error {
+	err := s.streamEvents(ctx, seal.FirstEvent, seal.LastEvent, func(id int64, row []byte) error {
 		switch {
 		case !more || id < expected.id:
 			return broken(id, added)

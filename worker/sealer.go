@@ -12,7 +12,7 @@ import (
 const (
 	sealBlock    = 10_000           // events a seal, at most
 	sealEach     = 10               // looks between two seals when less than a block waits
-	sealShare    = 4                // one part in so many of an interval goes into sealing, at most
+	sealShare    = 8                // one part in so many of an interval goes into sealing, at most
 	sealNote     = time.Minute      // between two hashes in the log
 	sealOverdue  = time.Minute      // a transaction that keeps the sealer waiting so long is worth a warning
 	sealWarnings = 10 * time.Minute // between two of those
