@@ -22,7 +22,7 @@ func main() {
 	// The client's own logger writes every refused connection to standard error;
 	// the same reaches us as errors, which are logged where they matter.
 	logging.Disable()
-	if os.Getenv("GOGC") == "" {
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		// What lives is little, some 8 MB, and what dies is much: with Go's default a
 		// fifth of the time goes into collecting it. The ballast, which is never touched
 		// and so takes no memory, lets the garbage grow to 80 MB first; of a heap that is
