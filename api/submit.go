@@ -14,7 +14,7 @@ import (
 const (
 	flushMax      = 512 // submissions a statement
 	flushParallel = 2   // one is on its way to Postgres while the other is on its way back
-	flushFill     = 32  // what makes the other one worth it: a statement costs as much as five of its rows, and a batch as ten
+	flushFill     = 32  // what makes the other one worth it: a statement costs as much as four of its rows
 )
 
 // submitter stores submissions, many in one statement under load, and sends

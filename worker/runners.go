@@ -3,8 +3,7 @@ package worker
 import "time"
 
 // runners are goroutines that call the pipeline. They are used again, because a new
-// one has a small stack, which a pipeline outgrows several times: a tenth of what
-// the worker does for a request.
+// one has a small stack, which a pipeline outgrows: 7 % of the worker's time.
 type runners struct {
 	next  chan func()
 	spare chan struct{} // has room for those that may wait
