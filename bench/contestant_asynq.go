@@ -6,7 +6,6 @@ import (
 	"os"
 
 	"github.com/hibiken/asynq"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
@@ -25,13 +24,7 @@ func asynqService(self string) *service {
 }
 
 func prepareAsynq(ctx context.Context, databaseURL string) error {
-	pool, err := pgxpool.New(ctx, databaseURL)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	_, err = pool.Exec(ctx, peerTable)
-	return err
+	return execute(ctx, databaseURL, peerTable)
 }
 
 const typeRequest = "request"

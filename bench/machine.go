@@ -157,6 +157,16 @@ func (m *machine) cpu() map[string]time.Duration {
 	return map[string]time.Duration{"postgres": familyCPU(m.postmaster), "redis": cpuOf(m.redisPID)}
 }
 
+// execute runs statements on a database.
+func execute(ctx context.Context, databaseURL, statements string) error {
+	db, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	_, err = db.Exec(ctx, statements)
+	return errors.Join(err, db.Close(ctx))
+}
+
 // openPool connects to a database with few connections, all for looking at it.
 func openPool(ctx context.Context, databaseURL string) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(databaseURL)

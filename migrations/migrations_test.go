@@ -58,6 +58,32 @@ func TestUpAndDownAndUpAgain(t *testing.T) {
 	assert.Equal(t, made, tables(t, url))
 }
 
+// The migration that takes the indexes of lists out of mass_requests finds rows there.
+func TestListsKnowTheRowsOfBefore(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), devtest.EmptyDatabase(t)
+	db, err := sql.Open("postgres", url)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	count := func(query string) (n int) {
+		t.Helper()
+		require.NoError(t, db.QueryRowContext(ctx, query).Scan(&n))
+		return n
+	}
+	_, err = migrations.Up(ctx, url)
+	require.NoError(t, err)
+	for count(`SELECT count(to_regclass('mass_submissions'))`) > 0 {
+		_, err = migrations.Down(ctx, url, 1)
+		require.NoError(t, err)
+	}
+	_, err = db.ExecContext(ctx, `INSERT INTO mass_requests (batch_id, payload, schema_version, site_id) SELECT n, '{}', '1.0-simple', 's' || n FROM generate_series(1, 5) n`)
+	require.NoError(t, err)
+	assert.Equal(t, 3, count(`SELECT count(*) FROM pg_indexes WHERE indexname IN ('mass_requests_created', 'mass_requests_site', 'mass_requests_cluster')`))
+	_, err = migrations.Up(ctx, url)
+	require.NoError(t, err)
+	assert.Equal(t, 5, count(`SELECT count(*) FROM mass_requests JOIN mass_submissions ON (id, created_at, site_id) = (request_id, submitted_at, site)`))
+}
+
 func TestSeveralAtOnce(t *testing.T) {
 	t.Parallel()
 	ctx, url := t.Context(), devtest.EmptyDatabase(t)

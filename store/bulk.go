@@ -130,23 +130,27 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
 // found is the part of the statement that walks the filter; from is the number
 // of the parameter that holds the states.
 func (m *BulkMove) found() (from string, args []any, query string) {
-	where, args := m.Filter.conditions()
+	by, implied := bySubmission, "" // what follows from the states is said for the partial indexes
+	switch {
+	case m.Action == jobs.Cancel:
+		implied = open
+	case !slices.Contains(m.From, jobs.Done):
+		by, implied = byBadEnd, endedBadly
+	}
+	where, args := m.Filter.conditions(by)
 	args = append(args, states(m.From))
 	from = fmt.Sprintf("$%d::text[]", len(args))
 	where = append(where, `status = ANY (`+from+`)`)
-	switch { // what follows from it is said for the partial indexes
-	case m.Action == jobs.Cancel:
-		where = append(where, open)
-	case !slices.Contains(m.From, jobs.Done):
-		where = append(where, endedBadly)
+	if implied != "" {
+		where = append(where, implied)
 	}
 	if m.Only != nil {
 		args = append(args, pq.Int64Array(m.Only))
 		where = append(where, fmt.Sprintf(`id = ANY ($%d::bigint[])`, len(args)))
 	}
 	args = append(args, m.Filter.Limit)
-	query = `SELECT id, created_at FROM mass_requests WHERE ` + strings.Join(where, ` AND `) +
-		fmt.Sprintf(` ORDER BY created_at DESC, id DESC LIMIT $%d`, len(args))
+	query = `SELECT ` + by.id + ` AS id, ` + by.createdAt + ` AS created_at FROM ` + by.from + ` WHERE ` + strings.Join(where, ` AND `) +
+		by.newestFirst(len(args))
 	return from, args, query
 }
 

@@ -164,14 +164,14 @@ func TestBulkUsesTheIndexesOfLists(t *testing.T) {
 	b.many(50_000, jobs.Done, 20*time.Hour)
 	b.many(50, jobs.Failed, 10*time.Hour)
 	b.many(50, jobs.Pending, 10*time.Hour)
-	_, err := b.db.ExecContext(b.ctx, `ANALYZE mass_requests`)
+	_, err := b.db.ExecContext(b.ctx, `ANALYZE mass_requests, mass_submissions`)
 	require.NoError(t, err)
 	for index, m := range map[string]store.BulkMove{
-		"mass_requests_ended_badly": {Action: jobs.Replay, From: []jobs.Status{jobs.Failed}},
-		"mass_requests_created":     {Action: jobs.Replay, From: []jobs.Status{jobs.Done}},
-		"mass_requests_site":        {Action: jobs.Replay, From: []jobs.Status{jobs.Done, jobs.Failed}, Filter: store.Filter{SiteID: "s7"}},
+		"mass_requests_ended_badly":  {Action: jobs.Replay, From: []jobs.Status{jobs.Failed}},
+		"mass_submissions_submitted": {Action: jobs.Replay, From: []jobs.Status{jobs.Done}},
+		"mass_submissions_site":      {Action: jobs.Replay, From: []jobs.Status{jobs.Done, jobs.Failed}, Filter: store.Filter{SiteID: "s7"}},
 	} {
-		m.Filter.Limit, m.BatchSize = 500, 64
+		m.Filter.Limit, m.BatchSize = 100, 64
 		query, args, err := store.MoveQuery(m)
 		require.NoError(t, err)
 		plan := b.explain(query, args...)

@@ -51,7 +51,8 @@ const IdempotencyTTL = 24 * time.Hour
 
 // insertStatement takes its ids from the sequences before it inserts, so that the
 // answer maps each of them to the place of its item, whatever the order in which
-// Postgres inserts rows. The submissions enter the trail in the same statement.
+// Postgres inserts rows. The submissions enter the lists and the trail in the same
+// statement.
 //
 // A key is won by inserting it, or by taking an expired one over. Of two
 // statements that try the same key the later one waits for the earlier, and then
@@ -94,10 +95,12 @@ WITH batch AS MATERIALIZED (
                               actor, http_request_id, client, trace_id, span_id, input_digest` + names + `, ord)
 )` + won + `, stored AS (
     INSERT INTO mass_requests (id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, lane, created_by,
-                               idempotency_key, run_at, expires_at, callback_url)
+                               idempotency_key, run_at, expires_at, callback_url, listed)
     OVERRIDING SYSTEM VALUE
     SELECT id, batch_id, ($1::jsonb[])[ord], schema_version, correlation_id, site_id, cluster_id, priority, lane, created_by,
-           ` + key + `, coalesce(run_at, now()), expires_at, callback_url` + of + `
+           ` + key + `, coalesce(run_at, now()), expires_at, callback_url, true` + of + `
+), list AS (
+    INSERT INTO mass_submissions (request_id, submitted_at, site, cluster) SELECT id, now(), site_id, cluster_id` + of + `
 ), trail AS (
     INSERT INTO audit_events (request_id, batch_id, action, actor, to_status, schema_version,
                               http_request_id, client, trace_id, span_id, input_digest)
@@ -326,13 +329,39 @@ func (s *Store) ListRequests(ctx context.Context, f Filter) ([]jobs.Request, err
 }
 
 func listQuery(f Filter) (query string, args []any) {
-	where, args := f.conditions()
-	query = `SELECT ` + requestColumns + ` FROM mass_requests`
+	by := bySubmission
+	if f.Status == jobs.Failed || f.Status == jobs.Cancelled {
+		by = byBadEnd
+	}
+	where, args := f.conditions(by)
+	query = `SELECT ` + requestColumns + ` FROM ` + by.from
 	if len(where) > 0 {
 		query += ` WHERE ` + strings.Join(where, ` AND `)
 	}
 	args = append(args, f.Limit)
-	return query + fmt.Sprintf(` ORDER BY created_at DESC, id DESC LIMIT $%d`, len(args)), args
+	return query + by.newestFirst(len(args)), args
+}
+
+// A walk is where a list finds requests in its order, newest first.
+type walk struct {
+	from              string
+	createdAt, id     string // the key of the order
+	siteID, clusterID string
+}
+
+var (
+	// bySubmission is the usual one; the row's own columns say the same, without an index.
+	bySubmission = walk{
+		from:      `mass_submissions JOIN mass_requests ON id = request_id`,
+		createdAt: `submitted_at`, id: `request_id`, siteID: `site`, clusterID: `cluster`,
+	}
+	// byBadEnd is for what ended badly, which has an index in the order of lists.
+	byBadEnd = walk{from: `mass_requests`, createdAt: `created_at`, id: `id`, siteID: `site_id`, clusterID: `cluster_id`}
+)
+
+// newestFirst ends the statement of a list; the parameter with this number is its limit.
+func (w walk) newestFirst(limit int) string {
+	return ` ORDER BY ` + w.createdAt + ` DESC, ` + w.id + fmt.Sprintf(` DESC LIMIT $%d`, limit)
 }
 
 // The predicates of partial indexes, as the planner has to read them.
@@ -345,7 +374,7 @@ const (
 )
 
 // conditions are what the filter asks of a row, with numbered parameters.
-func (f *Filter) conditions() (where []string, args []any) {
+func (f *Filter) conditions(by walk) (where []string, args []any) {
 	add := func(condition string, values ...any) {
 		for _, v := range values {
 			args = append(args, v)
@@ -366,19 +395,19 @@ func (f *Filter) conditions() (where []string, args []any) {
 		add(`status = ?`, string(f.Status))
 	}
 	if f.SiteID != "" {
-		add(`site_id = ?`, f.SiteID)
+		add(by.siteID+` = ?`, f.SiteID)
 	}
 	if f.ClusterID != "" {
-		add(`cluster_id = ?`, f.ClusterID)
+		add(by.clusterID+` = ?`, f.ClusterID)
 	}
 	if !f.CreatedFrom.IsZero() {
-		add(`created_at >= ?`, f.CreatedFrom)
+		add(by.createdAt+` >= ?`, f.CreatedFrom)
 	}
 	if !f.CreatedBefore.IsZero() {
-		add(`created_at < ?`, f.CreatedBefore)
+		add(by.createdAt+` < ?`, f.CreatedBefore)
 	}
 	if f.After.ID != 0 {
-		add(`(created_at, id) < (?, ?)`, f.After.CreatedAt, f.After.ID)
+		add(`(`+by.createdAt+`, `+by.id+`) < (?, ?)`, f.After.CreatedAt, f.After.ID)
 	}
 	return where, args
 }

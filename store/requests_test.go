@@ -116,19 +116,19 @@ func TestStatementsUseTheirIndexes(t *testing.T) {
         FROM (SELECT n, CASE WHEN n % 1000 = 1 THEN 'pending' WHEN n % 1000 = 2 THEN 'processing' WHEN n % 1000 = 3 THEN 'failed' ELSE 'done' END AS s
               FROM generate_series(1, 50000) n) x`)
 	require.NoError(t, err)
-	_, err = b.db.ExecContext(b.ctx, `ANALYZE mass_requests`)
+	_, err = b.db.ExecContext(b.ctx, `ANALYZE mass_requests, mass_submissions`)
 	require.NoError(t, err)
 
 	longAgo := time.Now().Add(-10 * time.Hour)
 	for index, query := range map[string]string{
-		"mass_requests_created":     store.ExplainList(store.Filter{CreatedBefore: longAgo, Limit: 50}),
-		"mass_requests_ended_badly": store.ExplainList(store.Filter{Status: jobs.Failed, Limit: 50}),
-		"mass_requests_site":        store.ExplainList(store.Filter{SiteID: "s7", Limit: 50}),
-		"mass_requests_cluster":     store.ExplainList(store.Filter{ClusterID: "c7", Limit: 50}),
-		"mass_requests_open_batch":  `SELECT id FROM mass_requests WHERE batch_id = ANY ('{17,18}'::bigint[]) AND status = 'pending' AND NOT held`,
-		"mass_requests_claimed_by":  `SELECT id FROM mass_requests WHERE claimed_by = 3 AND status = 'processing' ORDER BY id LIMIT 100`,
-		"mass_requests_pkey":        `SELECT id FROM mass_requests WHERE id = 7`,
-		" Index":                    store.ExplainList(store.Filter{Status: jobs.Pending, Limit: 50}), // one of several, as the figures say
+		"mass_submissions_submitted": store.ExplainList(store.Filter{CreatedBefore: longAgo, Limit: 50}),
+		"mass_requests_ended_badly":  store.ExplainList(store.Filter{Status: jobs.Failed, Limit: 50}),
+		"mass_submissions_site":      store.ExplainList(store.Filter{SiteID: "s7", Limit: 50}),
+		"mass_submissions_cluster":   store.ExplainList(store.Filter{ClusterID: "c7", Limit: 50}),
+		"mass_requests_open_batch":   `SELECT id FROM mass_requests WHERE batch_id = ANY ('{17,18}'::bigint[]) AND status = 'pending' AND NOT held`,
+		"mass_requests_claimed_by":   `SELECT id FROM mass_requests WHERE claimed_by = 3 AND status = 'processing' ORDER BY id LIMIT 100`,
+		"mass_requests_pkey":         `SELECT id FROM mass_requests WHERE id = 7`,
+		" Index":                     store.ExplainList(store.Filter{Status: jobs.Pending, Limit: 50}), // one of several, as the figures say
 	} {
 		var plan []string
 		require.NoError(t, b.db.SelectContext(b.ctx, &plan, `EXPLAIN `+query), query)

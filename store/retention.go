@@ -18,9 +18,9 @@ import (
 // event a row would give back a good part of the space.
 const retainRequests = `
 WITH walked AS MATERIALIZED (
-    SELECT id, created_at, status, finished_at FROM mass_requests
-    WHERE (created_at, id) > ($1, $2) AND created_at < now() - make_interval(secs => $3)
-    ORDER BY created_at, id LIMIT $4
+    SELECT id, submitted_at, status, finished_at FROM mass_submissions JOIN mass_requests ON id = request_id
+    WHERE (submitted_at, request_id) > ($1, $2) AND submitted_at < now() - make_interval(secs => $3)
+    ORDER BY submitted_at, request_id LIMIT $4
 ), old AS MATERIALIZED (
     SELECT id FROM mass_requests
     WHERE id = ANY (ARRAY(SELECT id FROM walked WHERE status = ANY ($5::text[]) AND finished_at < now() - make_interval(secs => $3)))
@@ -37,8 +37,8 @@ WITH walked AS MATERIALIZED (
            || string_agg(CASE WHEN low = high THEN low::text ELSE low || '-' || high END, ' ' ORDER BY low)
     FROM span HAVING count(*) > 0
 )
-SELECT (SELECT count(*) FROM walked) AS walked, (SELECT count(*) FROM gone) AS removed, last.created_at, last.id
-FROM (SELECT created_at, id FROM walked ORDER BY created_at DESC, id DESC LIMIT 1) last`
+SELECT (SELECT count(*) FROM walked) AS walked, (SELECT count(*) FROM gone) AS removed, last.submitted_at AS created_at, last.id
+FROM (SELECT submitted_at, id FROM walked ORDER BY submitted_at DESC, id DESC LIMIT 1) last`
 
 // Retained tells what a step of retention did.
 type Retained struct {

@@ -108,7 +108,7 @@ WITH item AS MATERIALIZED (
     FROM item i
     WHERE r.id = i.id AND ` + fence + `
     RETURNING r.id, r.attempt, r.batch_id, r.status, r.priority, r.lane, r.run_at, r.error, r.callback_url, r.schema_version, i.action, i.input_digest,
-              sha256(convert_to(($5::jsonb[])[i.ord]::text, 'UTF8')) AS output_digest
+              sha256(convert_to(r.result::text, 'UTF8')) AS output_digest
 ), trail AS (
     INSERT INTO audit_events (request_id, batch_id, attempt, action, actor, from_status, to_status, detail, schema_version,
                               input_digest, output_digest)

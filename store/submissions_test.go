@@ -1,0 +1,64 @@
+package store_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+// unlisted counts the requests that no list would find as they are, and what the
+// lists know beyond them.
+func (b bench) unlisted() (n int) {
+	b.t.Helper()
+	require.NoError(b.t, b.db.GetContext(b.ctx, &n, `
+        SELECT count(*) FROM mass_requests FULL JOIN mass_submissions ON id = request_id
+        WHERE (id, created_at, site_id, cluster_id) IS DISTINCT FROM (request_id, submitted_at, site, cluster)`))
+	return n
+}
+
+// What lists look requests up by is another table than theirs. Whatever happens
+// to a request, by whomever, the two say the same.
+func TestListsKnowEveryRequest(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	item := store.NewRequest{Payload: []byte(`{}`), SchemaVersion: "1.0-simple", SiteID: "oslo", Priority: jobs.Default}
+	keyed := item
+	keyed.ClusterID, keyed.IdempotencyKey, keyed.Digest = "gpu", "k", make([]byte, 32)
+	for _, items := range [][]store.NewRequest{{item, item}, {keyed, item}, {keyed}} { // the last one is a repetition
+		_, err := b.InsertRequests(b.ctx, items)
+		require.NoError(t, err)
+	}
+	listed := func(f store.Filter) int {
+		t.Helper()
+		assert.Zero(t, b.unlisted())
+		f.Limit = 100
+		list, err := b.ListRequests(b.ctx, f)
+		require.NoError(t, err)
+		return len(list)
+	}
+	assert.Equal(t, 4, listed(store.Filter{}))
+	assert.Equal(t, 1, listed(store.Filter{ClusterID: "gpu"}))
+
+	// An API of the version before, or a person with psql.
+	var id int64
+	require.NoError(t, b.db.GetContext(b.ctx, &id, `
+        INSERT INTO mass_requests (batch_id, payload, schema_version, site_id) VALUES (1, '{}', '1.0-simple', 'bergen') RETURNING id`))
+	assert.Equal(t, 1, listed(store.Filter{SiteID: "bergen"}))
+	_, err := b.db.ExecContext(b.ctx, `UPDATE mass_requests SET site_id = 'oslo', created_at = created_at - interval '1 day' WHERE id = $1`, id)
+	require.NoError(t, err)
+	assert.Zero(t, listed(store.Filter{SiteID: "bergen"}))
+	assert.Equal(t, 5, listed(store.Filter{SiteID: "oslo"}))
+
+	require.NoError(t, b.DeleteRequest(b.ctx, id, store.Origin{Actor: "test"}))
+	assert.Equal(t, 4, listed(store.Filter{}))
+	_, err = b.db.ExecContext(b.ctx, `DELETE FROM mass_requests WHERE cluster_id IS NOT NULL`)
+	require.NoError(t, err)
+	assert.Equal(t, 3, listed(store.Filter{}))
+	_, err = b.db.ExecContext(b.ctx, `TRUNCATE mass_requests`)
+	require.NoError(t, err)
+	assert.Zero(t, listed(store.Filter{}))
+}
