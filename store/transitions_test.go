@@ -2,10 +2,12 @@ package store_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -433,4 +435,38 @@ func TestEventsAreAppendOnlyAndSurviveDelete(t *testing.T) {
 		_, err := b.db.ExecContext(b.ctx, q)
 		assert.ErrorContains(t, err, "append-only", q)
 	}
+}
+
+// The trail names what came in and what came out by their digests, each of its own request.
+func TestAnEndKeepsTheDigestsOfItsRequest(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	in := b.submit(`{"a": 1}`, `{"a": 2}`, `{"a": 3}`)
+	w := b.worker()
+	var outcomes []jobs.Outcome
+	for i, c := range b.claim(w, in[0].BatchID) {
+		digest := sha256.Sum256(c.Payload)
+		o := jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, InputDigest: digest[:]}
+		switch i {
+		case 0:
+			o.Result.JSON = json.RawMessage(`{"figure":  1.50,"a":true}`)
+		case 1:
+			o.Result.JSON = json.RawMessage(`{"note": "` + strings.Repeat("stored beside the row ", 500) + `"}`)
+		default:
+			o.Action, o.Error = jobs.Fail, "no"
+		}
+		outcomes = append(outcomes, o)
+	}
+	_, err := b.SettleRequests(b.ctx, w, outcomes)
+	require.NoError(t, err)
+	var wrong int
+	require.NoError(t, b.db.GetContext(b.ctx, &wrong, `
+        SELECT 3 - count(*) FROM audit_events e JOIN mass_requests r ON r.id = e.request_id
+        WHERE e.action IN ('finish', 'fail') AND e.input_digest = sha256(convert_to(r.payload::text, 'UTF8'))
+          AND e.output_digest IS NOT DISTINCT FROM sha256(convert_to(r.result::text, 'UTF8'))`))
+	assert.Zero(t, wrong)
+	var digest []byte
+	require.NoError(t, b.db.GetContext(b.ctx, &digest, `SELECT output_digest FROM audit_events WHERE action = 'finish' AND request_id = $1`, outcomes[0].ID))
+	want := sha256.Sum256([]byte(`{"a": true, "figure": 1.50}`)) // as Postgres writes it
+	assert.Equal(t, want[:], digest)
 }
