@@ -28,38 +28,6 @@ import (
 
 var limits = rules{callbacks: &webhook.Guard{}}
 
-func TestGroupsAreEven(t *testing.T) {
-	t.Parallel()
-	for total := range 300 {
-		items := make([]store.NewRequest, total)
-		for i := range items {
-			items[i].Priority = jobs.Priorities()[i*i%3]
-		}
-		group(items, 64)
-		size, priority := map[int]int{}, map[int]jobs.Priority{}
-		perPriority := map[jobs.Priority]int{}
-		for _, it := range items {
-			size[it.Group]++
-			perPriority[it.Priority]++
-			if p, ok := priority[it.Group]; ok {
-				require.Equal(t, p, it.Priority, "one priority a batch")
-			}
-			priority[it.Group] = it.Priority
-		}
-		groups := map[jobs.Priority][]int{}
-		for g, n := range size {
-			groups[priority[g]] = append(groups[priority[g]], n)
-		}
-		for p, sizes := range groups {
-			require.Len(t, sizes, (perPriority[p]+63)/64, "no more batches than needed")
-			for _, n := range sizes {
-				require.LessOrEqual(t, n, 64)
-				require.InDelta(t, sizes[0], n, 1, "even")
-			}
-		}
-	}
-}
-
 func TestOneBadRowFailsAlone(t *testing.T) {
 	t.Parallel()
 	d := newDispatcher(slog.New(slog.DiscardHandler))
@@ -67,7 +35,7 @@ func TestOneBadRowFailsAlone(t *testing.T) {
 	delivered := map[int64]bool{}
 	release := make(chan struct{})
 	var nextID int64
-	s := &submitter{backlog: new(backlog), shares: newShares(), dispatcher: d, batchMax: 4, timeout: time.Minute}
+	s := &submitter{backlog: new(backlog), shares: newShares(), dispatcher: d, packer: newPacker(4, drawer()), timeout: time.Minute}
 	s.deliver = func(_ context.Context, b jobs.Batch) error {
 		mu.Lock()
 		defer mu.Unlock()
@@ -86,7 +54,10 @@ func TestOneBadRowFailsAlone(t *testing.T) {
 				return nil, fmt.Errorf("insert: %w", store.ErrInvalid)
 			}
 			nextID++
-			out[i] = store.Inserted{ID: nextID, BatchID: 100*nextID + int64(it.Group)}
+			out[i] = store.Inserted{ID: nextID, BatchID: it.Batch}
+			if it.Batch == 0 {
+				out[i].BatchID = 1000*nextID + int64(it.Group)
+			}
 		}
 		return out, nil
 	}

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
@@ -25,7 +24,7 @@ type submitter struct {
 	dispatcher *dispatcher
 	backlog    *backlog
 	shares     *shares
-	batchMax   int
+	packer     *packer
 	timeout    time.Duration // of a statement, and of the wait for it
 	committer  *groupcommit.Committer[store.NewRequest, store.Inserted]
 }
@@ -34,8 +33,11 @@ func newSubmitter(st *store.Store, enq *jobs.Enqueuer, d *dispatcher, cfg Config
 	s := &submitter{
 		shares:  newShares(),
 		backlog: &backlog{most: cfg.MaxBacklog, count: st.CountPending, log: d.log},
-		insert:  st.InsertRequests, deliver: enq.Enqueue, dispatcher: d, batchMax: cfg.BatchMax, timeout: cfg.RequestTimeout,
+		insert:  st.InsertRequests, deliver: enq.Enqueue, dispatcher: d, timeout: cfg.RequestTimeout,
 	}
+	s.packer = newPacker(cfg.BatchMax, func(ctx context.Context, n int) ([]int64, error) {
+		return bounded(ctx, s.timeout, func(ctx context.Context) ([]int64, error) { return st.DrawBatches(ctx, n) })
+	})
 	s.committer = s.commit()
 	return s
 }
@@ -67,17 +69,20 @@ func (s *submitter) submit(ctx context.Context, r store.NewRequest) (store.Inser
 func (s *submitter) close(ctx context.Context) error { return s.committer.Close(ctx) }
 
 func (s *submitter) flush(ctx context.Context, items []store.NewRequest) ([]store.Inserted, error) {
-	group(items, s.batchMax)
+	if len(items) >= flushFill/2 { // there is enough to do, so the next statement may want to go along
+		s.packer.stock(ctx)
+	}
+	shipment := s.packer.pack(items)
 	rows, err := bounded(ctx, s.timeout, func(ctx context.Context) ([]store.Inserted, error) { return s.insert(ctx, items) })
 	if err != nil {
-		return nil, err
+		rows = nil
 	}
 	// Committed and not enqueued: a process that dies here has lost nothing,
 	// because the reconciler enqueues what it finds pending.
-	for _, b := range batches(items, rows) {
+	for _, b := range s.packer.unpack(shipment, items, rows) {
 		s.enqueue(b)
 	}
-	return rows, nil
+	return rows, err
 }
 
 // enqueue puts a committed batch in its queue some time soon.
@@ -86,50 +91,4 @@ func (s *submitter) enqueue(b jobs.Batch) {
 		what: "enqueue a batch",
 		do:   func(ctx context.Context) error { failBeforeEnqueue(); return s.deliver(ctx, b) },
 	})
-}
-
-// group tells the items apart into batches: one queue and one due time each,
-// as few of them as a size of most allows, and all of about the same size.
-func group(items []store.NewRequest, most int) {
-	type kind struct {
-		priority jobs.Priority
-		lane     jobs.Lane
-		due      time.Time
-	}
-	var kinds []kind // in the order in which they come
-	members := map[kind][]int{}
-	for i := range items {
-		k := kind{items[i].Priority, items[i].Lane, items[i].RunAt.UTC()}
-		if members[k] == nil {
-			kinds = append(kinds, k)
-		}
-		members[k] = append(members[k], i)
-	}
-	next := 0
-	for _, k := range kinds {
-		total := len(members[k])
-		count := (total + most - 1) / most
-		for seen, i := range members[k] {
-			items[i].Group = next + seen*count/total
-		}
-		next += count
-	}
-}
-
-// batches gathers what was stored by the batch that carries it. What a key kept
-// from being stored again is in the batch of its first submission already.
-func batches(items []store.NewRequest, rows []store.Inserted) []jobs.Batch {
-	var list []jobs.Batch
-	for i, r := range rows {
-		if r.Replayed || r.Mismatch {
-			continue
-		}
-		at := slices.IndexFunc(list, func(b jobs.Batch) bool { return b.ID == r.BatchID })
-		if at < 0 {
-			at = len(list)
-			list = append(list, jobs.Batch{ID: r.BatchID, Priority: items[i].Priority, Lane: items[i].Lane, RunAt: items[i].RunAt})
-		}
-		list[at].Requests = append(list[at].Requests, r.ID)
-	}
-	return list
 }

@@ -16,8 +16,9 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// NewRequest is a request on its way in. Requests of one call that bear the
-// same Group travel in one batch; they must share Priority, Lane and RunAt.
+// NewRequest is a request on its way in. It travels in Batch, from DrawBatches; without
+// one, requests of one call that bear the same Group travel in a new batch. All of a
+// batch must share Priority, Lane and RunAt.
 type NewRequest struct {
 	Payload       json.RawMessage
 	SchemaVersion string
@@ -31,6 +32,7 @@ type NewRequest struct {
 	RunAt         time.Time // zero: at once
 	ExpiresAt     time.Time // zero: never
 	CallbackURL   string    // "" for none
+	Batch         int64     // 0: a new one, by Group
 	Group         int
 
 	IdempotencyKey string // "" for none; the caller's own (CreatedBy)
@@ -61,21 +63,21 @@ const IdempotencyTTL = 24 * time.Hour
 // is nothing to lose, and a simpler statement, which is the usual one.
 //
 // The payloads are fetched from their array where they are stored: in item they
-// would be copied twice on the way. $19 has an element for each batch; as a number
+// would be copied twice on the way. $19 has an element for each new batch; as a number
 // it would have to go through generate_series, of which the planner of a kept plan
 // expects a thousand rows.
 func insertStatement(keyed bool) string {
 	var arrays, names, won, of string
 	key, placed := `NULL`, `item`
 	if keyed {
-		arrays, names, key, placed = `, $20::text[], $21::bytea[]`, `, key, digest`, `key`, `placed`
+		arrays, names, key, placed = `, $21::text[], $22::bytea[]`, `, key, digest`, `key`, `placed`
 		won = `, won AS (
     INSERT INTO idempotency_keys AS k (caller, key, digest, request_id, batch_id)
     SELECT DISTINCT ON (created_by, key) coalesce(created_by, ''), key, digest, id, batch_id
     FROM item WHERE key IS NOT NULL ORDER BY created_by, key, ord
     ON CONFLICT (caller, key) DO UPDATE
     SET digest = excluded.digest, request_id = excluded.request_id, batch_id = excluded.batch_id, created_at = now()
-    WHERE k.created_at < now() - make_interval(secs => $22)
+    WHERE k.created_at < now() - make_interval(secs => $23)
     RETURNING request_id
 ), placed AS MATERIALIZED (
     SELECT * FROM item WHERE key IS NULL OR id IN (SELECT request_id FROM won)
@@ -86,13 +88,13 @@ func insertStatement(keyed bool) string {
 WITH batch AS MATERIALIZED (
     SELECT array_agg(nextval('mass_batches')) AS ids FROM unnest($19::int[])
 ), item AS MATERIALIZED (
-    SELECT nextval('mass_requests_id_seq') AS id, (SELECT ids FROM batch)[grp + 1] AS batch_id, u.*
+    SELECT nextval('mass_requests_id_seq') AS id, coalesce(nullif(batch, 0), (SELECT ids FROM batch)[grp + 1]) AS batch_id, u.*
     FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[],
                 $10::timestamptz[], $11::timestamptz[], $12::text[],
-                $13::text[], $14::text[], $15::text[], $16::bytea[], $17::bytea[], $18::bytea[]` + arrays + `)
+                $13::text[], $14::text[], $15::text[], $16::bytea[], $17::bytea[], $18::bytea[], $20::bigint[]` + arrays + `)
          WITH ORDINALITY AS u(schema_version, correlation_id, site_id, cluster_id, priority, created_by, lane, grp,
                               run_at, expires_at, callback_url,
-                              actor, http_request_id, client, trace_id, span_id, input_digest` + names + `, ord)
+                              actor, http_request_id, client, trace_id, span_id, input_digest, batch` + names + `, ord)
 )` + won + `, stored AS (
     INSERT INTO mass_requests (id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, lane, created_by,
                                idempotency_key, run_at, expires_at, callback_url, listed)
@@ -124,6 +126,7 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		digest, input              = make(bytesArray, n), make(bytesArray, n)
 		actor, httpID, client      = make(textArray, n), make(nullArray, n), make(nullArray, n)
 		trace, span                = make(bytesArray, n), make(bytesArray, n)
+		batch                      = make(int64Array, n)
 		batches, keyed             = 0, false
 	)
 	for i, r := range items {
@@ -132,7 +135,10 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		priority[i], by[i], lane[i], group[i] = string(r.Priority), r.CreatedBy, int32(r.Lane), int32(r.Group) //nolint:gosec // a group's number is below the number of items
 		runAt[i], expiresAt[i], key[i], digest[i] = r.RunAt, r.ExpiresAt, r.IdempotencyKey, r.Digest
 		callback[i] = r.CallbackURL
-		batches, keyed = max(batches, r.Group+1), keyed || r.IdempotencyKey != ""
+		batch[i], keyed = r.Batch, keyed || r.IdempotencyKey != ""
+		if r.Batch == 0 {
+			batches = max(batches, r.Group+1)
+		}
 		actor[i], httpID[i], client[i] = r.Origin.Actor, r.Origin.RequestID, r.Origin.Client
 		trace[i], span[i] = unhex(r.Origin.TraceID), unhex(r.Origin.SpanID)
 		sum := sha256.Sum256(r.Payload)
@@ -145,7 +151,7 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		CreatedAt time.Time `db:"created_at"`
 	}
 	insert, args := s.insert, []any{payload, schema, correlation, site, cluster, priority, by, lane, group,
-		runAt, expiresAt, callback, actor, httpID, client, trace, span, input, make(int32Array, batches)}
+		runAt, expiresAt, callback, actor, httpID, client, trace, span, input, make(int32Array, batches), batch}
 	if keyed {
 		insert, args = s.insertKeyed, append(args, key, digest, IdempotencyTTL.Seconds())
 	}
@@ -161,6 +167,14 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		return out, nil
 	}
 	return out, s.lookUpKeys(ctx, items, out)
+}
+
+// DrawBatches returns n new ids of batches, for Batch of NewRequest. They are to be used
+// soon: the age of a batch is judged by its id.
+func (s *Store) DrawBatches(ctx context.Context, n int) ([]int64, error) {
+	var ids []int64
+	err := s.db.SelectContext(ctx, &ids, `SELECT nextval('mass_batches') FROM generate_series(1, $1)`, n)
+	return ids, fault("draw ids of batches", err)
 }
 
 // lookUpKeys fills in the items that were not stored, from what their keys stand for.

@@ -90,15 +90,19 @@ type line struct {
 // party are the ends of a batch, which are written together where they can.
 type party = groupcommit.Party[jobs.Outcome, store.Settled]
 
-// settleFill is what makes a second statement of ends beside one under way worth
-// it: with less they only hold each other up.
-const settleFill = 256
+// A second statement beside one under way must be worth it: with less they only
+// hold each other up, and each costs as much as several of its rows.
+const (
+	claimFill  = 12  // batches that wait to be claimed
+	settleFill = 256 // ends that wait to be written
+)
 
 func (w *Worker) newLine() line {
+	turns := &groupcommit.Track{}
 	return line{
-		claims: groupcommit.New(w.flushClaims, groupcommit.Options{MaxGroup: 32, Parallel: 1}),
+		claims: groupcommit.New(w.flushClaims, groupcommit.Options{MaxGroup: 32, Parallel: 1, Fill: claimFill, Track: turns}),
 		settles: groupcommit.New(w.flushSettles, groupcommit.Options{
-			MaxGroup: 512, Parallel: 2, Fill: settleFill,
+			MaxGroup: 512, Parallel: 2, Fill: settleFill, Track: turns,
 			Split: func(err error) bool { return errors.Is(err, store.ErrInvalid) },
 		}),
 	}

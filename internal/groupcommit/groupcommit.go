@@ -27,6 +27,11 @@ type Options struct {
 	Parallel int // flushes at once; 0 means 1
 	Fill     int // items that make another flush beside one under way worth it; 0 means 1
 
+	// Track is shared by Committers whose flushes get in each other's way: for Fill
+	// a flush of one is under way for all, and when it ends the others come first.
+	// nil: the Committer has one of its own.
+	Track *Track
+
 	// Impatient makes Do and DoAll give up when their context ends also on an item
 	// whose flush has begun: whether it is written is not known then.
 	Impatient bool
@@ -37,6 +42,13 @@ type Options struct {
 	Split func(error) bool
 }
 
+// Track is what several Committers flush on in turns. The zero value is ready for use.
+type Track struct {
+	mu      sync.Mutex // of all the Committers, too
+	running int        // flushers under way, of all
+	members []interface{ startFlusher() }
+}
+
 // Committer gathers items and flushes them in groups. It is safe for
 // concurrent use; the zero value is not usable.
 type Committer[I, O any] struct {
@@ -45,7 +57,8 @@ type Committer[I, O any] struct {
 	flush Flush[I, O]
 	opt   Options
 
-	mu      sync.Mutex
+	track *Track // its lock guards the rest
+
 	waiting []*item[I, O]
 	running int // flushers under way
 	closed  bool
@@ -68,8 +81,15 @@ func New[I, O any](flush Flush[I, O], opt Options) *Committer[I, O] {
 	if opt.Parallel <= 0 {
 		opt.Parallel = 1
 	}
+	if opt.Track == nil {
+		opt.Track = &Track{}
+	}
 	ctx, stop := context.WithCancel(context.Background())
-	return &Committer[I, O]{ctx: ctx, stop: stop, flush: flush, opt: opt, idle: make(chan struct{})}
+	c := &Committer[I, O]{ctx: ctx, stop: stop, flush: flush, opt: opt, track: opt.Track, idle: make(chan struct{})}
+	c.track.mu.Lock()
+	defer c.track.mu.Unlock()
+	c.track.members = append(c.track.members, c)
+	return c
 }
 
 // Do hands the item to the next flush and waits for its result. When ctx ends
@@ -132,12 +152,12 @@ func (c *Committer[I, O]) DoAll(ctx context.Context, in []I) []Result[O] {
 // written. When ctx ends first, the flushes under way are canceled, the items
 // that wait fail, and Close returns the error of ctx.
 func (c *Committer[I, O]) Close(ctx context.Context) error {
-	c.mu.Lock()
+	c.track.mu.Lock()
 	if !c.closed {
 		c.closed = true
 		c.finishIfIdle()
 	}
-	c.mu.Unlock()
+	c.track.mu.Unlock()
 
 	defer c.stop()
 	select {
@@ -145,56 +165,83 @@ func (c *Committer[I, O]) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		c.stop()
+		c.refuse(fmt.Errorf("%w: %w", ErrClosed, context.Cause(ctx)))
 		<-c.idle
 		return fmt.Errorf("close group commit: %w", ctx.Err())
 	}
 }
 
+// refuse fails what waits: its turn may be long in coming.
+func (c *Committer[I, O]) refuse(err error) {
+	c.track.mu.Lock()
+	defer c.track.mu.Unlock()
+	for _, it := range c.waiting {
+		it.err = err
+		close(it.done)
+	}
+	c.waiting = nil
+	c.finishIfIdle()
+}
+
 func (c *Committer[I, O]) add(items ...*item[I, O]) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.track.mu.Lock()
+	defer c.track.mu.Unlock()
 	if c.closed {
 		return ErrClosed
 	}
 	c.waiting = append(c.waiting, items...)
-	if len(items) > 0 && c.running < c.opt.Parallel && c.worthwhile(c.running) {
-		c.running++
-		go c.run()
-	}
+	c.startFlusher()
 	return nil
 }
 
 func (c *Committer[I, O]) withdraw(it *item[I, O]) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.track.mu.Lock()
+	defer c.track.mu.Unlock()
 	for i, w := range c.waiting {
 		if w == it {
 			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
+			c.finishIfIdle()
 			return true
 		}
 	}
 	return false
 }
 
-// run flushes group after group until nothing waits.
-func (c *Committer[I, O]) run() {
-	for {
-		group := c.take()
-		if group == nil {
-			return
-		}
-		c.write(group)
+// startFlusher starts another flusher if what waits is worth it. The caller holds
+// the lock.
+func (c *Committer[I, O]) startFlusher() {
+	if c.admitFlusher() {
+		go c.run()
 	}
 }
 
-func (c *Committer[I, O]) take() []*item[I, O] {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.waiting) == 0 || !c.worthwhile(c.running-1) {
-		c.running--
-		c.finishIfIdle()
-		return nil
+// admitFlusher tells whether what waits is worth another flusher, and counts it. What
+// is not goes with the next one, at the latest when the track is free. The caller
+// holds the lock.
+func (c *Committer[I, O]) admitFlusher() bool {
+	worth := len(c.waiting) > 0 && (c.track.running == 0 || len(c.waiting) >= c.opt.Fill)
+	if !worth || c.running == c.opt.Parallel {
+		return false
 	}
+	c.running++
+	c.track.running++
+	return true
+}
+
+// run flushes group after group until nothing waits, or until it is another
+// Committer's turn.
+func (c *Committer[I, O]) run() {
+	for again := true; again; again = c.pass() {
+		if group := c.take(); len(group) > 0 {
+			c.write(group)
+		}
+	}
+}
+
+// take returns the next group; none when all that waited was withdrawn.
+func (c *Committer[I, O]) take() []*item[I, O] {
+	c.track.mu.Lock()
+	defer c.track.mu.Unlock()
 	n := min(len(c.waiting), c.opt.MaxGroup)
 	group := c.waiting[:n:n]
 	c.waiting = c.waiting[n:]
@@ -204,14 +251,30 @@ func (c *Committer[I, O]) take() []*item[I, O] {
 	return group
 }
 
-// worthwhile tells whether what waits is worth a flush beside so many others. What
-// is not goes with the next one, at the latest when the others are done.
-func (c *Committer[I, O]) worthwhile(others int) bool {
-	return others == 0 || len(c.waiting) >= c.opt.Fill
+// pass ends a flush: first the others on the track may go on, then the Committer
+// itself, with the same flusher.
+func (c *Committer[I, O]) pass() (again bool) {
+	c.track.mu.Lock()
+	defer c.track.mu.Unlock()
+	c.running--
+	c.track.running--
+	for _, m := range c.track.members {
+		if m != any(c) {
+			m.startFlusher()
+		}
+	}
+	again = c.admitFlusher()
+	c.finishIfIdle()
+	return again
 }
 
 func (c *Committer[I, O]) finishIfIdle() {
-	if c.closed && c.running == 0 && len(c.waiting) == 0 {
+	if !c.closed || c.running > 0 || len(c.waiting) > 0 {
+		return
+	}
+	select {
+	case <-c.idle: // somebody said so before
+	default:
 		close(c.idle)
 	}
 }
