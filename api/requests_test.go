@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"sync"
 	"testing"
 
+	"github.com/hibiken/asynq"
+	"github.com/lib/pq"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
@@ -99,6 +103,48 @@ func TestEachSubmissionIsEnqueued(t *testing.T) {
 	replay, err := a.json["batch_id"].(json.Number).Int64()
 	require.NoError(t, err)
 	e.enqueued(jobs.BatchRef{ID: replay, Priority: jobs.Low})
+}
+
+// Many at once: their statements share batches, and each task must still name exactly
+// the requests whose rows name its batch.
+func TestTasksCarryWhatTheirRowsSay(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	const clients, each = 64, 20
+	e.token() // made once, before all need it
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			for i := range each {
+				a := e.call(http.MethodPost, "/mass-requests/", fmt.Sprintf(`{"payload":{},"priority":%q}`, jobs.Priorities()[(c+i)%3]))
+				assert.Equal(t, http.StatusCreated, a.StatusCode, a.text)
+			}
+		})
+	}
+	wg.Wait()
+	var rows []struct {
+		Batch    int64         `db:"batch_id"`
+		Priority jobs.Priority `db:"priority"`
+		Lane     jobs.Lane     `db:"lane"`
+		Requests pq.Int64Array `db:"requests"`
+	}
+	require.NoError(t, e.db.SelectContext(t.Context(), &rows, `
+        SELECT batch_id, priority, lane, array_agg(id ORDER BY id) AS requests FROM mass_requests GROUP BY batch_id, priority, lane`))
+	inspector := asynq.NewInspectorFromRedisClient(e.rdb)
+	total, batches := 0, map[int64]bool{}
+	for _, r := range rows {
+		require.False(t, batches[r.Batch], "batch %d has two queues", r.Batch)
+		batches[r.Batch] = true
+		total += len(r.Requests)
+		e.enqueued(jobs.BatchRef{ID: r.Batch, Priority: r.Priority, Lane: r.Lane})
+		task, err := inspector.GetTaskInfo(jobs.QueueName(r.Priority, r.Lane), jobs.TaskID(r.Batch))
+		require.NoError(t, err)
+		p, err := jobs.ParseBatchPayload(task.Payload)
+		require.NoError(t, err)
+		require.Equal(t, r.Batch, p.Batch)
+		require.ElementsMatch(t, r.Requests, p.Requests)
+	}
+	require.Equal(t, clients*each, total)
 }
 
 // enqueued waits until a live task carries each of the batches.
