@@ -187,6 +187,24 @@ func TestWithoutIdsStatementsMakeTheirBatches(t *testing.T) {
 	assert.Len(t, second.end(p, 20), 1)
 }
 
+func TestADatabaseThatHangsIsWaitedForOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &submitter{timeout: time.Minute}
+		s.packer = newPacker(64, func(ctx context.Context, _ int) ([]int64, error) { return nil, hang(ctx) })
+		s.insert = func(ctx context.Context, _ []store.NewRequest) ([]store.Inserted, error) { return nil, hang(ctx) }
+		began := time.Now()
+		_, err := s.flush(t.Context(), make([]store.NewRequest, flushFill))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, time.Minute, time.Since(began), "for the ids and the statement together")
+	})
+}
+
+func hang(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 // TestEveryStoredRequestIsEnqueuedOnce lets statements of all kinds begin, end and fail
 // in any order.
 func TestEveryStoredRequestIsEnqueuedOnce(t *testing.T) {

@@ -69,6 +69,8 @@ func (s *submitter) submit(ctx context.Context, r store.NewRequest) (store.Inser
 func (s *submitter) close(ctx context.Context) error { return s.committer.Close(ctx) }
 
 func (s *submitter) flush(ctx context.Context, items []store.NewRequest) ([]store.Inserted, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
 	if len(items) >= flushFill/2 { // there is enough to do, so the next statement may want to go along
 		s.packer.stock(ctx)
 	}
