@@ -203,10 +203,10 @@ func TestStream(t *testing.T) {
 func TestStreamWithoutNoticesAndWithSignsOfLife(t *testing.T) {
 	t.Parallel()
 	e := setup(t, onlyByLooking, func(c *api.Config) {
-		c.KeepAlive, c.ReadTimeout, c.WriteTimeout = 100*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond
+		c.KeepAlive, c.ReadTimeout, c.WriteTimeout = 500*time.Millisecond, 2*time.Second, 2*time.Second
 	})
+	id := e.submit(`{}`) // without deadlines
 	stop := e.serve()
-	id := e.submit(`{}`)
 	stream := e.stream(t.Context(), id, "")
 	require.Equal(t, "submit", stream.next().name)
 	for range 6 { // longer than the deadlines of an ordinary exchange

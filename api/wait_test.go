@@ -190,11 +190,11 @@ func TestWaitEndsWithWhatPeopleDo(t *testing.T) {
 // The deadlines of an ordinary exchange, all shorter than the wait, do not cut it.
 func TestWaitOutlastsTheDeadlines(t *testing.T) {
 	t.Parallel()
-	e := setup(t, onlyByNotice, func(c *api.Config) { c.ReadTimeout, c.WriteTimeout = 200*time.Millisecond, 200*time.Millisecond })
+	e := setup(t, onlyByNotice, func(c *api.Config) { c.ReadTimeout, c.WriteTimeout = 2*time.Second, 2*time.Second })
+	id := e.submit(`{}`) // without deadlines, and so is the key that the waits show
 	stop := e.serve()
-	id := e.submit(`{}`)
 	for range 2 { // also on a connection that has waited before
-		e.call(http.MethodGet, requestPath(id)+"?wait=1s", "").is(t, http.StatusOK, "pending")
+		e.call(http.MethodGet, requestPath(id)+"?wait=3s", "").is(t, http.StatusOK, "pending")
 	}
 	stop()
 }
