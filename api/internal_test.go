@@ -153,6 +153,8 @@ func TestErrorsBecomeProblems(t *testing.T) {
 		require.NotContains(t, out.String(), "secret")
 		require.Equal(t, c.status == 503, p.GetHeaders().Get("Retry-After") != "")
 	}
+	require.Contains(t, problemOf(store.ErrUnavailable).Detail, "database cannot be reached")
+	require.NotContains(t, problemOf(context.DeadlineExceeded).Detail, "cannot be reached", "passwords wait for each other, too")
 }
 
 func TestPanicsBecomeProblems(t *testing.T) {

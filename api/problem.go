@@ -50,6 +50,7 @@ const (
 	retryBacklog         = 5 // seconds, when the backlog is full
 	detailInternal       = "Something went wrong on our side. The request_id helps to find out what."
 	detailUnavailable    = "The database cannot be reached now. Try again later."
+	detailLate           = "The server could not do this in time: it is too busy, or the database does not answer. Try again later."
 	detailValidation     = "The request was refused; errors lists what is wrong with it."
 	detailKeyReused      = "This Idempotency-Key was used for another body before. Use a new key for a new submission."
 	detailNoReplay       = "The MassRequest has no callback that has come to its end: it is under way, or there is none."
@@ -137,8 +138,10 @@ func problemOf(err error) *Problem {
 		return &Problem{Status: statusClientClosed, Code: codeClientClosed, Detail: "The client went away.", cause: err}
 	case errors.Is(err, groupcommit.ErrClosed):
 		return &Problem{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Detail: "The server is shutting down. Try again.", cause: err}
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, store.ErrUnavailable):
 		return &Problem{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Detail: detailUnavailable, cause: err}
+	case errors.Is(err, context.DeadlineExceeded): // of passwords that wait to be hashed, too
+		return &Problem{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Detail: detailLate, cause: err}
 	}
 	return &Problem{Status: http.StatusInternalServerError, Code: codeInternal, Detail: detailInternal, cause: err}
 }

@@ -25,7 +25,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-const patience = time.Minute // until a test that waits for something gives up
+const patience = 3 * time.Minute // until a test that waits for something gives up
 
 func TestMain(m *testing.M) {
 	devtest.Main(m, func(ctx context.Context, url string) error {
@@ -107,7 +107,7 @@ func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Confi
 	t.Cleanup(func() { require.NoError(t, e.rdb.Close()) })
 
 	cfg := api.Config{
-		Addr: "127.0.0.1:0", Version: "test", Auth: api.AuthConfig{Tokens: signing()},
+		Addr: "127.0.0.1:0", Version: "test", RequestTimeout: 30 * time.Second, Auth: api.AuthConfig{Tokens: signing()},
 		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, databaseURL) },
 	}
 	for _, f := range tune {

@@ -149,7 +149,7 @@ func TestDoctorJudgesRedis(t *testing.T) {
 	assert.Equal(t, doctor.OK, d.level("batches"), "it is asked nevertheless")
 
 	require.NoError(t, stack.PauseRedis()) // frozen: it accepts connections and says nothing
-	d, _ = examine(t, env, "--patience", "500ms")
+	d, _ = examine(t, env, "--patience", "3s")
 	require.NoError(t, stack.ResumeRedis())
 	assert.Equal(t, doctor.Fail, d.level("redis"))
 	assert.Equal(t, doctor.OK, d.level("postgres"))
