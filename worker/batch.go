@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -103,46 +102,6 @@ func (w *Worker) claimWhenDue(l line, batch int64, wait time.Duration) error {
 		}
 	}
 	return nil
-}
-
-// endTogether is how long the outcome of a try may wait for those of its batch, so
-// that one statement writes them all. The last one to end waits for nobody.
-const endTogether = 5 * time.Millisecond
-
-// tryAll tries the claimed requests concurrently and counts how they ended.
-func (w *Worker) tryAll(l line, claimed []jobs.Claimed) jobs.BatchSummary {
-	summary := jobs.BatchSummary{Claimed: len(claimed)}
-	var (
-		mu       sync.Mutex
-		returned []jobs.Lease
-		wg       sync.WaitGroup
-		ends     = l.settles.Expect(len(claimed), endTogether)
-	)
-	for _, c := range claimed {
-		wg.Go(func() {
-			end := w.try(ends, l, c)
-			w.free()
-			mu.Lock()
-			defer mu.Unlock()
-			switch end {
-			case jobs.Finish:
-				summary.Done++
-			case jobs.Fail:
-				summary.Failed++
-			case jobs.Retry:
-				summary.Retried++
-			case jobs.Release:
-				returned = append(returned, c.Lease)
-			default:
-				summary.Cancelled++
-			}
-		})
-	}
-	wg.Wait()
-	if len(returned) > 0 {
-		summary.Released = w.release(context.WithoutCancel(w.running), returned, errShutdown.Error())
-	}
-	return summary
 }
 
 // release hands claimed requests back untried and enqueues them for others.

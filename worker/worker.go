@@ -87,9 +87,6 @@ type line struct {
 	settles *groupcommit.Committer[jobs.Outcome, store.Settled]
 }
 
-// party are the ends of a batch, which are written together where they can.
-type party = groupcommit.Party[jobs.Outcome, store.Settled]
-
 // A second statement beside one under way must be worth it: with less they only
 // hold each other up, and each costs as much as several of its rows.
 const (
