@@ -31,8 +31,9 @@ type machine struct {
 	templates  map[string]bool
 }
 
-// startMachine starts the servers as durable as in production, whatever devstack's defaults become.
-func startMachine(ctx context.Context) (_ *machine, err error) {
+// startMachine starts the servers as durable as in production, whatever devstack's defaults become, and PostgreSQL with
+// more settings where the flags ask for them.
+func startMachine(ctx context.Context, settings []string) (_ *machine, err error) {
 	m := &machine{templates: map[string]bool{}}
 	if m.dir, err = os.MkdirTemp("", "mass-bench-*"); err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func startMachine(ctx context.Context) (_ *machine, err error) {
 	}
 	m.stack, err = devstack.Start(ctx, devstack.Options{
 		DataDir:  filepath.Join(m.dir, "data"),
-		Settings: []string{"fsync=on", "synchronous_commit=on", "full_page_writes=on", "max_connections=600"},
+		Settings: append([]string{"max_connections=600"}, append(settings, "fsync=on", "synchronous_commit=on", "full_page_writes=on")...),
 	})
 	if err != nil {
 		return nil, err

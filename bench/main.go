@@ -36,7 +36,7 @@ type options struct {
 	quick, docs                     bool
 	name, floors, profileDir        string
 	binary                          string
-	massEnv                         []string
+	massEnv, postgres               []string
 	out                             io.Writer
 }
 
@@ -156,6 +156,10 @@ func parse(args []string, out io.Writer) (o *options, report string, err error) 
 		o.massEnv = append(o.massEnv, v)
 		return nil
 	})
+	fs.Func("postgres", "name=value for the PostgreSQL of all contestants, such as max_wal_size=4GB; may be repeated", func(v string) error {
+		o.postgres = append(o.postgres, v)
+		return nil
+	})
 	if err := fs.Parse(args); err != nil {
 		return nil, "", err
 	}
@@ -256,7 +260,7 @@ func build(ctx context.Context, root string) error {
 // measure runs the rounds. With an error it returns what there is so far.
 func measure(ctx context.Context, o *options, root string) (_ *results, err error) {
 	began := time.Now()
-	m, err := startMachine(ctx)
+	m, err := startMachine(ctx, o.postgres)
 	if err != nil {
 		return nil, err
 	}

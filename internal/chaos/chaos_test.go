@@ -94,6 +94,7 @@ func TestChaos(t *testing.T) {
 	t.Logf("\n%s", report)
 	assert.True(t, report.OK(), "promises were broken")
 	assert.NotZero(t, report.Acknowledged)
+	assert.NotZero(t, report.History.Shared, "no two statements shared a task: the load is too thin")
 	assert.Empty(t, report.NotInjected(), "faults that never struck")
 }
 

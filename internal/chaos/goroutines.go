@@ -18,6 +18,7 @@ const spare = 40
 // goroutines to its log and ends: no code in the program is needed for that.
 func (s *system) leakedGoroutines(ctx context.Context) (found []Violation, counts string) {
 	s.load.http.CloseIdleConnections()
+	pause(ctx, 2*time.Second) // until the other end has noticed
 	for _, group := range [][]*process{s.apis, s.workers} {
 		p := oldest(group)
 		if p == nil {

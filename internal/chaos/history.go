@@ -18,6 +18,7 @@ type History struct {
 	Rows       []Row
 	Events     map[int64][]Event    // by request, oldest first
 	Deliveries map[int64][]Delivery // by request, oldest first
+	Shared     int                  // tasks with submissions of several statements
 }
 
 // Sent is one submission, as its client saw it.
@@ -122,6 +123,11 @@ func (s *system) readHistory(ctx context.Context) (*History, error) {
 	}
 	for _, e := range events {
 		h.Events[e.RequestID] = append(h.Events[e.RequestID], e)
+	}
+	err = s.db.GetContext(ctx, &h.Shared, `
+        SELECT count(*) FROM (SELECT FROM audit_events WHERE action = 'submit' GROUP BY batch_id HAVING min(at) < max(at)) shared`)
+	if err != nil {
+		return nil, fmt.Errorf("count the tasks of several statements: %w", err)
 	}
 	var deliveries []Delivery
 	err = s.db.SelectContext(ctx, &deliveries, `

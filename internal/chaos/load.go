@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	clients     = 32
+	clients     = 256
 	tick        = 50 * time.Millisecond // submissions of one tick go out together, so that the API groups them
+	crowdEvery  = 20                    // ticks: then half of what they had to submit comes at once, so that statements share tasks
 	httpTimeout = 10 * time.Second
 
 	batchShare    = 60                     // one order in so many is a batch
@@ -76,13 +77,17 @@ func (l *load) run(ctx context.Context) {
 	wg.Go(func() { l.replayFailed(ctx) })
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	each := max(1, int(int64(l.rate)*int64(tick)/int64(time.Second)))
-	for ctx.Err() == nil {
+	each := max(1, int(int64(l.rate)*int64(tick)/int64(time.Second))/2)
+	for n := 1; ctx.Err() == nil; n++ {
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
 		}
-		for range each {
+		now := each
+		if n%crowdEvery == 0 {
+			now += crowdEvery * each
+		}
+		for range now {
 			select {
 			case orders <- struct{}{}:
 			default: // every client waits for an answer: they do not pile up

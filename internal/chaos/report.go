@@ -208,8 +208,8 @@ func (r *Report) String() string {
 	}
 	fmt.Fprintf(&b, "\n%d submitted, %d acknowledged (%.0f a minute), %d answered 503, %d not answered; %d stored, %d of them unacknowledged\n",
 		len(r.History.Sent), r.Acknowledged, float64(r.Acknowledged)/r.Loaded.Minutes(), r.Refused, r.Silent, len(r.History.Rows), r.unacknowledged())
-	fmt.Fprintf(&b, "%d batches, %d submissions sent again under their key; %d bulk replays; %s\n",
-		r.Batches, r.Repeats, len(r.History.Bulks), r.Callbacks)
+	fmt.Fprintf(&b, "%d batches, %d submissions sent again under their key, %d tasks of several statements; %d bulk replays; %s\n",
+		r.Batches, r.Repeats, r.History.Shared, len(r.History.Bulks), r.Callbacks)
 	fmt.Fprintf(&b, "%d attempts, %d rescues, %d events checked; after the last fault all final in %.1f s, all callbacks delivered in %.1f s; %d unfinished\n",
 		claims, rescues, events, r.Rest.Drain.Seconds(), r.Rest.Callbacks.Seconds(), r.Rest.Unfinished)
 	fmt.Fprintf(&b, "at rest: %d tasks, %d active without a lease, %d left to Asynq's own recovery; goroutines: %s\n",
