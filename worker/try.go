@@ -123,7 +123,7 @@ func (t *tries) collect(ctx context.Context) {
 			take(e)
 		case <-patience:
 			written := group
-			t.writers.Go(func() { t.write(written) })
+			t.writers.Go(func() { t.write(written) }) //nolint:contextcheck // what ended is written though the time of the tries is over
 			group, patience = nil, nil
 		case <-ctx.Done():
 			for len(t.ends) > 0 { // what ended before
@@ -137,7 +137,7 @@ func (t *tries) collect(ctx context.Context) {
 			patience = time.After(endTogether)
 		}
 	}
-	t.write(group)
+	t.write(group) //nolint:contextcheck // see above
 }
 
 // leaves tells whether a try ended without anything to be written.

@@ -98,6 +98,7 @@ func (s *system) startResults(c worker.Config, p worker.Pipeline) (stop func()) 
 	stop = sync.OnceFunc(func() {
 		cancel()
 		assert.NoError(s.t, <-ended)
+		assert.Zero(s.t, w.Holds())
 		assert.NoError(s.t, rdb.Close())
 	})
 	s.t.Cleanup(stop)
