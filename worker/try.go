@@ -129,8 +129,10 @@ func (t *tries) collect(ctx context.Context) {
 			for len(t.ends) > 0 { // what ended before
 				take(<-t.ends)
 			}
-			for i := range t.claimed {
-				take(end{i, t.w.judge(&t.claimed[i], jobs.Result{}, context.Cause(ctx)), context.Cause(ctx)})
+			for i, ended := range known {
+				if !ended {
+					take(end{i, t.w.judge(&t.claimed[i], jobs.Result{}, context.Cause(ctx)), context.Cause(ctx)})
+				}
 			}
 		}
 		if len(group) > 0 && patience == nil && missing > 0 {
