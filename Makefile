@@ -50,7 +50,7 @@ bench: ## MASS beside pgbench, River and Asynq, on two cores; writes docs/benchm
 	cd bench && go run . -name full -docs
 
 .PHONY: bench-quick
-bench-quick: ## the same in under two minutes, failing below the floors of bench/floors.json
+bench-quick: ## the most important of it in under two minutes (once built), failing below the floors of bench/floors.json
 	cd bench && go run . -quick -floors floors.json
 
 .PHONY: cover

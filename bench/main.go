@@ -29,7 +29,7 @@ import (
 type options struct {
 	only, contestants               []string
 	rounds                          int
-	duration, idleTime              time.Duration
+	duration, idleTime, budget      time.Duration
 	conns, workers, rates, backlogs []int
 	peerBacklog, emptyJobs          int
 	cores                           int
@@ -117,10 +117,10 @@ func keep(r *results, o *options, root string) error {
 // parse reads the flags. -quick changes the defaults of the others.
 func parse(args []string, out io.Writer) (o *options, report string, err error) {
 	o = &options{out: out, quick: slices.Contains(args, "-quick") || slices.Contains(args, "--quick")}
-	duration, rounds, idle := 8*time.Second, 3, 20*time.Second
+	duration, rounds, idle, budget := 8*time.Second, 3, 20*time.Second, time.Duration(0)
 	only, conns, workers, rates, backlogs := "", "1,8,64,512", "1,2", "1,50,500", "10000,100000,1000000"
 	if o.quick {
-		duration, idle = 1500*time.Millisecond, 5*time.Second
+		duration, idle, budget = 1500*time.Millisecond, 5*time.Second, 110*time.Second
 		only, conns, workers, rates, backlogs = "post,done,latency,drain,empty", "64", "1", "50", "10000"
 	}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -137,6 +137,7 @@ func parse(args []string, out io.Writer) (o *options, report string, err error) 
 	fs.StringVar(&only, "only", only, "parts, separated by commas; none: all")
 	contestants := fs.String("contestants", "", "of mass, river, asynq and pgbench, separated by commas; none: all")
 	fs.IntVar(&o.rounds, "rounds", rounds, "times that everything is measured")
+	fs.DurationVar(&o.budget, "budget", budget, "begin no other round that would be over later than this; 0: all rounds")
 	fs.DurationVar(&o.duration, "duration", duration, "of one measurement of a load; a quarter of it goes before, to warm up")
 	fs.DurationVar(&o.idleTime, "idle", idle, "how long idle processes are watched")
 	fs.StringVar(&conns, "conns", conns, "connections of the part post")
@@ -275,11 +276,15 @@ func measure(ctx context.Context, o *options, root string) (_ *results, err erro
 			b.services = append(b.services, s)
 		}
 	}
-	r := &results{Began: began, Rounds: o.rounds, Machine: describe(ctx, m, root)}
+	r := &results{Began: began, Machine: describe(ctx, m, root)}
 	for _, name := range []string{"cores", "PostgreSQL", "fsync", "synchronous_commit", "Redis"} {
 		fmt.Fprintf(o.out, "%s: %s\n", name, r.Machine[name])
 	}
 	for b.round = range o.rounds {
+		if !b.another(time.Since(began)) {
+			fmt.Fprintf(o.out, "%d of %d rounds: another one would be over later than after %s\n", b.round, o.rounds, o.budget)
+			break
+		}
 		for _, p := range parts() {
 			if len(o.only) > 0 && !slices.Contains(o.only, p.name) {
 				continue
@@ -292,7 +297,13 @@ func measure(ctx context.Context, o *options, root string) (_ *results, err erro
 		if err != nil {
 			break
 		}
+		r.Rounds++
 	}
 	r.Samples, r.Took = b.samples, time.Since(began).Round(time.Second).String()
 	return r, err
+}
+
+// another tells whether there is time for a further round, if it takes as long as those so far.
+func (b *bench) another(passed time.Duration) bool {
+	return b.round == 0 || b.budget == 0 || passed+passed/time.Duration(b.round) <= b.budget
 }

@@ -285,7 +285,8 @@ func (b *bench) measureDone(ctx context.Context, t *session, workers int) error 
 	if err != nil {
 		return err
 	}
-	if err := t.verify(ctx, true); err != nil {
+	// A quick run guards MASS: it does not wait until a slower peer has worked off what it took.
+	if err := t.verify(ctx, !b.quick || t.name == "mass"); err != nil {
 		return err
 	}
 	from := began.Add(warm)
