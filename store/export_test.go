@@ -48,6 +48,3 @@ const (
 
 // SealedColumns is what seals are made of.
 const SealedColumns = sealedColumns
-
-// AddHashes adds ids and hashes to a block as a seal does.
-func AddHashes(hashes []byte) error { return newBlock(1).addHashes(hashes) }

@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -284,18 +283,4 @@ func TestNothingIsLateUnderLoad(t *testing.T) {
 	var n int64
 	require.NoError(t, b.db.GetContext(b.ctx, &n, `SELECT count(*) FROM audit_events`))
 	assert.Equal(t, n, report.Events)
-}
-
-func TestSealsTakeEventsInOrderOnly(t *testing.T) {
-	t.Parallel()
-	hashes := func(ids ...uint64) (list []byte) {
-		for _, id := range ids {
-			list = append(binary.BigEndian.AppendUint64(list, id), make([]byte, sha256.Size)...)
-		}
-		return list
-	}
-	require.NoError(t, store.AddHashes(hashes(1, 2, 7)))
-	require.ErrorContains(t, store.AddHashes(hashes(1, 7, 2)), "event 2 came behind event 7")
-	require.ErrorContains(t, store.AddHashes(hashes(1, 1)), "event 1 came behind event 1")
-	require.ErrorContains(t, store.AddHashes(hashes(0)), "event 0 came behind event 0")
 }
