@@ -195,7 +195,7 @@ func (s *Server) streamAudit(ctx context.Context, in *auditInput, filter store.A
 	}
 	for !rest.Empty() {
 		select {
-		case <-s.hub.closed:
+		case <-s.waiting.Closed():
 			return count, fmt.Errorf("the server shuts down")
 		default:
 		}

@@ -217,7 +217,7 @@ func (b *batchEdge) storeStep(ctx context.Context, step []batchEntry, away error
 	}
 	var results []groupcommit.Result[store.Inserted]
 	if away == nil && len(list) > 0 {
-		results = b.submitter.submitAll(ctx, list)
+		results = b.intake.SubmitAll(ctx, list)
 		away = allAway(results)
 		if away != nil {
 			exchangeOf(ctx).err = away
@@ -268,34 +268,6 @@ func allAway(results []groupcommit.Result[store.Inserted]) error {
 		}
 	}
 	return results[0].Err
-}
-
-// submitAll is submit for requests that come together, each with an outcome of its own.
-func (s *submitter) submitAll(ctx context.Context, list []store.NewRequest) []groupcommit.Result[store.Inserted] {
-	results := make([]groupcommit.Result[store.Inserted], len(list))
-	admitted := make([]store.NewRequest, 0, len(list))
-	now := time.Now()
-	for i := range list {
-		if results[i].Err = s.backlog.admit(1); results[i].Err == nil { //nolint:contextcheck // the count outlives the request that set it off
-			list[i].Lane = s.shares.lane(list[i].CreatedBy, now)
-			admitted = append(admitted, list[i])
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	stored := s.committer.DoAll(ctx, admitted)
-	back := 0
-	for i := range results {
-		if results[i].Err != nil {
-			continue
-		}
-		results[i], stored = stored[0], stored[1:]
-		if r := results[i]; r.Err != nil || r.Out.Replayed || r.Out.Mismatch {
-			back++
-		}
-	}
-	s.backlog.forget(back)
-	return results
 }
 
 func tooManyItems() *Problem {

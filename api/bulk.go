@@ -127,13 +127,13 @@ func (s *Server) moveStep(ctx context.Context, m store.BulkMove) (store.Moved, e
 		return did, err
 	}
 	for _, b := range did.Batches {
-		s.submitter.enqueue(b)
+		s.handoff.Batch(b)
 	}
 	if len(did.Running) > 0 {
-		s.announceCancel(did.Running...)
+		s.handoff.Cancelled(did.Running...)
 	}
 	if len(did.Changed) > 0 {
-		s.announceChange(did.Changed...)
+		s.handoff.Changed(did.Changed...)
 	}
 	return did, nil
 }

@@ -84,7 +84,7 @@ func (s *Server) replayCallback(ctx context.Context, in *requestInput) (*callbac
 	if err != nil {
 		return nil, err
 	}
-	s.enqueueDelivery(ref)
+	s.handoff.Callback(ref)
 	return s.getCallback(ctx, in)
 }
 
@@ -119,23 +119,4 @@ func deliveryOf(d *jobs.Delivery) CallbackDelivery {
 		v.NextAt = stampOrNull(d.NextAt)
 	}
 	return v
-}
-
-// announceEnd hands the callbacks of requests that a person brought to an end to
-// the workers. What gets lost is found by the reconciler.
-func (s *Server) announceEnd(ids ...int64) {
-	s.dispatcher.send(errand{what: "enqueue callbacks", do: func(ctx context.Context) error {
-		refs, err := s.store.NewDeliveries(ctx, ids)
-		for _, ref := range refs {
-			err = errors.Join(err, s.enqueuer.EnqueueDelivery(ctx, ref))
-		}
-		return err
-	}})
-}
-
-func (s *Server) enqueueDelivery(ref jobs.DeliveryRef) {
-	s.dispatcher.send(errand{
-		what: "enqueue a callback",
-		do:   func(ctx context.Context) error { return s.enqueuer.EnqueueDelivery(ctx, ref) },
-	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/leomutto/pilot-in-a-box/api/intake"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
@@ -247,7 +248,7 @@ func exampleProblem(status int, op *huma.Operation) *Problem {
 	case http.StatusUnsupportedMediaType:
 		return &Problem{Code: codeMediaType, Detail: "The Content-Type must be application/json."}
 	case http.StatusTooManyRequests:
-		return problemOf(errBacklog)
+		return problemOf(intake.ErrBacklogFull)
 	case http.StatusRequestHeaderFieldsTooLarge:
 		return &Problem{Code: codeTooManyHeaders, Detail: "At most 100 header fields are read."}
 	case http.StatusServiceUnavailable:

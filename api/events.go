@@ -174,8 +174,8 @@ func (s *Server) sendEvents(ctx context.Context, in *eventsInput, after int64) e
 	if err := out.send(fmt.Appendf(nil, "retry: %d\n\n", reconnectAfter.Milliseconds())); err != nil {
 		return err
 	}
-	w := s.hub.add(in.ID, after) //nolint:contextcheck // the hub lives longer than this waiter
-	defer s.hub.remove(w)
+	stream := s.waiting.Follow(in.ID, after) //nolint:contextcheck // the hub lives longer than this stream
+	defer stream.Close()
 	alive := time.NewTicker(s.cfg.KeepAlive)
 	defer alive.Stop()
 	var state streamState
@@ -184,12 +184,12 @@ func (s *Server) sendEvents(ctx context.Context, in *eventsInput, after int64) e
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-s.hub.closed:
+		case <-s.waiting.Closed():
 			return nil // the client comes again, to another process
 		case <-alive.C:
 			text = []byte(": still here\n\n")
-		case <-w.ready:
-			found, more := s.hub.takeEvents(w)
+		case <-stream.Ready():
+			found, more := stream.Take()
 			for i := range found {
 				e := &found[i]
 				state.note(e)

@@ -1,5 +1,7 @@
 package api
 
+import "github.com/leomutto/pilot-in-a-box/api/waiting"
+
 // Anyone is the role of open routes.
 const Anyone = anyone
 
@@ -15,22 +17,5 @@ func (r rule) Route() (method, path string, page bool) { return r.method, r.path
 // Needs returns the role that an entry asks for.
 func (r rule) Needs() string { return string(r.role) }
 
-// WaitStats are the figures of those who wait.
-type WaitStats struct {
-	Waiters    int   // now
-	Looks      int64 // at the database so far
-	Subscribed int64 // times a subscription came to stand
-	Working    bool
-}
-
 // WaitStats is for tests.
-func (s *Server) WaitStats() WaitStats {
-	h := s.hub
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	stats := WaitStats{Looks: h.looks.Load(), Subscribed: h.heard.Load(), Working: h.stop != nil}
-	for _, list := range h.waiters {
-		stats.Waiters += len(list)
-	}
-	return stats
-}
+func (s *Server) WaitStats() waiting.Stats { return s.waiting.Stats() }

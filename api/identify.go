@@ -167,7 +167,7 @@ func (s *Server) byKey(ctx context.Context, token string) (auth.Identity, error)
 		return auth.Identity{}, errIdentity(fmt.Errorf("the secret of API key %d is wrong, or it was revoked", id))
 	}
 	if time.Since(k.LastUsedAt) > noteUseAfter && k.noted.CompareAndSwap(false, true) {
-		s.dispatcher.send(errand{what: "note the use of an API key", do: func(ctx context.Context) error { return s.store.UsedAPIKey(ctx, id) }})
+		s.background.Go("note the use of an API key", func(ctx context.Context) error { return s.store.UsedAPIKey(ctx, id) })
 	}
 	return auth.Identity{Kind: auth.Key, ID: id, Name: k.Name, Role: k.Role}, nil
 }
@@ -179,7 +179,7 @@ func (s *Server) bySession(ctx context.Context, cookie string) (auth.Identity, e
 		return auth.Identity{}, err
 	}
 	if time.Since(session.SeenAt) > noteUseAfter && session.noted.CompareAndSwap(false, true) {
-		s.dispatcher.send(errand{what: "note the use of a session", do: func(ctx context.Context) error { return s.store.SawSession(ctx, digest) }})
+		s.background.Go("note the use of a session", func(ctx context.Context) error { return s.store.SawSession(ctx, digest) })
 	}
 	return s.userNow(ctx, session.User.ID, session.User.Generation)
 }

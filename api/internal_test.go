@@ -10,13 +10,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
@@ -27,104 +23,6 @@ import (
 )
 
 var limits = rules{callbacks: &webhook.Guard{}}
-
-func TestOneBadRowFailsAlone(t *testing.T) {
-	t.Parallel()
-	d := newDispatcher(slog.New(slog.DiscardHandler))
-	var mu sync.Mutex
-	delivered := map[int64]bool{}
-	release := make(chan struct{})
-	var nextID int64
-	s := &submitter{backlog: new(backlog), shares: newShares(), dispatcher: d, packer: newPacker(4, drawer()), timeout: time.Minute}
-	s.deliver = func(_ context.Context, b jobs.Batch) error {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, id := range b.Requests {
-			delivered[id] = true
-		}
-		return nil
-	}
-	s.insert = func(_ context.Context, items []store.NewRequest) ([]store.Inserted, error) {
-		<-release
-		mu.Lock()
-		defer mu.Unlock()
-		out := make([]store.Inserted, len(items))
-		for i, it := range items {
-			if string(it.Payload) == "bad" {
-				return nil, fmt.Errorf("insert: %w", store.ErrInvalid)
-			}
-			nextID++
-			out[i] = store.Inserted{ID: nextID, BatchID: it.Batch}
-			if it.Batch == 0 {
-				out[i].BatchID = 1000*nextID + int64(it.Group)
-			}
-		}
-		return out, nil
-	}
-	s.committer = s.commit()
-	var clients sync.WaitGroup
-	for i := range 40 {
-		clients.Go(func() {
-			text := "good"
-			if i == 20 {
-				text = "bad"
-			}
-			_, err := s.submit(t.Context(), store.NewRequest{Payload: []byte(text), Priority: jobs.Default})
-			if text == "bad" {
-				assert.ErrorIs(t, err, store.ErrInvalid)
-			} else {
-				assert.NoError(t, err)
-			}
-		})
-	}
-	close(release)
-	clients.Wait()
-	require.NoError(t, s.close(t.Context()))
-	require.NoError(t, d.close(t.Context()))
-	require.Len(t, delivered, 39)
-}
-
-func TestDispatcherNeverBlocks(t *testing.T) {
-	t.Parallel()
-	var log bytes.Buffer
-	d := newDispatcher(slog.New(slog.NewJSONHandler(&log, nil)))
-	stuck, done := make(chan struct{}), 0
-	var mu sync.Mutex
-	const errands = dispatchQueue + 2*dispatchers + 100
-	for range errands {
-		d.send(errand{what: "wait", do: func(context.Context) error {
-			<-stuck
-			mu.Lock()
-			defer mu.Unlock()
-			done++
-			return nil
-		}})
-	}
-	close(stuck)
-	require.NoError(t, d.close(t.Context()))
-	require.Less(t, done, errands)
-	require.GreaterOrEqual(t, done, dispatchQueue)
-	d.send(errand{what: "late"})
-	require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("\n")), "one line for many lost errands: %s", log.String())
-	require.Contains(t, log.String(), "left to the reconciler")
-}
-
-func TestDispatcherIsAbandonedInTime(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		d := newDispatcher(slog.New(slog.DiscardHandler))
-		for range 3 * dispatchers {
-			d.send(errand{what: "wait", do: func(ctx context.Context) error {
-				<-ctx.Done()
-				return ctx.Err()
-			}})
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		require.ErrorIs(t, d.close(ctx), context.DeadlineExceeded)
-		require.NoError(t, d.close(t.Context()), "the rest is dropped at once")
-	})
-}
 
 func TestErrorsBecomeProblems(t *testing.T) {
 	t.Parallel()
@@ -237,42 +135,4 @@ func FuzzCursor(f *testing.F) {
 			t.Fatalf("%q and %q are the same position", text, again)
 		}
 	})
-}
-
-// BenchmarkSubmit is a POST through all layers but the network and Postgres.
-func BenchmarkSubmit(b *testing.B) {
-	for name, body := range map[string]string{
-		"free":    `{"payload":{"site_id":"site-1","it_load_kw":812.5,"note":"hello"}}`,
-		"signals": `{"payload":` + string(signals.Example()) + `}`,
-	} {
-		b.Run(name, func(b *testing.B) {
-			s := offline(b)
-			now := time.Now()
-			s.submitter.insert = func(_ context.Context, items []store.NewRequest) ([]store.Inserted, error) {
-				out := make([]store.Inserted, len(items))
-				for i := range items {
-					out[i] = store.Inserted{ID: int64(i) + 1, BatchID: 1, CreatedAt: now}
-				}
-				return out, nil
-			}
-			s.submitter.deliver = func(context.Context, jobs.Batch) error { return nil }
-			b.SetParallelism(32) // clients a processor: they wait for each other's commit
-			b.ReportAllocs()
-			b.SetBytes(int64(len(body)))
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "/mass-requests/", strings.NewReader(body))
-					if err != nil {
-						b.Fatal(err)
-					}
-					r.Header.Set("Content-Type", "application/json")
-					rec := httptest.NewRecorder()
-					s.Handler().ServeHTTP(rec, r)
-					if rec.Code != http.StatusCreated {
-						b.Fatal(rec.Body)
-					}
-				}
-			})
-		})
-	}
 }

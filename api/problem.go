@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/leomutto/pilot-in-a-box/api/intake"
 	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
@@ -132,7 +133,7 @@ func problemOf(err error) *Problem {
 		return &Problem{Status: http.StatusConflict, Code: codeConflict, Detail: "The MassRequest is not in a state that allows this.", cause: err}
 	case errors.Is(err, store.ErrInvalid):
 		return &Problem{Status: http.StatusUnprocessableEntity, Code: codeValidation, Detail: detailInvalidStorage, cause: err}
-	case errors.Is(err, errBacklog):
+	case errors.Is(err, intake.ErrBacklogFull):
 		return &Problem{Status: http.StatusTooManyRequests, Code: codeBacklogFull, Detail: "Too many MassRequests wait already. Try again later.", cause: err}
 	case errors.Is(err, context.Canceled):
 		return &Problem{Status: statusClientClosed, Code: codeClientClosed, Detail: "The client went away.", cause: err}

@@ -63,7 +63,7 @@ func (s *Server) submitRequest(ctx context.Context, in *submitInput) (*submitOut
 		digest := sha256.Sum256(body)
 		r.IdempotencyKey, r.Digest = in.IdempotencyKey, digest[:]
 	}
-	row, err := s.submitter.submit(ctx, r)
+	row, err := s.intake.Submit(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -134,14 +134,14 @@ func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOut
 	if err != nil {
 		return nil, err
 	}
-	s.announceChange(r.ID)
+	s.handoff.Changed(r.ID)
 	if to == jobs.Cancelled {
-		s.announceCancel(r.ID)
+		s.handoff.Cancelled(r.ID)
 		if r.CallbackURL != "" {
-			s.announceEnd(r.ID)
+			s.handoff.CallbacksOf(r.ID)
 		}
 	} else {
-		s.submitter.enqueue(jobs.Batch{ID: r.BatchID, Priority: r.Priority, Lane: r.Lane, Requests: []int64{r.ID}})
+		s.handoff.Batch(jobs.Batch{ID: r.BatchID, Priority: r.Priority, Lane: r.Lane, Requests: []int64{r.ID}})
 	}
 	return &requestOutput{viewOf(&r)}, nil
 }
@@ -153,18 +153,9 @@ func (s *Server) deleteRequest(ctx context.Context, in *requestInput) (*struct{}
 	if err != nil {
 		return nil, err
 	}
-	s.announceChange(in.ID)
-	s.announceCancel(in.ID)
+	s.handoff.Changed(in.ID)
+	s.handoff.Cancelled(in.ID)
 	return nil, nil //nolint:nilnil // huma: no body
-}
-
-// announceCancel tells the workers that may be running requests. A lost message
-// costs time only: a worker's writes are refused.
-func (s *Server) announceCancel(ids ...int64) {
-	s.dispatcher.send(errand{
-		what: "announce a cancellation",
-		do:   func(ctx context.Context) error { return jobs.AnnounceCancel(ctx, s.rdb, ids...) },
-	})
 }
 
 // decodeSubmission reads the body of a POST and everything that is kept beside

@@ -23,7 +23,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
+	"github.com/leomutto/pilot-in-a-box/api/intake"
+	"github.com/leomutto/pilot-in-a-box/api/waiting"
 	"github.com/leomutto/pilot-in-a-box/internal/webhook"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/store"
@@ -108,11 +109,10 @@ type Server struct {
 	log        *slog.Logger
 	store      *store.Store
 	rdb        redis.UniversalClient
-	enqueuer   *jobs.Enqueuer
-	submitter  *submitter
-	dispatcher *dispatcher
-	hub        *hub
-	reader     *groupcommit.Committer[int64, lookup] // for those who wait; it holds nothing that Close would have to save
+	background *intake.Background
+	handoff    *intake.Handoff
+	intake     *intake.Intake
+	waiting    *waiting.Hub
 	readiness  *readiness
 	access     access
 	identities *identities
@@ -127,12 +127,15 @@ type Server struct {
 // New returns a Server whose Handler works at once. The caller closes st and rdb
 // after Serve or Close has returned.
 func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, cfg Config, log *slog.Logger) (*Server, error) {
-	s := &Server{cfg: cfg.withDefaults(), log: log, store: st, rdb: rdb, enqueuer: enq}
-	s.dispatcher = newDispatcher(log)
-	s.submitter = newSubmitter(st, enq, s.dispatcher, s.cfg)
-	hear := func(ctx context.Context, changed func([]int64)) { jobs.HearChanges(ctx, rdb, changed) }
-	s.hub = newHub(s.cfg, hear, st, log)
-	s.reader = newReader(st, s.cfg.RequestTimeout)
+	s := &Server{cfg: cfg.withDefaults(), log: log, store: st, rdb: rdb}
+	s.background = intake.NewBackground(log)
+	s.handoff = intake.NewHandoff(s.background, st, enq, rdb)
+	s.intake = intake.New(intake.Options{
+		Store: st, Handoff: s.handoff, BatchMax: s.cfg.BatchMax, MaxBacklog: s.cfg.MaxBacklog, Timeout: s.cfg.RequestTimeout, Log: log,
+	})
+	s.waiting = waiting.New(waiting.Options{
+		Store: st, Redis: rdb, Interval: s.cfg.WaitInterval, Timeout: s.cfg.RequestTimeout, Log: log,
+	})
 	s.limits = s.newLimits()
 	s.readiness = newReadiness(s.probes())
 	var err error
@@ -206,7 +209,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		s.draining.Store(true)
 		failed = sleep(s.cfg.DrainDelay, served)
 	}
-	s.hub.close() // who waits is answered now, so that nobody is waited for
+	s.waiting.Close() // answer all waiters now, so that Shutdown does not wait for them
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownTimeout)
 	defer cancel()
 	stopped := srv.Shutdown(ctx)
@@ -237,6 +240,6 @@ func sleep(d time.Duration, served <-chan error) error {
 // batches that were committed and not enqueued are left to the reconciler.
 func (s *Server) Close(ctx context.Context) error {
 	s.draining.Store(true)
-	s.hub.close()
-	return errors.Join(s.submitter.close(ctx), s.dispatcher.close(ctx))
+	s.waiting.Close()
+	return errors.Join(s.intake.Close(ctx), s.background.Close(ctx))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/api"
+	"github.com/leomutto/pilot-in-a-box/api/waiting"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/store"
@@ -130,7 +131,7 @@ func TestWaitForWhatIsFinal(t *testing.T) {
 	}
 	require.Equal(t, http.StatusOK, e.call(http.MethodHead, requestPath(id)+"?wait=1m", "").StatusCode)
 	e.call(http.MethodGet, requestPath(4711)+"?wait=1m", "").problem(t, http.StatusNotFound, "not_found")
-	require.Equal(t, api.WaitStats{}, e.api.WaitStats(), "nobody had to wait")
+	require.Equal(t, waiting.Stats{}, e.api.WaitStats(), "nobody had to wait")
 }
 
 func TestWaitIsWokenByANotice(t *testing.T) {
@@ -163,7 +164,7 @@ func TestWaitFindsWhatNobodyAnnounced(t *testing.T) {
 	require.NoError(t, e.store.DeleteRequest(t.Context(), gone, store.Origin{Actor: "test"}))
 	(<-answered).is(t, http.StatusOK, "done")
 	(<-missed).problem(t, http.StatusNotFound, "not_found")
-	eventually(t, "the rest of the hub", func() bool { return !e.api.WaitStats().Working })
+	eventually(t, "the rest of the hub", func() bool { return !e.api.WaitStats().Running })
 	again := e.submit(`{}`)
 	answered = e.wait(t.Context(), again)
 	e.waiting(1)
@@ -262,7 +263,7 @@ func TestWhoLeavesDoesNotWait(t *testing.T) {
 	leave()
 	require.Zero(t, (<-answered).StatusCode)
 	e.waiting(0)
-	eventually(t, "the rest of the hub", func() bool { return !e.api.WaitStats().Working })
+	eventually(t, "the rest of the hub", func() bool { return !e.api.WaitStats().Running })
 	eventually(t, "a line in the log for each exchange", func() bool {
 		return strings.Count(e.log.String(), `"msg":"request"`) == 3 && strings.Contains(e.log.String(), `"status":499`)
 	})

@@ -1,4 +1,4 @@
-package api
+package intake
 
 import (
 	"strconv"
@@ -10,7 +10,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-func TestACrowdLeavesTheSharedLane(t *testing.T) {
+func TestACallerBeyondItsShareUsesAnOverflowLane(t *testing.T) {
 	t.Parallel()
 	s, now := newShares(), time.Now()
 	for range shareBurst {
@@ -18,10 +18,10 @@ func TestACrowdLeavesTheSharedLane(t *testing.T) {
 	}
 	assert.Equal(t, jobs.CrowdLane("key:1"), s.lane("key:1", now))
 	assert.NotZero(t, jobs.CrowdLane("key:1"))
-	assert.Zero(t, s.lane("user:2", now), "one caller's crowd is not another's")
+	assert.Zero(t, s.lane("user:2", now), "one caller's overflow does not affect another caller")
 	for range 10 * shareRate { // ten seconds at just its rate
 		now = now.Add(time.Second / shareRate)
-		assert.NotZero(t, s.lane("key:1", now), "nothing of a flood takes another way")
+		assert.NotZero(t, s.lane("key:1", now), "all requests of a flood take one lane")
 	}
 	now = now.Add(time.Second)
 	for range shareCalm {
@@ -35,7 +35,7 @@ func TestACrowdLeavesTheSharedLane(t *testing.T) {
 	assert.Zero(t, s.lane("key:1", now), "it calmed down")
 }
 
-func TestCallersWhoseShareIsWholeAreForgotten(t *testing.T) {
+func TestCallersWithAWholeShareAreForgotten(t *testing.T) {
 	t.Parallel()
 	s, now := newShares(), time.Now()
 	for range shareBurst + 1 {
@@ -46,6 +46,6 @@ func TestCallersWhoseShareIsWholeAreForgotten(t *testing.T) {
 	}
 	now = now.Add(time.Second)
 	s.lane("new", now)
-	assert.Len(t, s.callers, 2, "the crowd, and the new one")
+	assert.Len(t, s.callers, 2, "the overflowing caller, and the new one")
 	assert.Contains(t, s.callers, "crowd")
 }
