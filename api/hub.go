@@ -27,7 +27,7 @@ const (
 //
 // It works from the first waiter until a look now and then finds nobody waiting.
 type hub struct {
-	hear   func(ctx context.Context, changed func(ids []int64)) // jobs.HearChanges
+	hear   func(ctx context.Context, changed func(ids []int64)) // queue.HearChanges
 	ended  func(ctx context.Context, ids []int64) ([]jobs.Request, []int64, error)
 	events func(ctx context.Context, cursors []store.EventCursor, limit int) ([][]store.Event, error)
 	every  time.Duration // between two looks that nothing announced

@@ -13,6 +13,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -163,7 +164,7 @@ func (s *Server) deleteRequest(ctx context.Context, in *requestInput) (*struct{}
 func (s *Server) announceCancel(ids ...int64) {
 	s.dispatcher.send(errand{
 		what: "announce a cancellation",
-		do:   func(ctx context.Context) error { return jobs.AnnounceCancel(ctx, s.rdb, ids...) },
+		do:   func(ctx context.Context) error { return queue.AnnounceCancel(ctx, s.rdb, ids...) },
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
@@ -151,7 +152,7 @@ func TestTasksCarryWhatTheirRowsSay(t *testing.T) {
 func (e *edge) enqueued(refs ...jobs.BatchRef) {
 	e.t.Helper()
 	eventually(e.t, "a task for every batch", func() bool {
-		missing, err := jobs.WithoutTask(e.t.Context(), e.rdb, refs)
+		missing, err := queue.WithoutTask(e.t.Context(), e.rdb, refs)
 		require.NoError(e.t, err)
 		return len(missing) == 0
 	})
@@ -165,13 +166,13 @@ func TestCancellationsAreAnnounced(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		jobs.HearCancels(ctx, e.rdb, func(id int64) { heard <- id })
+		queue.HearCancels(ctx, e.rdb, func(id int64) { heard <- id })
 	}()
 	defer func() { stop(); <-done }()
 	// The channel is shared by all databases of the Redis, so only ids far from other tests' tell anything.
 	const marker, subscribed = 7_000_000_000, -7_000_000_000
 	eventually(t, "the subscription", func() bool {
-		require.NoError(t, jobs.AnnounceCancel(ctx, e.rdb, subscribed))
+		require.NoError(t, queue.AnnounceCancel(ctx, e.rdb, subscribed))
 		for {
 			select {
 			case id := <-heard:

@@ -25,7 +25,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
 	"github.com/leomutto/pilot-in-a-box/internal/webhook"
-	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -108,7 +108,7 @@ type Server struct {
 	log        *slog.Logger
 	store      *store.Store
 	rdb        redis.UniversalClient
-	enqueuer   *jobs.Enqueuer
+	enqueuer   *queue.Enqueuer
 	submitter  *submitter
 	dispatcher *dispatcher
 	hub        *hub
@@ -126,11 +126,11 @@ type Server struct {
 
 // New returns a Server whose Handler works at once. The caller closes st and rdb
 // after Serve or Close has returned.
-func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, cfg Config, log *slog.Logger) (*Server, error) {
+func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, cfg Config, log *slog.Logger) (*Server, error) {
 	s := &Server{cfg: cfg.withDefaults(), log: log, store: st, rdb: rdb, enqueuer: enq}
 	s.dispatcher = newDispatcher(log)
 	s.submitter = newSubmitter(st, enq, s.dispatcher, s.cfg)
-	hear := func(ctx context.Context, changed func([]int64)) { jobs.HearChanges(ctx, rdb, changed) }
+	hear := func(ctx context.Context, changed func([]int64)) { queue.HearChanges(ctx, rdb, changed) }
 	s.hub = newHub(s.cfg, hear, st, log)
 	s.reader = newReader(st, s.cfg.RequestTimeout)
 	s.limits = s.newLimits()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -29,7 +30,7 @@ type submitter struct {
 	committer  *groupcommit.Committer[store.NewRequest, store.Inserted]
 }
 
-func newSubmitter(st *store.Store, enq *jobs.Enqueuer, d *dispatcher, cfg Config) *submitter {
+func newSubmitter(st *store.Store, enq *queue.Enqueuer, d *dispatcher, cfg Config) *submitter {
 	s := &submitter{
 		shares:  newShares(),
 		backlog: &backlog{most: cfg.MaxBacklog, count: st.CountPending, log: d.log},

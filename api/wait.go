@@ -11,6 +11,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -124,6 +125,6 @@ func (s *Server) readTogether(ctx context.Context, id int64) (jobs.Request, erro
 func (s *Server) announceChange(ids ...int64) {
 	s.dispatcher.send(errand{
 		what: "announce a change",
-		do:   func(ctx context.Context) error { return jobs.AnnounceChanges(ctx, s.rdb, ids...) },
+		do:   func(ctx context.Context) error { return queue.AnnounceChanges(ctx, s.rdb, ids...) },
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 )
 
 func TestTheTableOfTransitions(t *testing.T) {
@@ -92,7 +93,7 @@ func TestTaskIDs(t *testing.T) {
 
 func TestBatchPayload(t *testing.T) {
 	t.Parallel()
-	task, err := jobs.NewBatchTask(jobs.Batch{ID: 7, Priority: jobs.High, Requests: []int64{1, 2}}, time.Minute)
+	task, err := queue.NewBatchTask(jobs.Batch{ID: 7, Priority: jobs.High, Requests: []int64{1, 2}}, time.Minute)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"batch": 7, "requests": [1, 2]}`, string(task.Payload()))
 	p, err := jobs.ParseBatchPayload(task.Payload())
@@ -142,26 +143,4 @@ func FuzzParseBatchPayload(f *testing.F) {
 		require.Equal(t, p.Batch, again.Batch)
 		require.Equal(t, append(jobs.IDs{}, p.Requests...), append(jobs.IDs{}, again.Requests...))
 	})
-}
-
-func TestParseRedisURL(t *testing.T) {
-	t.Parallel()
-	for _, good := range []string{
-		"redis://localhost:6379", "redis://:pw@localhost:6379/3", "rediss://u:pw@redis.example:6380",
-		"redis-sentinel://:pw@a:26379,b:26379/1?master=mass", "redis-cluster://u:pw@a:7000,b:7001,c:7002?tls=true",
-	} {
-		opt, err := jobs.ParseRedisURL(good)
-		require.NoError(t, err, good)
-		rdb, err := jobs.Dial(opt)
-		require.NoError(t, err, good)
-		require.NoError(t, rdb.Close())
-	}
-	for _, bad := range []string{
-		"", "localhost:6379", "http://secret@x", "redis://secret@h:port", "redis://:secret@h:1/db", "redis-cluster://", "redis-cluster://:secret@a",
-		"redis-sentinel://:secret@/x", "rediss://%zzsecret",
-	} {
-		_, err := jobs.ParseRedisURL(bad)
-		require.Error(t, err, bad)
-		assert.NotContains(t, err.Error(), "secret")
-	}
 }

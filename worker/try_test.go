@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -78,7 +79,7 @@ func TestABatchGoesOnWithoutWhatIsTakenAway(t *testing.T) {
 			<-other.started
 			_, err := s.store.MoveRequest(t.Context(), ids[0], jobs.Cancelled, store.Origin{Actor: "test"})
 			require.NoError(t, err)
-			require.NoError(t, jobs.AnnounceCancel(t.Context(), s.rdb, ids[0]))
+			require.NoError(t, queue.AnnounceCancel(t.Context(), s.rdb, ids[0]))
 			if listens {
 				<-ended
 			}

@@ -21,6 +21,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/jobs/pipeline"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 	"github.com/leomutto/pilot-in-a-box/worker"
@@ -40,7 +41,7 @@ type system struct {
 	db    *sqlx.DB
 	rdb   redis.UniversalClient
 	opt   asynq.RedisConnOpt
-	enq   *jobs.Enqueuer
+	enq   *queue.Enqueuer
 }
 
 func setup(t *testing.T) *system {
@@ -56,12 +57,12 @@ func setupOn(t *testing.T, databaseURL, redisURL string) *system {
 	db, err := sqlx.Open("postgres", databaseURL)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	opt, err := jobs.ParseRedisURL(redisURL)
+	opt, err := queue.ParseRedisURL(redisURL)
 	require.NoError(t, err)
-	rdb, err := jobs.Dial(opt)
+	rdb, err := queue.Dial(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
-	return &system{t: t, store: st, db: db, rdb: rdb, opt: opt, enq: jobs.NewEnqueuer(rdb, time.Minute)}
+	return &system{t: t, store: st, db: db, rdb: rdb, opt: opt, enq: queue.NewEnqueuer(rdb, time.Minute)}
 }
 
 // quick is a configuration in which everything that takes seconds takes less.
@@ -89,7 +90,7 @@ func (s *system) start(c worker.Config, p func(context.Context, []byte) (json.Ra
 
 func (s *system) startResults(c worker.Config, p worker.Pipeline) (stop func()) {
 	s.t.Helper()
-	rdb, err := jobs.Dial(s.opt)
+	rdb, err := queue.Dial(s.opt)
 	require.NoError(s.t, err)
 	w := worker.New(s.store, rdb, s.enq, p, c, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
@@ -281,7 +282,7 @@ func TestACancelledRequestIsToldThroughItsContext(t *testing.T) {
 			_, err := s.store.MoveRequest(t.Context(), id, jobs.Cancelled, store.Origin{Actor: "test"})
 			require.NoError(t, err)
 			if announced {
-				require.NoError(t, jobs.AnnounceCancel(t.Context(), s.rdb, id))
+				require.NoError(t, queue.AnnounceCancel(t.Context(), s.rdb, id))
 			} // else the heartbeat finds it
 			assert.ErrorContains(t, <-g.ended, "cancelled")
 			assert.Equal(t, jobs.Cancelled, s.untilStatus(id, jobs.Cancelled).Status)
