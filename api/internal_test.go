@@ -135,7 +135,7 @@ func TestErrorsBecomeProblems(t *testing.T) {
 	}{
 		{store.ErrNotFound, 404, codeNotFound},
 		{store.ErrConflict, 409, codeConflict},
-		{fmt.Errorf("%w: %w", store.ErrConflict, &jobs.TransitionError{From: jobs.Done, To: jobs.Failed}), 409, codeTransition},
+		{fmt.Errorf("%w: %w", store.ErrConflict, &jobs.TransitionError{From: jobs.StatusDone, To: jobs.StatusFailed}), 409, codeTransition},
 		{store.ErrInvalid, 422, codeValidation},
 		{store.ErrUnavailable, 503, codeUnavailable},
 		{groupcommit.ErrClosed, 503, codeUnavailable},

@@ -136,7 +136,7 @@ func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOut
 		return nil, err
 	}
 	s.announceChange(r.ID)
-	if to == jobs.Cancelled {
+	if to == jobs.StatusCancelled {
 		s.announceCancel(r.ID)
 		if r.CallbackURL != "" {
 			s.announceEnd(r.ID)

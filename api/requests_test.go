@@ -206,11 +206,11 @@ func TestTransitionsOfPeople(t *testing.T) {
 	e := setup(t)
 	// SQL brings requests into each state; the columns that a state needs come with it.
 	into := map[jobs.Status]string{
-		jobs.Pending:    `UPDATE mass_requests SET status = 'pending' WHERE id = $1`,
-		jobs.Processing: `UPDATE mass_requests SET status = 'processing', claimed_by = 1 WHERE id = $1`,
-		jobs.Done:       `UPDATE mass_requests SET status = 'done', result = '{}', finished_at = now() WHERE id = $1`,
-		jobs.Failed:     `UPDATE mass_requests SET status = 'failed', error = 'no', finished_at = now() WHERE id = $1`,
-		jobs.Cancelled:  `UPDATE mass_requests SET status = 'cancelled', finished_at = now() WHERE id = $1`,
+		jobs.StatusPending:    `UPDATE mass_requests SET status = 'pending' WHERE id = $1`,
+		jobs.StatusProcessing: `UPDATE mass_requests SET status = 'processing', claimed_by = 1 WHERE id = $1`,
+		jobs.StatusDone:       `UPDATE mass_requests SET status = 'done', result = '{}', finished_at = now() WHERE id = $1`,
+		jobs.StatusFailed:     `UPDATE mass_requests SET status = 'failed', error = 'no', finished_at = now() WHERE id = $1`,
+		jobs.StatusCancelled:  `UPDATE mass_requests SET status = 'cancelled', finished_at = now() WHERE id = $1`,
 	}
 	for _, from := range jobs.Statuses() {
 		for _, to := range jobs.Statuses() {

@@ -19,11 +19,11 @@ func TestTheTableOfTransitions(t *testing.T) {
 	// The whole of it, written down a second time: rows are states, columns the
 	// targets a person may choose.
 	want := map[jobs.Status][]jobs.Status{
-		jobs.Pending:    {jobs.Cancelled},
-		jobs.Processing: {jobs.Cancelled},
-		jobs.Done:       {jobs.Pending},
-		jobs.Failed:     {jobs.Pending},
-		jobs.Cancelled:  {jobs.Pending},
+		jobs.StatusPending:    {jobs.StatusCancelled},
+		jobs.StatusProcessing: {jobs.StatusCancelled},
+		jobs.StatusDone:       {jobs.StatusPending},
+		jobs.StatusFailed:     {jobs.StatusPending},
+		jobs.StatusCancelled:  {jobs.StatusPending},
 	}
 	for _, from := range jobs.Statuses() {
 		assert.Equal(t, want[from], jobs.PersonTargets(from), from)
@@ -41,7 +41,7 @@ func TestTheTableOfTransitions(t *testing.T) {
 			}
 		}
 	}
-	err := &jobs.TransitionError{From: jobs.Done, To: jobs.Cancelled}
+	err := &jobs.TransitionError{From: jobs.StatusDone, To: jobs.StatusCancelled}
 	assert.EqualError(t, err, "a done request cannot be set to cancelled; allowed: [pending]")
 }
 

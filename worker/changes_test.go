@@ -44,11 +44,11 @@ func TestChangesAreAnnounced(t *testing.T) {
 	require.Equal(t, id, <-heard, "the claim")
 	r, err := s.store.Request(t.Context(), id)
 	require.NoError(t, err)
-	require.Equal(t, jobs.Processing, r.Status)
+	require.Equal(t, jobs.StatusProcessing, r.Status)
 	<-g.started
 	close(g.open)
 	require.Equal(t, id, <-heard, "the outcome")
 	r, err = s.store.Request(t.Context(), id)
 	require.NoError(t, err)
-	require.Equal(t, jobs.Done, r.Status)
+	require.Equal(t, jobs.StatusDone, r.Status)
 }

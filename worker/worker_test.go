@@ -162,19 +162,19 @@ func TestARequestIsDoneByTheRealPipeline(t *testing.T) {
 		return r, err
 	})
 	ids := s.submit(true, `{"Site Name": "  Oslo  "}`, `{"aB": 1, "a_b": 2}`, `{"site_name": "Oslo", "n": 1.50}`)
-	done := s.untilStatus(ids[0], jobs.Done)
+	done := s.untilStatus(ids[0], jobs.StatusDone)
 	assert.JSONEq(t, `{"normalized": {"site_name": "Oslo"}, "warnings": []}`, string(done.Result))
 	assert.Equal(t, 1, done.Attempt)
 	assert.Equal(t, []string{"submit", "claim", "finish"}, s.actions(ids[0]))
 
-	failed := s.untilStatus(ids[1], jobs.Failed)
+	failed := s.untilStatus(ids[1], jobs.StatusFailed)
 	assert.Contains(t, failed.Error, "a_b")
 	assert.Equal(t, 1, failed.Attempt, "a wrong payload is not tried again")
 	var faults []payload.Fault
 	require.NoError(t, json.Unmarshal(failed.Faults, &faults))
 	assert.NotEmpty(t, faults)
 
-	normal := s.untilStatus(ids[2], jobs.Done)
+	normal := s.untilStatus(ids[2], jobs.StatusDone)
 	assert.Equal(t, `{"warnings": [], "normalized": {"n": 1.50, "site_name": "Oslo"}}`, string(normal.Result), "complete, though its payload is stored once")
 }
 
@@ -189,13 +189,13 @@ func TestAFailingRequestIsRetriedAloneAndGivenUp(t *testing.T) {
 		return raw, nil
 	})
 	ids := s.submit(true, `{"good": 1}`, `{"bad": true}`, `{"good": 2}`)
-	r := s.untilStatus(ids[1], jobs.Failed)
+	r := s.untilStatus(ids[1], jobs.StatusFailed)
 	assert.EqualValues(t, 3, tries.Load())
 	assert.Equal(t, "gave up after 3 tries: try 3 went wrong", r.Error)
 	assert.Equal(t, 3, r.Failures)
 	assert.Equal(t, []string{"submit", "claim", "retry", "claim", "retry", "claim", "fail"}, s.actions(ids[1]))
 	for _, id := range []int64{ids[0], ids[2]} {
-		assert.Equal(t, 1, s.untilStatus(id, jobs.Done).Attempt, "the neighbors are not held back")
+		assert.Equal(t, 1, s.untilStatus(id, jobs.StatusDone).Attempt, "the neighbors are not held back")
 	}
 }
 
@@ -210,7 +210,7 @@ func TestAPanicIsAFailedTry(t *testing.T) {
 		return raw, nil
 	})
 	id := s.submit(true, `{}`)[0]
-	r := s.untilStatus(id, jobs.Done)
+	r := s.untilStatus(id, jobs.StatusDone)
 	assert.Equal(t, 1, r.Failures)
 	assert.Empty(t, r.Error, "a done request bears no error")
 	assert.Equal(t, []string{"submit", "claim", "retry", "claim", "finish"}, s.actions(id))
@@ -228,7 +228,7 @@ func TestATryIsBoundedEvenIfItDoesNotListen(t *testing.T) {
 		<-deaf
 		return nil, errors.New("too late")
 	})
-	r := s.untilStatus(s.submit(true, `{}`)[0], jobs.Failed)
+	r := s.untilStatus(s.submit(true, `{}`)[0], jobs.StatusFailed)
 	assert.Contains(t, r.Error, "longer than the request timeout")
 }
 
@@ -242,9 +242,9 @@ func TestAResultThatCannotBeStoredFailsItsRequestOnly(t *testing.T) {
 		return raw, nil
 	})
 	ids := s.submit(true, `{"n": 1}`, `{"n": 2}`, `{"n": 3}`)
-	assert.Contains(t, s.untilStatus(ids[1], jobs.Failed).Error, "could not be stored")
-	s.untilStatus(ids[0], jobs.Done)
-	s.untilStatus(ids[2], jobs.Done)
+	assert.Contains(t, s.untilStatus(ids[1], jobs.StatusFailed).Error, "could not be stored")
+	s.untilStatus(ids[0], jobs.StatusDone)
+	s.untilStatus(ids[2], jobs.StatusDone)
 }
 
 // gate is a pipeline that waits: started tells of each try, open lets them end.
@@ -279,13 +279,13 @@ func TestACancelledRequestIsToldThroughItsContext(t *testing.T) {
 			s.start(quick(), g.run)
 			id := s.submit(true, `{}`)[0]
 			<-g.started
-			_, err := s.store.MoveRequest(t.Context(), id, jobs.Cancelled, store.Origin{Actor: "test"})
+			_, err := s.store.MoveRequest(t.Context(), id, jobs.StatusCancelled, store.Origin{Actor: "test"})
 			require.NoError(t, err)
 			if announced {
 				require.NoError(t, queue.AnnounceCancel(t.Context(), s.rdb, id))
 			} // else the heartbeat finds it
 			assert.ErrorContains(t, <-g.ended, "cancelled")
-			assert.Equal(t, jobs.Cancelled, s.untilStatus(id, jobs.Cancelled).Status)
+			assert.Equal(t, jobs.StatusCancelled, s.untilStatus(id, jobs.StatusCancelled).Status)
 			assert.Equal(t, []string{"submit", "claim", "cancel"}, s.actions(id))
 		})
 	}
@@ -300,7 +300,7 @@ func TestShutdownFinishesWhatIsQuick(t *testing.T) {
 	<-g.started
 	go close(g.open)
 	stop()
-	assert.Equal(t, jobs.Done, s.untilStatus(id, jobs.Done).Status)
+	assert.Equal(t, jobs.StatusDone, s.untilStatus(id, jobs.StatusDone).Status)
 	workers, err := s.store.Workers(t.Context())
 	require.NoError(t, err)
 	assert.Empty(t, workers, "a worker that ends says goodbye")
@@ -318,12 +318,12 @@ func TestShutdownHandsBackWhatIsSlow(t *testing.T) {
 	<-g.started
 	stop()
 	for _, id := range ids {
-		r := s.untilStatus(id, jobs.Pending)
+		r := s.untilStatus(id, jobs.StatusPending)
 		assert.Zero(t, r.Failures, "no retry is used up")
 	}
 	s.start(quick(), echo)
 	for _, id := range ids {
-		s.untilStatus(id, jobs.Done)
+		s.untilStatus(id, jobs.StatusDone)
 		assert.Equal(t, []string{"submit", "claim", "release", "claim", "finish"}, s.actions(id))
 	}
 }
@@ -346,6 +346,6 @@ func TestPrioritiesUseTheirQueues(t *testing.T) {
 	}
 	s.start(quick(), echo)
 	for i := range in {
-		s.untilStatus(in[i].ID, jobs.Done)
+		s.untilStatus(in[i].ID, jobs.StatusDone)
 	}
 }

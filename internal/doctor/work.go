@@ -79,7 +79,7 @@ func askBacklog(ctx context.Context, p *Patient) []Finding {
 		return trouble("backlog", "", err)
 	}
 	var list []Finding
-	for _, status := range []jobs.Status{jobs.Pending, jobs.Processing, jobs.Failed, jobs.Cancelled} {
+	for _, status := range []jobs.Status{jobs.StatusPending, jobs.StatusProcessing, jobs.StatusFailed, jobs.StatusCancelled} {
 		total, oldest, parts := 0, time.Duration(0), []string(nil)
 		for _, c := range counts {
 			if c.Status == status {
