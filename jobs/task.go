@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,11 +37,23 @@ type BatchRef struct {
 // Queue names the Asynq queue that carries the batch.
 func (b BatchRef) Queue() string { return QueueName(b.Priority, b.Lane) }
 
-// BatchPayload is the payload of a TypeBatch task, as JSON. Batch decides;
-// Requests is there for people who look at Asynqmon.
+// BatchPayload is the payload of a TypeBatch task, as JSON. The worker reads
+// Batch alone and claims the rows that name it; the other members describe the
+// requests to people who look at Asynqmon.
 type BatchPayload struct {
-	Batch    int64 `json:"batch"`
-	Requests IDs   `json:"requests,omitempty"`
+	Batch int64 `json:"batch"`
+	First int64 `json:"first,omitempty"` // the lowest id of a request in the batch
+	Last  int64 `json:"last,omitempty"`  // the highest
+	N     int   `json:"n,omitempty"`     // how many requests the batch has
+}
+
+// Payload describes the batch in a task.
+func (b Batch) Payload() BatchPayload {
+	p := BatchPayload{Batch: b.ID, N: len(b.Requests)}
+	if p.N > 0 {
+		p.First, p.Last = slices.Min(b.Requests), slices.Max(b.Requests)
+	}
+	return p
 }
 
 // BatchSummary is the result of a TypeBatch task, as JSON: how many of its

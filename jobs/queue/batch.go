@@ -12,7 +12,7 @@ import (
 
 // NewBatchTask makes the task that carries the batch.
 func NewBatchTask(b jobs.Batch, retention time.Duration) (*asynq.Task, error) {
-	p, err := json.Marshal(jobs.BatchPayload{Batch: b.ID, Requests: b.Requests})
+	p, err := json.Marshal(b.Payload())
 	if err != nil {
 		return nil, fmt.Errorf("encode the payload of batch %d: %w", b.ID, err)
 	}
