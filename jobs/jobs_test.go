@@ -43,22 +43,8 @@ func TestTheTableOfTransitions(t *testing.T) {
 	assert.EqualError(t, err, "a done request cannot be set to cancelled; allowed: [pending]")
 }
 
-func TestParseNames(t *testing.T) {
+func TestEachPriorityHasAQueue(t *testing.T) {
 	t.Parallel()
-	for _, s := range jobs.Statuses() {
-		got, err := jobs.ParseStatus(string(s))
-		require.NoError(t, err)
-		assert.Equal(t, s, got)
-	}
-	for _, bad := range []string{"", "Done", "canceled", " done"} {
-		_, err := jobs.ParseStatus(bad)
-		assert.Error(t, err, "%q", bad)
-	}
-	p, err := jobs.ParsePriority("")
-	require.NoError(t, err)
-	assert.Equal(t, jobs.Default, p)
-	_, err = jobs.ParsePriority("urgent")
-	assert.ErrorContains(t, err, "high default low")
 	for _, p := range jobs.Priorities() {
 		assert.Positive(t, jobs.QueueWeights()[jobs.QueueName(p, 0)])
 	}

@@ -24,14 +24,6 @@ func Statuses() []Status {
 	return []Status{StatusPending, StatusProcessing, StatusDone, StatusFailed, StatusCancelled}
 }
 
-// ParseStatus returns the state named s, or an error that names the known ones.
-func ParseStatus(s string) (Status, error) {
-	if st := Status(s); slices.Contains(Statuses(), st) {
-		return st, nil
-	}
-	return "", fmt.Errorf("unknown status %q: want one of %v", s, Statuses())
-}
-
 // Final tells whether a request in this state is left alone until somebody replays it.
 func (s Status) Final() bool { return s == StatusDone || s == StatusFailed || s == StatusCancelled }
 
