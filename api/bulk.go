@@ -234,7 +234,7 @@ func decodeBulk(body []byte) (bulk, error) {
 	switch status := b.Filter.Status; {
 	case len(legal) == 0: // the action is wrong already
 	case status == "":
-		b.From = slices.DeleteFunc(slices.Clone(legal), func(s jobs.Status) bool { return s == jobs.Done })
+		b.From = slices.DeleteFunc(slices.Clone(legal), func(s jobs.Status) bool { return s == jobs.StatusDone })
 	case slices.Contains(legal, status):
 		b.From, b.Filter.Status = []jobs.Status{status}, ""
 	default:
@@ -289,7 +289,7 @@ func flag(field string, into *bool) member {
 func documentBulk(doc *huma.OpenAPI) {
 	op := doc.Paths[pathBulk].Post
 	op.RequestBody = bodyOf[BulkMove](doc, map[string]*huma.Example{
-		"replay": {Summary: "Replay what failed", Value: map[string]any{"action": jobs.Replay, "filter": map[string]any{"status": jobs.Failed}}},
+		"replay": {Summary: "Replay what failed", Value: map[string]any{"action": jobs.Replay, "filter": map[string]any{"status": jobs.StatusFailed}}},
 		"cancel": {Summary: "Cancel all of a site", Value: map[string]any{"action": jobs.Cancel, "filter": map[string]any{"site_id": "site-1"}, "limit": 5000}},
 		"count":  {Summary: "How many would be cancelled?", Value: map[string]any{"action": jobs.Cancel, "all": true, "dry_run": true}},
 	})

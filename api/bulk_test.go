@@ -14,6 +14,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/api"
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 )
 
 type bulkResult struct {
@@ -111,7 +112,7 @@ func TestBulkReplayIsEnqueued(t *testing.T) {
 		for i, b := range batches {
 			refs[i] = jobs.BatchRef{ID: b.ID, Priority: jobs.Default, Lane: b.Lane}
 		}
-		missing, err := jobs.WithoutTask(t.Context(), e.rdb, refs)
+		missing, err := queue.WithoutTask(t.Context(), e.rdb, refs)
 		return err == nil && len(missing) == 0
 	})
 }
@@ -139,7 +140,7 @@ func TestBulkTellsTheWorkers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		jobs.HearCancels(ctx, e.rdb, func(got int64) {
+		queue.HearCancels(ctx, e.rdb, func(got int64) {
 			if got == id {
 				heard.Store(true)
 			}

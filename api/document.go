@@ -37,7 +37,7 @@ func (d *document) render(doc *huma.OpenAPI) error {
 	request := exampleRequest()
 	list := MassRequestList{Items: []MassRequest{request}}
 	cancelled := request
-	cancelled.Status, cancelled.FinishedAt = jobs.Cancelled, &cancelled.UpdatedAt
+	cancelled.Status, cancelled.FinishedAt = jobs.StatusCancelled, &cancelled.UpdatedAt
 	ready := Health{Status: healthOK, Version: doc.Info.Version, Checks: map[string]*Check{
 		"postgres": {Status: healthOK}, "redis": {Status: healthOK}, "migrations": {Status: healthOK},
 	}}
@@ -49,8 +49,8 @@ func (d *document) render(doc *huma.OpenAPI) error {
 	})
 	status := doc.Paths[pathRequests+"{id}/status"].Patch
 	status.RequestBody = bodyOf[StatusChange](doc, map[string]*huma.Example{
-		"cancel": {Summary: "Cancel", Value: map[string]any{"status": jobs.Cancelled}},
-		"replay": {Summary: "Replay", Value: map[string]any{"status": jobs.Pending}},
+		"cancel": {Summary: "Cancel", Value: map[string]any{"status": jobs.StatusCancelled}},
+		"replay": {Summary: "Replay", Value: map[string]any{"status": jobs.StatusPending}},
 	})
 	answers(post, http.StatusCreated, request)
 	answers(status, http.StatusOK, cancelled)
@@ -91,13 +91,13 @@ func (d *document) render(doc *huma.OpenAPI) error {
 
 // documentEvents describes the two forms of a history, which are written by hand.
 func documentEvents(doc *huma.OpenAPI) {
-	pending, processing := string(jobs.Pending), string(jobs.Processing)
+	pending, processing := string(jobs.StatusPending), string(jobs.StatusProcessing)
 	attempt, batch := 1, int64(7)
 	claim := RequestEvent{
 		ID: 1041, At: "2026-03-01T11:00:02.504113Z", Action: string(jobs.Claim), FromStatus: &pending, ToStatus: &processing,
 		Attempt: &attempt, BatchID: &batch, Actor: "worker:3",
 	}
-	done := string(jobs.Done)
+	done := string(jobs.StatusDone)
 	stream := appendEvent(nil, claim.ID, claim.Action, claim)
 	stream = appendEvent(stream, 0, "end", streamEnd{ID: 42, Status: &done})
 
@@ -242,7 +242,7 @@ func exampleProblem(status int, op *huma.Operation) *Problem {
 		if op.OperationID == "replay-callback" {
 			return &Problem{Code: codeConflict, Detail: detailNoReplay}
 		}
-		return problemOf(&jobs.TransitionError{From: jobs.Done, To: jobs.Cancelled})
+		return problemOf(&jobs.TransitionError{From: jobs.StatusDone, To: jobs.StatusCancelled})
 	case http.StatusRequestEntityTooLarge:
 		return problemOf(&http.MaxBytesError{Limit: 1 << 20})
 	case http.StatusUnsupportedMediaType:
@@ -270,7 +270,7 @@ func exampleProblem(status int, op *huma.Operation) *Problem {
 
 func exampleRequest() MassRequest {
 	r := jobs.Request{
-		ID: 42, Payload: signals.Example(), Status: jobs.Pending, Priority: jobs.High,
+		ID: 42, Payload: signals.Example(), Status: jobs.StatusPending, Priority: jobs.High,
 		SchemaVersion: payload.VersionSignals, CorrelationID: "corr-7f3a", SiteID: "site-1", ClusterID: "gpu-a", BatchID: 7,
 		CreatedAt: time.Date(2026, 3, 1, 11, 0, 2, 500_000_000, time.UTC),
 	}

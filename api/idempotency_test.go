@@ -29,7 +29,7 @@ func TestTheSameKeyGivesTheFirstAnswerAgain(t *testing.T) {
 	for _, act := range []func(){
 		func() {},
 		func() {
-			_, err := e.store.MoveRequest(t.Context(), id, jobs.Cancelled, store.Origin{Actor: "test"})
+			_, err := e.store.MoveRequest(t.Context(), id, jobs.StatusCancelled, store.Origin{Actor: "test"})
 			require.NoError(t, err)
 		},
 		func() { require.NoError(t, e.store.DeleteRequest(t.Context(), id, store.Origin{Actor: "test"})) },

@@ -33,7 +33,7 @@ func TestErrorsBecomeProblems(t *testing.T) {
 	}{
 		{store.ErrNotFound, 404, codeNotFound},
 		{store.ErrConflict, 409, codeConflict},
-		{fmt.Errorf("%w: %w", store.ErrConflict, &jobs.TransitionError{From: jobs.Done, To: jobs.Failed}), 409, codeTransition},
+		{fmt.Errorf("%w: %w", store.ErrConflict, &jobs.TransitionError{From: jobs.StatusDone, To: jobs.StatusFailed}), 409, codeTransition},
 		{store.ErrInvalid, 422, codeValidation},
 		{store.ErrUnavailable, 503, codeUnavailable},
 		{groupcommit.ErrClosed, 503, codeUnavailable},
@@ -84,8 +84,9 @@ func TestPanicsBecomeProblems(t *testing.T) {
 
 func TestFormatters(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "batch 42: requests 1, 2, 3", formatPayload(jobs.TypeBatch, []byte(`{"batch":42,"requests":[1,2,3]}`)))
-	require.Equal(t, "batch 42: request 1", formatPayload(jobs.TypeBatch, []byte(`{"batch":42,"requests":[1]}`)))
+	require.Equal(t, "batch 42: requests 1 to 3", formatPayload(jobs.TypeBatch, []byte(`{"batch":42,"first":1,"last":3,"n":3}`)))
+	require.Equal(t, "batch 42: 3 requests between 1 and 9", formatPayload(jobs.TypeBatch, []byte(`{"batch":42,"first":1,"last":9,"n":3}`)))
+	require.Equal(t, "batch 42: request 1", formatPayload(jobs.TypeBatch, []byte(`{"batch":42,"first":1,"last":1,"n":1}`)))
 	require.Equal(t, "batch 42", formatPayload(jobs.TypeBatch, []byte(`{"batch":42}`)))
 	require.Equal(t, `{"batch":0}`, formatPayload(jobs.TypeBatch, []byte(`{"batch":0}`)))
 	require.Equal(t, "text", formatPayload("other", []byte("text")))

@@ -17,7 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
-	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -28,7 +28,7 @@ func offline(t testing.TB) *Server {
 	st, err := store.Open(store.Config{URL: "postgres://u@127.0.0.1:1/db"})
 	require.NoError(t, err)
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
-	s, err := New(st, rdb, jobs.NewEnqueuer(rdb, 0), Config{Auth: AuthConfig{Off: true}}, slog.New(slog.DiscardHandler))
+	s, err := New(st, rdb, queue.NewEnqueuer(rdb, 0), Config{Auth: AuthConfig{Off: true}}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		_ = s.Close(context.Background())

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/hibiken/asynqmon"
@@ -96,7 +95,7 @@ type shared struct{ rdb redis.UniversalClient }
 // MakeRedisClient implements asynq.RedisConnOpt.
 func (s shared) MakeRedisClient() any { return s.rdb }
 
-// formatPayload is what Asynqmon shows of a task: "batch 42: requests 1, 2, 3".
+// formatPayload is what Asynqmon shows of a task: "batch 42: requests 100 to 163".
 func formatPayload(taskType string, raw []byte) string {
 	if taskType != jobs.TypeBatch {
 		return asynqmon.DefaultPayloadFormatter(taskType, raw)
@@ -105,18 +104,16 @@ func formatPayload(taskType string, raw []byte) string {
 	if err != nil {
 		return asynqmon.DefaultPayloadFormatter(taskType, raw)
 	}
-	text := fmt.Sprintf("batch %d", p.Batch)
-	switch len(p.Requests) {
-	case 0:
-		return text
-	case 1:
-		return text + fmt.Sprintf(": request %d", p.Requests[0])
+	switch {
+	case p.N <= 0:
+		return fmt.Sprintf("batch %d", p.Batch)
+	case p.N == 1:
+		return fmt.Sprintf("batch %d: request %d", p.Batch, p.First)
+	case p.Last-p.First == int64(p.N)-1:
+		return fmt.Sprintf("batch %d: requests %d to %d", p.Batch, p.First, p.Last)
+	default:
+		return fmt.Sprintf("batch %d: %d requests between %d and %d", p.Batch, p.N, p.First, p.Last)
 	}
-	ids := make([]string, len(p.Requests))
-	for i, id := range p.Requests {
-		ids[i] = strconv.FormatInt(id, 10)
-	}
-	return text + ": requests " + strings.Join(ids, ", ")
 }
 
 // formatResult is what Asynqmon shows of a finished task: "3 claimed: 2 done, 1 failed".

@@ -135,7 +135,7 @@ func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOut
 		return nil, err
 	}
 	s.handoff.Changed(r.ID)
-	if to == jobs.Cancelled {
+	if to == jobs.StatusCancelled {
 		s.handoff.Cancelled(r.ID)
 		if r.CallbackURL != "" {
 			s.handoff.CallbacksOf(r.ID)

@@ -26,7 +26,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/api/intake"
 	"github.com/leomutto/pilot-in-a-box/api/waiting"
 	"github.com/leomutto/pilot-in-a-box/internal/webhook"
-	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -126,7 +126,7 @@ type Server struct {
 
 // New returns a Server whose Handler works at once. The caller closes st and rdb
 // after Serve or Close has returned.
-func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, cfg Config, log *slog.Logger) (*Server, error) {
+func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, cfg Config, log *slog.Logger) (*Server, error) {
 	s := &Server{cfg: cfg.withDefaults(), log: log, store: st, rdb: rdb}
 	s.background = intake.NewBackground(log)
 	s.handoff = intake.NewHandoff(s.background, st, enq, rdb)

@@ -20,6 +20,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 )
 
@@ -88,7 +89,7 @@ func TestShutdownUnderLoadLosesNothing(t *testing.T) {
 		require.LessOrEqual(t, b.Requests, 64)
 		refs = append(refs, jobs.BatchRef{ID: b.ID, Priority: jobs.Default, Lane: jobs.Lane(b.Lane)})
 	}
-	missing, err := jobs.WithoutTask(t.Context(), e.rdb, refs)
+	missing, err := queue.WithoutTask(t.Context(), e.rdb, refs)
 	require.NoError(t, err)
 	require.Empty(t, missing, "every batch is in Redis, and nobody had to wait for it")
 }

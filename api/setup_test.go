@@ -20,7 +20,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/api"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
-	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -100,9 +100,9 @@ func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Confi
 	e.db, err = sqlx.Open("postgres", databaseURL)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.db.Close()) })
-	opt, err := jobs.ParseRedisURL(redisURL)
+	opt, err := queue.ParseRedisURL(redisURL)
 	require.NoError(t, err)
-	e.rdb, err = jobs.Dial(opt)
+	e.rdb, err = queue.Dial(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.rdb.Close()) })
 
@@ -114,7 +114,7 @@ func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Confi
 		f(&cfg)
 	}
 	log := slog.New(slog.NewJSONHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	e.api, err = api.New(e.store, e.rdb, jobs.NewEnqueuer(e.rdb, time.Hour), cfg, log)
+	e.api, err = api.New(e.store, e.rdb, queue.NewEnqueuer(e.rdb, time.Hour), cfg, log)
 	require.NoError(t, err)
 	srv := httptest.NewServer(e.api.Handler())
 	t.Cleanup(func() {

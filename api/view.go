@@ -79,7 +79,7 @@ func submitted(n store.NewRequest, row store.Inserted) MassRequest {
 		runAt = row.CreatedAt
 	}
 	return viewOf(&jobs.Request{
-		ID: row.ID, Payload: n.Payload, Status: jobs.Pending, Priority: n.Priority,
+		ID: row.ID, Payload: n.Payload, Status: jobs.StatusPending, Priority: n.Priority,
 		SchemaVersion: n.SchemaVersion, CorrelationID: n.CorrelationID, SiteID: n.SiteID, ClusterID: n.ClusterID,
 		BatchID: row.BatchID, CreatedBy: n.CreatedBy,
 		CreatedAt: row.CreatedAt, RunAt: runAt, ExpiresAt: n.ExpiresAt, UpdatedAt: row.CreatedAt,

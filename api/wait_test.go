@@ -17,6 +17,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/api/waiting"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -46,7 +47,7 @@ func (e *edge) end(ids ...int64) {
 
 func (e *edge) announce(ids ...int64) {
 	e.t.Helper()
-	require.NoError(e.t, jobs.AnnounceChanges(e.t.Context(), e.rdb, ids...))
+	require.NoError(e.t, queue.AnnounceChanges(e.t.Context(), e.rdb, ids...))
 }
 
 func requestPath(id int64) string { return fmt.Sprintf("/mass-requests/%d", id) }

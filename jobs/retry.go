@@ -14,11 +14,6 @@ type RetryPolicy struct {
 	Jitter   float64       // share of the wait that is added at random, 0–1
 }
 
-// DefaultRetryPolicy tries five times within about 15 seconds.
-func DefaultRetryPolicy() RetryPolicy {
-	return RetryPolicy{MaxTries: 5, Base: time.Second, Max: 10 * time.Minute, Jitter: 0.25}
-}
-
 // Again tells whether a request that has now failed failures times is tried again.
 func (p RetryPolicy) Again(failures int) bool { return failures < p.MaxTries }
 

@@ -11,29 +11,21 @@ type Status string
 // The states of a request. Pending, Processing and Done are the contract with
 // the submitter; Failed and Cancelled are what a queue needs beside them.
 const (
-	Pending    Status = "pending"
-	Processing Status = "processing"
-	Done       Status = "done"
-	Failed     Status = "failed"
-	Cancelled  Status = "cancelled"
+	StatusPending    Status = "pending"
+	StatusProcessing Status = "processing"
+	StatusDone       Status = "done"
+	StatusFailed     Status = "failed"
+	StatusCancelled  Status = "cancelled"
 )
 
 // Statuses lists every state, in the order of a request's life. The CHECK
 // constraint of mass_requests.status holds the same set; a test compares them.
 func Statuses() []Status {
-	return []Status{Pending, Processing, Done, Failed, Cancelled}
-}
-
-// ParseStatus returns the state named s, or an error that names the known ones.
-func ParseStatus(s string) (Status, error) {
-	if st := Status(s); slices.Contains(Statuses(), st) {
-		return st, nil
-	}
-	return "", fmt.Errorf("unknown status %q: want one of %v", s, Statuses())
+	return []Status{StatusPending, StatusProcessing, StatusDone, StatusFailed, StatusCancelled}
 }
 
 // Final tells whether a request in this state is left alone until somebody replays it.
-func (s Status) Final() bool { return s == Done || s == Failed || s == Cancelled }
+func (s Status) Final() bool { return s == StatusDone || s == StatusFailed || s == StatusCancelled }
 
 // Action is what moves a request from one state to another. It is also the
 // name of the audit event that records the move.
@@ -68,17 +60,17 @@ type Transition struct {
 // and the SQL of package store.
 func Transitions() []Transition {
 	return []Transition{
-		{Action: Claim, From: []Status{Pending}, To: Processing},
-		{Action: Finish, From: []Status{Processing}, To: Done},
-		{Action: Fail, From: []Status{Processing}, To: Failed},
-		{Action: Retry, From: []Status{Processing}, To: Pending},
-		{Action: Release, From: []Status{Processing}, To: Pending},
-		{Action: Rescue, From: []Status{Processing}, To: Pending},
-		{Action: Expire, From: []Status{Pending}, To: Failed},
-		{Action: Cancel, From: []Status{Pending, Processing}, To: Cancelled, Person: true},
-		{Action: Replay, From: []Status{Done, Failed, Cancelled}, To: Pending, Person: true},
+		{Action: Claim, From: []Status{StatusPending}, To: StatusProcessing},
+		{Action: Finish, From: []Status{StatusProcessing}, To: StatusDone},
+		{Action: Fail, From: []Status{StatusProcessing}, To: StatusFailed},
+		{Action: Retry, From: []Status{StatusProcessing}, To: StatusPending},
+		{Action: Release, From: []Status{StatusProcessing}, To: StatusPending},
+		{Action: Rescue, From: []Status{StatusProcessing}, To: StatusPending},
+		{Action: Expire, From: []Status{StatusPending}, To: StatusFailed},
+		{Action: Cancel, From: []Status{StatusPending, StatusProcessing}, To: StatusCancelled, Person: true},
+		{Action: Replay, From: []Status{StatusDone, StatusFailed, StatusCancelled}, To: StatusPending, Person: true},
 		{Action: Delete, From: Statuses(), Person: true},
-		{Action: Retain, From: []Status{Done, Failed, Cancelled}},
+		{Action: Retain, From: []Status{StatusDone, StatusFailed, StatusCancelled}},
 	}
 }
 

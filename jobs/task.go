@@ -4,11 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/hibiken/asynq"
 )
 
 // TypeBatch is the kind of the task that carries a batch of requests.
@@ -27,11 +26,34 @@ type Batch struct {
 // Queue names the Asynq queue that carries the batch.
 func (b Batch) Queue() string { return QueueName(b.Priority, b.Lane) }
 
-// BatchPayload is the payload of a TypeBatch task, as JSON. Batch decides;
-// Requests is there for people who look at Asynqmon.
+// BatchRef names a batch and the queue its task is in.
+type BatchRef struct {
+	ID       int64
+	Priority Priority
+	Lane     Lane
+	Due      bool // for seconds, so that it should not wait for its time anymore
+}
+
+// Queue names the Asynq queue that carries the batch.
+func (b BatchRef) Queue() string { return QueueName(b.Priority, b.Lane) }
+
+// BatchPayload is the payload of a TypeBatch task, as JSON. The worker reads
+// Batch alone and claims the rows that name it; the other members describe the
+// requests to people who look at Asynqmon.
 type BatchPayload struct {
-	Batch    int64 `json:"batch"`
-	Requests IDs   `json:"requests,omitempty"`
+	Batch int64 `json:"batch"`
+	First int64 `json:"first,omitempty"` // the lowest id of a request in the batch
+	Last  int64 `json:"last,omitempty"`  // the highest
+	N     int   `json:"n,omitempty"`     // how many requests the batch has
+}
+
+// Payload describes the batch in a task.
+func (b Batch) Payload() BatchPayload {
+	p := BatchPayload{Batch: b.ID, N: len(b.Requests)}
+	if p.N > 0 {
+		p.First, p.Last = slices.Min(b.Requests), slices.Max(b.Requests)
+	}
+	return p
 }
 
 // BatchSummary is the result of a TypeBatch task, as JSON: how many of its
@@ -62,35 +84,6 @@ func ParseTaskID(id string) (batch int64, ok bool) {
 	batch, err := strconv.ParseInt(digits, 10, 64)
 	return batch, err == nil && batch > 0
 }
-
-// NewBatchTask makes the task that carries the batch.
-func NewBatchTask(b Batch, retention time.Duration) (*asynq.Task, error) {
-	p, err := json.Marshal(BatchPayload{Batch: b.ID, Requests: b.Requests})
-	if err != nil {
-		return nil, fmt.Errorf("encode the payload of batch %d: %w", b.ID, err)
-	}
-	opts := []asynq.Option{
-		asynq.Queue(b.Queue()),
-		asynq.TaskID(TaskID(b.ID)),
-		asynq.MaxRetry(deliveries),
-		asynq.Timeout(deliveryTimeout),
-		asynq.Retention(retention),
-	}
-	if !b.RunAt.IsZero() {
-		opts = append(opts, asynq.ProcessAt(b.RunAt))
-	}
-	return asynq.NewTask(TypeBatch, p, opts...), nil
-}
-
-// A delivery fails only when Postgres cannot be asked for the batch. Asynq
-// then tries again for some minutes; if it gives up and archives the task, the
-// reconciler delivers the batch anew.
-const deliveries = 25
-
-// deliveryTimeout bounds a whole batch from Asynq's point of view. Each request
-// has its own, much shorter timeout in the worker; this one only has to be
-// longer than any of them.
-const deliveryTimeout = 6 * time.Hour
 
 // ParseBatchPayload decodes the payload of a TypeBatch task.
 func ParseBatchPayload(raw []byte) (BatchPayload, error) {

@@ -1,15 +1,11 @@
 package jobs
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
-
-	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 )
 
 // TypeWebhook is the kind of the task that carries one try to deliver a callback.
@@ -99,58 +95,12 @@ func ParseWebhookPayload(raw []byte) (DeliveryRef, error) {
 	return DeliveryRef{ID: p.Delivery, Attempts: p.Attempts}, nil
 }
 
-// taskID is another for each try, so that a task that ended is never in the way
+// TaskID is another for each try, so that a task that ended is never in the way
 // of the next one.
-func (r DeliveryRef) taskID() string {
+func (r DeliveryRef) TaskID() string {
 	id := "webhook_" + strconv.FormatInt(r.ID, 10) + "_" + strconv.Itoa(r.Attempts)
 	if r.Again > 0 {
 		id += "_" + strconv.Itoa(r.Again)
 	}
 	return id
-}
-
-// webhookTaskTimeout bounds a try from Asynq's point of view; the client's own
-// timeout is much shorter.
-const webhookTaskTimeout = 10 * time.Minute
-
-// EnqueueDelivery makes sure that a live task carries this try.
-func (e *Enqueuer) EnqueueDelivery(ctx context.Context, r DeliveryRef) error {
-	p, err := json.Marshal(WebhookPayload{Delivery: r.ID, Attempts: r.Attempts})
-	if err != nil {
-		return fmt.Errorf("encode the payload of delivery %d: %w", r.ID, err)
-	}
-	opts := []asynq.Option{
-		asynq.Queue(WebhookQueue), asynq.TaskID(r.taskID()), asynq.MaxRetry(deliveries),
-		asynq.Timeout(webhookTaskTimeout), asynq.Retention(e.retention),
-	}
-	if !r.At.IsZero() {
-		opts = append(opts, asynq.ProcessAt(r.At))
-	}
-	if err := e.putTask(ctx, WebhookQueue, r.taskID(), asynq.NewTask(TypeWebhook, p, opts...), r.At.IsZero()); err != nil {
-		return fmt.Errorf("enqueue delivery %d: %w", r.ID, err)
-	}
-	return nil
-}
-
-// DeliveriesWithoutTask returns those of the tries that no live task carries,
-// and those whose task a worker has taken: one of them that goes on to be due
-// was taken by a worker that died.
-func DeliveriesWithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []DeliveryRef) (missing, taken []DeliveryRef, err error) {
-	ids := make([]string, len(refs))
-	for i, r := range refs {
-		ids[i] = r.taskID()
-	}
-	states, err := taskStates(ctx, rdb, func(i int) (string, string) { return WebhookQueue, ids[i] }, len(refs))
-	if err != nil {
-		return nil, nil, fmt.Errorf("look up the tasks of %d deliveries: %w", len(refs), err)
-	}
-	for i, r := range refs {
-		switch {
-		case states[i] == "active":
-			taken = append(taken, r)
-		case !live(states[i]):
-			missing = append(missing, r)
-		}
-	}
-	return missing, taken, nil
 }

@@ -59,7 +59,7 @@ func (s *Store) MoveRequests(ctx context.Context, m BulkMove) (Moved, error) {
 			continue
 		}
 		out.Changed = append(out.Changed, r.ID)
-		if jobs.Status(*r.Was) == jobs.Processing {
+		if jobs.Status(*r.Was) == jobs.StatusProcessing {
 			out.Running = append(out.Running, r.ID)
 		}
 		if m.Action == jobs.Replay {
@@ -93,10 +93,10 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
 	var to jobs.Status
 	switch m.Action {
 	case jobs.Cancel:
-		to, set = jobs.Cancelled, setCancelled
+		to, set = jobs.StatusCancelled, setCancelled
 		place = `place AS MATERIALIZED (SELECT id, status AS was FROM held)`
 	case jobs.Replay:
-		to, set = jobs.Pending, `batch_id = p.batch_id, lane = `+add(int(jobs.CrowdLane(m.Origin.Actor)))+`, `+setReplayed
+		to, set = jobs.StatusPending, `batch_id = p.batch_id, lane = `+add(int(jobs.CrowdLane(m.Origin.Actor)))+`, `+setReplayed
 		place = `run AS MATERIALIZED (
         SELECT id, status AS was, priority, (row_number() OVER (PARTITION BY priority ORDER BY id) - 1) / ` + add(m.BatchSize) + `::int AS run
         FROM held
@@ -134,7 +134,7 @@ func (m *BulkMove) found() (from string, args []any, query string) {
 	switch {
 	case m.Action == jobs.Cancel:
 		implied = open
-	case !slices.Contains(m.From, jobs.Done):
+	case !slices.Contains(m.From, jobs.StatusDone):
 		by, implied = byBadEnd, endedBadly
 	}
 	where, args := m.Filter.conditions(by)

@@ -80,10 +80,10 @@ func TestBulkMovesWhatTheListFinds(t *testing.T) {
 func TestBulkReplayMakesSmallBatchesAndATrail(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.inStatus(jobs.Failed)
+	r := b.inStatus(jobs.StatusFailed)
 	var more []int64
 	for range 9 {
-		more = append(more, b.inStatus(jobs.Cancelled).ID)
+		more = append(more, b.inStatus(jobs.StatusCancelled).ID)
 	}
 	_, err := b.db.ExecContext(b.ctx, `UPDATE mass_requests SET priority = 'high' WHERE id = $1`, more[0])
 	require.NoError(t, err)
@@ -104,7 +104,7 @@ func TestBulkReplayMakesSmallBatchesAndATrail(t *testing.T) {
 	assert.Len(t, did.Batches, 4, "nine of default in three, one of high")
 
 	again := b.get(r.ID)
-	assert.Equal(t, jobs.Pending, again.Status)
+	assert.Equal(t, jobs.StatusPending, again.Status)
 	assert.Equal(t, r.Attempt, again.Attempt, "the fencing token goes on")
 	assert.Zero(t, again.Failures)
 	assert.Empty(t, again.Error)
@@ -141,7 +141,7 @@ func TestBulkWaitsForNobodyAndFencesWorkers(t *testing.T) {
 	for _, c := range claimed {
 		s := b.settle(w, jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}})
 		assert.False(t, s.Accepted, "the worker comes too late")
-		assert.Equal(t, jobs.Cancelled, b.get(c.ID).Status)
+		assert.Equal(t, jobs.StatusCancelled, b.get(c.ID).Status)
 	}
 }
 
@@ -149,8 +149,8 @@ func TestBulkObeysTheTableOfTransitions(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for _, m := range []store.BulkMove{
-		{Action: jobs.Replay, From: []jobs.Status{jobs.Pending}}, {Action: jobs.Cancel, From: []jobs.Status{jobs.Done}},
-		{Action: jobs.Finish, From: []jobs.Status{jobs.Processing}}, {Action: jobs.Delete, From: []jobs.Status{jobs.Done}},
+		{Action: jobs.Replay, From: []jobs.Status{jobs.StatusPending}}, {Action: jobs.Cancel, From: []jobs.Status{jobs.StatusDone}},
+		{Action: jobs.Finish, From: []jobs.Status{jobs.StatusProcessing}}, {Action: jobs.Delete, From: []jobs.Status{jobs.StatusDone}},
 	} {
 		m.Filter.Limit = 10
 		_, err := b.MoveRequests(b.ctx, m)
@@ -161,15 +161,15 @@ func TestBulkObeysTheTableOfTransitions(t *testing.T) {
 func TestBulkUsesTheIndexesOfLists(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.many(50_000, jobs.Done, 20*time.Hour)
-	b.many(50, jobs.Failed, 10*time.Hour)
-	b.many(50, jobs.Pending, 10*time.Hour)
+	b.many(50_000, jobs.StatusDone, 20*time.Hour)
+	b.many(50, jobs.StatusFailed, 10*time.Hour)
+	b.many(50, jobs.StatusPending, 10*time.Hour)
 	_, err := b.db.ExecContext(b.ctx, `ANALYZE mass_requests, mass_submissions`)
 	require.NoError(t, err)
 	for index, m := range map[string]store.BulkMove{
-		"mass_requests_ended_badly":  {Action: jobs.Replay, From: []jobs.Status{jobs.Failed}},
-		"mass_submissions_submitted": {Action: jobs.Replay, From: []jobs.Status{jobs.Done}},
-		"mass_submissions_site":      {Action: jobs.Replay, From: []jobs.Status{jobs.Done, jobs.Failed}, Filter: store.Filter{SiteID: "s7"}},
+		"mass_requests_ended_badly":  {Action: jobs.Replay, From: []jobs.Status{jobs.StatusFailed}},
+		"mass_submissions_submitted": {Action: jobs.Replay, From: []jobs.Status{jobs.StatusDone}},
+		"mass_submissions_site":      {Action: jobs.Replay, From: []jobs.Status{jobs.StatusDone, jobs.StatusFailed}, Filter: store.Filter{SiteID: "s7"}},
 	} {
 		m.Filter.Limit, m.BatchSize = 100, 64
 		query, args, err := store.MoveQuery(m)

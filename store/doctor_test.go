@@ -21,8 +21,8 @@ import (
 func TestTheDoctorNeverReadsTheWholeTable(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.many(50_000, jobs.Done, 20*time.Hour)
-	for _, s := range []jobs.Status{jobs.Pending, jobs.Processing, jobs.Failed, jobs.Cancelled} {
+	b.many(50_000, jobs.StatusDone, 20*time.Hour)
+	for _, s := range []jobs.Status{jobs.StatusPending, jobs.StatusProcessing, jobs.StatusFailed, jobs.StatusCancelled} {
 		b.many(50, s, time.Hour)
 	}
 	_, err := b.db.ExecContext(b.ctx, `ANALYZE mass_requests`)

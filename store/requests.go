@@ -344,7 +344,7 @@ func (s *Store) ListRequests(ctx context.Context, f Filter) ([]jobs.Request, err
 
 func listQuery(f Filter) (query string, args []any) {
 	by := bySubmission
-	if f.Status == jobs.Failed || f.Status == jobs.Cancelled {
+	if f.Status == jobs.StatusFailed || f.Status == jobs.StatusCancelled {
 		by = byBadEnd
 	}
 	where, args := f.conditions(by)
@@ -398,12 +398,12 @@ func (f *Filter) conditions(by walk) (where []string, args []any) {
 	}
 	switch f.Status {
 	case "":
-	case jobs.Failed, jobs.Cancelled:
+	case jobs.StatusFailed, jobs.StatusCancelled:
 		add(`status = ?`, string(f.Status))
 		where = append(where, endedBadly)
-	case jobs.Pending: // in so many words: the planner cannot match a parameter with a partial index
+	case jobs.StatusPending: // in so many words: the planner cannot match a parameter with a partial index
 		where = append(where, pending)
-	case jobs.Processing:
+	case jobs.StatusProcessing:
 		where = append(where, `status = 'processing'`)
 	default:
 		add(`status = ?`, string(f.Status))

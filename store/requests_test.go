@@ -29,7 +29,7 @@ func TestInsertKeepsOrderValuesAndGroups(t *testing.T) {
 	assert.NotEqual(t, in[0].BatchID, in[1].BatchID)
 
 	first := b.get(in[0].ID)
-	assert.Equal(t, jobs.Pending, first.Status)
+	assert.Equal(t, jobs.StatusPending, first.Status)
 	assert.Equal(t, jobs.High, first.Priority)
 	assert.Equal(t, `s\1`, first.SiteID)
 	assert.Equal(t, `"q"`, first.CorrelationID)
@@ -86,7 +86,7 @@ func TestListFiltersAndPages(t *testing.T) {
 		require.NoError(t, err)
 		all = append(all, in[0].ID)
 	}
-	_, err := b.MoveRequest(b.ctx, all[3], jobs.Cancelled, store.Origin{Actor: "test"})
+	_, err := b.MoveRequest(b.ctx, all[3], jobs.StatusCancelled, store.Origin{Actor: "test"})
 	require.NoError(t, err)
 
 	ids := func(f store.Filter) (list []int64) {
@@ -108,8 +108,8 @@ func TestListFiltersAndPages(t *testing.T) {
 		return list
 	}
 	assert.Equal(t, newestFirst(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11), ids(store.Filter{}))
-	assert.Equal(t, newestFirst(3), ids(store.Filter{Status: jobs.Cancelled}))
-	assert.Empty(t, ids(store.Filter{Status: jobs.Done}))
+	assert.Equal(t, newestFirst(3), ids(store.Filter{Status: jobs.StatusCancelled}))
+	assert.Empty(t, ids(store.Filter{Status: jobs.StatusDone}))
 	assert.Equal(t, newestFirst(1, 3, 5, 7, 9, 11), ids(store.Filter{SiteID: "s1"}))
 	assert.Equal(t, newestFirst(0, 6), ids(store.Filter{SiteID: "s0", ClusterID: "c0"}))
 	assert.Empty(t, ids(store.Filter{SiteID: "' OR true --"}))
@@ -151,13 +151,13 @@ func TestStatementsUseTheirIndexes(t *testing.T) {
 	longAgo := time.Now().Add(-10 * time.Hour)
 	for index, query := range map[string]string{
 		"mass_submissions_submitted": store.ExplainList(store.Filter{CreatedBefore: longAgo, Limit: 50}),
-		"mass_requests_ended_badly":  store.ExplainList(store.Filter{Status: jobs.Failed, Limit: 50}),
+		"mass_requests_ended_badly":  store.ExplainList(store.Filter{Status: jobs.StatusFailed, Limit: 50}),
 		"mass_submissions_site":      store.ExplainList(store.Filter{SiteID: "s7", Limit: 50}),
 		"mass_submissions_cluster":   store.ExplainList(store.Filter{ClusterID: "c7", Limit: 50}),
 		"mass_requests_open_batch":   `SELECT id FROM mass_requests WHERE batch_id = ANY ('{17,18}'::bigint[]) AND status = 'pending' AND NOT held`,
 		"mass_requests_claimed_by":   `SELECT id FROM mass_requests WHERE claimed_by = 3 AND status = 'processing' ORDER BY id LIMIT 100`,
 		"mass_requests_pkey":         `SELECT id FROM mass_requests WHERE id = 7`,
-		" Index":                     store.ExplainList(store.Filter{Status: jobs.Pending, Limit: 50}), // one of several, as the figures say
+		" Index":                     store.ExplainList(store.Filter{Status: jobs.StatusPending, Limit: 50}), // one of several, as the figures say
 	} {
 		var plan []string
 		require.NoError(t, b.db.SelectContext(b.ctx, &plan, `EXPLAIN `+query), query)

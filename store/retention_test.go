@@ -66,7 +66,7 @@ func TestRetentionRemovesOnlyWhatIsOldAndFinal(t *testing.T) {
 		}
 	}
 	// An old request that ended only now counts from its end.
-	late := b.inStatus(jobs.Done)
+	late := b.inStatus(jobs.StatusDone)
 	_, err := b.db.ExecContext(b.ctx, `UPDATE mass_requests SET created_at = now() - interval '2 hours' WHERE id = $1`, late.ID)
 	require.NoError(t, err)
 	kept = append(kept, late.ID)
@@ -85,15 +85,15 @@ func TestRetentionRemovesOnlyWhatIsOldAndFinal(t *testing.T) {
 	for _, id := range kept {
 		b.get(id)
 	}
-	assert.Equal(t, jobs.Retain.From(), []jobs.Status{jobs.Done, jobs.Failed, jobs.Cancelled})
+	assert.Equal(t, jobs.Retain.From(), []jobs.Status{jobs.StatusDone, jobs.StatusFailed, jobs.StatusCancelled})
 }
 
 func TestRetentionGoesInStepsAndLeavesATrail(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	first := b.many(60, jobs.Done, 10*time.Hour)
-	b.many(10, jobs.Pending, 9*time.Hour)
-	second := b.many(30, jobs.Failed, 8*time.Hour)
+	first := b.many(60, jobs.StatusDone, 10*time.Hour)
+	b.many(10, jobs.StatusPending, 9*time.Hour)
+	second := b.many(30, jobs.StatusFailed, 8*time.Hour)
 	removed, steps := b.retained(time.Hour, 40)
 	assert.Equal(t, 90, removed)
 	assert.Equal(t, 3, steps)
@@ -112,7 +112,7 @@ func TestRetentionGoesInStepsAndLeavesATrail(t *testing.T) {
 func TestRetentionAndReplayNeverLoseARequest(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	ids := b.many(400, jobs.Done, 10*time.Hour)
+	ids := b.many(400, jobs.StatusDone, 10*time.Hour)
 
 	// One that a replay holds is passed over, and stays.
 	tx, err := b.db.BeginTxx(b.ctx, nil)
@@ -123,7 +123,7 @@ func TestRetentionAndReplayNeverLoseARequest(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 9, did.Removed)
 	require.NoError(t, tx.Commit())
-	assert.Equal(t, jobs.Pending, b.get(ids[0]).Status)
+	assert.Equal(t, jobs.StatusPending, b.get(ids[0]).Status)
 
 	// Both at once: a request whose replay was accepted is there.
 	var wg sync.WaitGroup
@@ -131,7 +131,7 @@ func TestRetentionAndReplayNeverLoseARequest(t *testing.T) {
 	for part := range 4 {
 		wg.Go(func() {
 			for i := len(ids) - 1 - part; i >= 10; i -= 4 {
-				_, err := b.MoveRequest(b.ctx, ids[i], jobs.Pending, store.Origin{Actor: "test"})
+				_, err := b.MoveRequest(b.ctx, ids[i], jobs.StatusPending, store.Origin{Actor: "test"})
 				accepted[i] = err == nil
 				if err != nil && !errors.Is(err, store.ErrNotFound) {
 					t.Error(err)
@@ -147,7 +147,7 @@ func TestRetentionAndReplayNeverLoseARequest(t *testing.T) {
 		require.Equal(t, accepted[i], err == nil, "request %d: %v", ids[i], err)
 		if accepted[i] {
 			n++
-			assert.Equal(t, jobs.Pending, r.Status)
+			assert.Equal(t, jobs.StatusPending, r.Status)
 		}
 	}
 	assert.Equal(t, len(ids)-10, removed+n, "each was removed or replayed")
@@ -165,7 +165,7 @@ func (b bench) explain(query string, args ...any) string {
 func TestRetentionWalksTheIndexOfLists(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.many(50_000, jobs.Done, 20*time.Hour)
+	b.many(50_000, jobs.StatusDone, 20*time.Hour)
 	_, err := b.db.ExecContext(b.ctx, `ANALYZE mass_requests, mass_submissions`)
 	require.NoError(t, err)
 	plan := b.explain(store.RetainQuery, store.RetainArgs(time.Hour, 1000)...)

@@ -93,20 +93,20 @@ func (b bench) get(id int64) jobs.Request {
 func (b bench) inStatus(s jobs.Status) jobs.Request {
 	b.t.Helper()
 	in := b.submit(`{"a": 1}`)[0]
-	if s == jobs.Pending {
+	if s == jobs.StatusPending {
 		return b.get(in.ID)
 	}
-	if s == jobs.Cancelled {
-		_, err := b.MoveRequest(b.ctx, in.ID, jobs.Cancelled, store.Origin{Actor: "test"})
+	if s == jobs.StatusCancelled {
+		_, err := b.MoveRequest(b.ctx, in.ID, jobs.StatusCancelled, store.Origin{Actor: "test"})
 		require.NoError(b.t, err)
 		return b.get(in.ID)
 	}
 	w := b.worker()
 	c := b.claim(w, in.BatchID)[0]
 	switch s {
-	case jobs.Done:
+	case jobs.StatusDone:
 		b.settle(w, jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"ok": true}`)}})
-	case jobs.Failed:
+	case jobs.StatusFailed:
 		b.settle(w, jobs.Outcome{Lease: c.Lease, Action: jobs.Fail, Error: "no"})
 	}
 	r := b.get(in.ID)

@@ -307,7 +307,7 @@ func (s *Store) RescueRequests(ctx context.Context, worker int64, lim RescueLimi
 	}
 	var again []movedRow
 	for _, r := range rows {
-		if jobs.Status(r.Status) == jobs.Pending {
+		if jobs.Status(r.Status) == jobs.StatusPending {
 			again = append(again, r.movedRow)
 		}
 	}

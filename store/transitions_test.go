@@ -47,9 +47,9 @@ func act(b bench, a jobs.Action, r jobs.Request) bool {
 		require.NoError(b.t, err)
 		return slices.Contains(list, r.ID)
 	case jobs.Cancel, jobs.Replay:
-		to := jobs.Cancelled
+		to := jobs.StatusCancelled
 		if a == jobs.Replay {
-			to = jobs.Pending
+			to = jobs.StatusPending
 		}
 		_, err := b.MoveRequest(ctx, r.ID, to, store.Origin{Actor: "test"})
 		if err != nil {
@@ -184,7 +184,7 @@ func TestARetryMovesToABatchOfItsOwn(t *testing.T) {
 	assert.Equal(t, []int64{claimed[0].ID}, next.Requests)
 
 	r := b.get(claimed[0].ID)
-	assert.Equal(t, jobs.Pending, r.Status)
+	assert.Equal(t, jobs.StatusPending, r.Status)
 	assert.Equal(t, 1, r.Failures)
 	assert.Equal(t, "later", r.Error)
 	assert.WithinDuration(t, r.UpdatedAt.Add(time.Hour), r.RunAt, time.Second)
@@ -254,7 +254,7 @@ func TestSettleKeepsTheOrderAndTheValues(t *testing.T) {
 	failed := b.get(claimed[0].ID)
 	assert.Equal(t, `quotes " and \ and {}`, failed.Error)
 	assert.JSONEq(t, `[{"pointer": "/a", "detail": "bad"}]`, string(failed.Faults))
-	assert.Equal(t, jobs.Processing, b.get(claimed[1].ID).Status)
+	assert.Equal(t, jobs.StatusProcessing, b.get(claimed[1].ID).Status)
 }
 
 func TestAValuePostgresRefusesIsInvalidAndWritesNothing(t *testing.T) {
@@ -268,7 +268,7 @@ func TestAValuePostgresRefusesIsInvalidAndWritesNothing(t *testing.T) {
 		{Lease: claimed[1].Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"nul": "\u0000"}`)}},
 	})
 	require.ErrorIs(t, err, store.ErrInvalid)
-	assert.Equal(t, jobs.Processing, b.get(claimed[0].ID).Status)
+	assert.Equal(t, jobs.StatusProcessing, b.get(claimed[0].ID).Status)
 
 	_, err = b.InsertRequests(b.ctx, []store.NewRequest{
 		{Payload: json.RawMessage(`{}`), SchemaVersion: "1.0-simple", Priority: jobs.Default},
@@ -312,7 +312,7 @@ func TestReleaseMakesNewBatchesByPriority(t *testing.T) {
 	}
 	assert.ElementsMatch(t, []string{"high2", "high1", "low1"}, sizes)
 	r := b.get(in[0].ID)
-	assert.Equal(t, jobs.Pending, r.Status)
+	assert.Equal(t, jobs.StatusPending, r.Status)
 	assert.Zero(t, r.Failures, "nobody tried it")
 }
 
@@ -337,7 +337,7 @@ func TestRescueIsolatesAndGivesUp(t *testing.T) {
 		}
 	}
 	r := b.get(in[0].ID)
-	assert.Equal(t, jobs.Failed, r.Status)
+	assert.Equal(t, jobs.StatusFailed, r.Status)
 	assert.Zero(t, r.Failures, "no retry is used up")
 	assert.Equal(t, 3, r.Rescues)
 	assert.Contains(t, r.Error, "3 workers in turn fell silent")
@@ -383,7 +383,7 @@ func TestAResultIsCompleteWhateverIsStored(t *testing.T) {
 		assert.Equal(t, want, asked, "and the same in SQL")
 	}
 
-	replayed, err := b.MoveRequest(b.ctx, in[0].ID, jobs.Pending, store.Origin{Actor: "alice"})
+	replayed, err := b.MoveRequest(b.ctx, in[0].ID, jobs.StatusPending, store.Origin{Actor: "alice"})
 	require.NoError(t, err)
 	assert.Nil(t, replayed.Result)
 }
@@ -391,10 +391,10 @@ func TestAResultIsCompleteWhateverIsStored(t *testing.T) {
 func TestReplayStartsAnew(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.inStatus(jobs.Failed)
-	got, err := b.MoveRequest(b.ctx, r.ID, jobs.Pending, store.Origin{Actor: "alice"})
+	r := b.inStatus(jobs.StatusFailed)
+	got, err := b.MoveRequest(b.ctx, r.ID, jobs.StatusPending, store.Origin{Actor: "alice"})
 	require.NoError(t, err)
-	assert.Equal(t, jobs.Pending, got.Status)
+	assert.Equal(t, jobs.StatusPending, got.Status)
 	assert.NotEqual(t, r.BatchID, got.BatchID)
 	assert.Zero(t, got.Failures)
 	assert.Empty(t, got.Error)
@@ -406,20 +406,20 @@ func TestReplayStartsAnew(t *testing.T) {
 func TestMoveErrors(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	_, err := b.MoveRequest(b.ctx, 4711, jobs.Cancelled, store.Origin{Actor: "x"})
+	_, err := b.MoveRequest(b.ctx, 4711, jobs.StatusCancelled, store.Origin{Actor: "x"})
 	require.ErrorIs(t, err, store.ErrNotFound)
-	r := b.inStatus(jobs.Done)
-	_, err = b.MoveRequest(b.ctx, r.ID, jobs.Cancelled, store.Origin{Actor: "x"})
+	r := b.inStatus(jobs.StatusDone)
+	_, err = b.MoveRequest(b.ctx, r.ID, jobs.StatusCancelled, store.Origin{Actor: "x"})
 	require.ErrorIs(t, err, store.ErrConflict)
 	var te *jobs.TransitionError
 	require.True(t, errors.As(err, &te))
-	assert.Equal(t, jobs.Done, te.From)
+	assert.Equal(t, jobs.StatusDone, te.From)
 }
 
 func TestEventsAreAppendOnlyAndSurviveDelete(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.inStatus(jobs.Done)
+	r := b.inStatus(jobs.StatusDone)
 	require.NoError(t, b.DeleteRequest(b.ctx, r.ID, store.Origin{Actor: "alice"}))
 	_, err := b.Request(b.ctx, r.ID)
 	require.ErrorIs(t, err, store.ErrNotFound)

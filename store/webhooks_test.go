@@ -29,7 +29,7 @@ func (b bench) delivery() jobs.Delivery {
 	}})
 	require.NoError(b.t, err)
 	assert.Equal(b.t, hookURL, b.get(in[0].ID).CallbackURL)
-	_, err = b.MoveRequest(b.ctx, in[0].ID, jobs.Cancelled, store.Origin{Actor: "test"})
+	_, err = b.MoveRequest(b.ctx, in[0].ID, jobs.StatusCancelled, store.Origin{Actor: "test"})
 	require.NoError(b.t, err)
 	return b.latest(in[0].ID)
 }
@@ -99,7 +99,7 @@ func TestEveryEndMakesOneDelivery(t *testing.T) {
 func TestAFatalRescueMakesADelivery(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.inStatus(jobs.Pending)
+	r := b.inStatus(jobs.StatusPending)
 	w := b.worker()
 	b.claim(w, r.BatchID)
 	_, err := b.db.ExecContext(b.ctx, `UPDATE mass_requests SET callback_url = $2, rescues = 5 WHERE id = $1`, r.ID, hookURL)
@@ -112,7 +112,7 @@ func TestAFatalRescueMakesADelivery(t *testing.T) {
 func TestTheDataOfADeliveryIsBounded(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.inStatus(jobs.Pending)
+	r := b.inStatus(jobs.StatusPending)
 	_, err := b.db.ExecContext(b.ctx, `UPDATE mass_requests SET callback_url = $2 WHERE id = $1`, r.ID, hookURL)
 	require.NoError(t, err)
 	w := b.worker()
@@ -243,7 +243,7 @@ func TestReplayErrors(t *testing.T) {
 	b := setup(t)
 	_, err := b.ReplayDelivery(b.ctx, 4711, store.Origin{Actor: "x"})
 	require.ErrorIs(t, err, store.ErrNotFound)
-	_, err = b.ReplayDelivery(b.ctx, b.inStatus(jobs.Done).ID, store.Origin{Actor: "x"})
+	_, err = b.ReplayDelivery(b.ctx, b.inStatus(jobs.StatusDone).ID, store.Origin{Actor: "x"})
 	require.True(t, errors.Is(err, store.ErrConflict))
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 )
 
 // A worker tells of its claims and of its outcomes, after they are committed.
@@ -23,7 +24,7 @@ func TestChangesAreAnnounced(t *testing.T) {
 	subscribed := make(chan struct{}, 100)
 	go func() {
 		defer close(done)
-		jobs.HearChanges(ctx, s.rdb, func(ids []int64) {
+		queue.HearChanges(ctx, s.rdb, func(ids []int64) {
 			if ids == nil {
 				subscribed <- struct{}{}
 			}
@@ -43,11 +44,11 @@ func TestChangesAreAnnounced(t *testing.T) {
 	require.Equal(t, id, <-heard, "the claim")
 	r, err := s.store.Request(t.Context(), id)
 	require.NoError(t, err)
-	require.Equal(t, jobs.Processing, r.Status)
+	require.Equal(t, jobs.StatusProcessing, r.Status)
 	<-g.started
 	close(g.open)
 	require.Equal(t, id, <-heard, "the outcome")
 	r, err = s.store.Request(t.Context(), id)
 	require.NoError(t, err)
-	require.Equal(t, jobs.Done, r.Status)
+	require.Equal(t, jobs.StatusDone, r.Status)
 }

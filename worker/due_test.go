@@ -38,7 +38,7 @@ func TestNoRequestBeginsBeforeItsTime(t *testing.T) {
 	s.start(quick(), echo)
 	for _, due := range []time.Duration{300 * time.Millisecond, 900 * time.Millisecond, 3500 * time.Millisecond} {
 		id := s.at(due, 0)
-		r := s.untilStatus(id, jobs.Done)
+		r := s.untilStatus(id, jobs.StatusDone)
 		assert.False(t, r.StartedAt.Before(r.RunAt), "due %v, begun %v", r.RunAt, r.StartedAt)
 		assert.Equal(t, []string{"submit", "claim", "finish"}, s.actions(id))
 	}
@@ -50,5 +50,5 @@ func TestADueRequestDoesNotWaitForASlowClock(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	s.start(quick(), echo)
-	s.untilStatus(s.at(-5*time.Second, time.Hour), jobs.Done)
+	s.untilStatus(s.at(-5*time.Second, time.Hour), jobs.StatusDone)
 }

@@ -31,11 +31,11 @@ func TestARunningRequestOutlivesRedis(t *testing.T) {
 	<-g.started
 	require.NoError(t, stack.KillRedis())
 	close(g.open)
-	s.untilStatus(id, jobs.Done)
+	s.untilStatus(id, jobs.StatusDone)
 	require.NoError(t, stack.RestartRedis(t.Context()))
-	s.untilStatus(waiting, jobs.Done)
+	s.untilStatus(waiting, jobs.StatusDone)
 	late := s.submit(true, `{}`)[0]
-	s.untilStatus(late, jobs.Done)
+	s.untilStatus(late, jobs.StatusDone)
 	for _, id := range []int64{id, waiting, late} {
 		assert.Equal(t, []string{"submit", "claim", "finish"}, s.actions(id))
 	}
@@ -51,8 +51,8 @@ func TestAnOutcomeWaitsForPostgres(t *testing.T) {
 	require.NoError(t, stack.KillPostgres())
 	close(g.open)
 	require.NoError(t, stack.RestartPostgres(t.Context()))
-	s.untilStatus(id, jobs.Done)
-	s.untilStatus(s.submit(true, `{}`)[0], jobs.Done)
+	s.untilStatus(id, jobs.StatusDone)
+	s.untilStatus(s.submit(true, `{}`)[0], jobs.StatusDone)
 	var finishes int
 	for _, a := range s.actions(id) {
 		if a == "finish" {
@@ -76,7 +76,7 @@ func TestSilentWorkersAreRescuedWhileRedisIsFrozen(t *testing.T) {
 	s.start(quick(), echo)
 	s.until(id, "is taken from the dead worker", func(r jobs.Request) bool { return r.Rescues == 1 })
 	require.NoError(t, stack.ResumeRedis())
-	s.untilStatus(id, jobs.Done)
+	s.untilStatus(id, jobs.StatusDone)
 }
 
 func TestAWorkerWaitsForPostgresAtTheStart(t *testing.T) {
@@ -86,5 +86,5 @@ func TestAWorkerWaitsForPostgresAtTheStart(t *testing.T) {
 	require.NoError(t, stack.KillPostgres())
 	s.start(quick(), echo)
 	require.NoError(t, stack.RestartPostgres(t.Context()))
-	s.untilStatus(id, jobs.Done)
+	s.untilStatus(id, jobs.StatusDone)
 }

@@ -68,7 +68,7 @@ func TestACallerRunsNoMoreThanItsLimit(t *testing.T) {
 	flood := s.submitBy("flood", jobs.CrowdLane("flood"), 120)
 	small := s.submitBy("small", 0, 10)
 	for _, id := range append(flood, small...) {
-		r := s.untilStatus(id, jobs.Done)
+		r := s.untilStatus(id, jobs.StatusDone)
 		assert.Equal(t, 1, r.Attempt, "waiting for a turn is no try")
 	}
 	assert.LessOrEqual(t, most.Load(), int64(limit))
@@ -89,6 +89,6 @@ func TestAWorkerWithoutALimitRunsWhatWasHeld(t *testing.T) {
 	require.Len(t, claimed, 1)
 	s.start(quick(), func(context.Context, []byte) (json.RawMessage, error) { return json.RawMessage(`{}`), nil })
 	for _, id := range ids { // the one that was claimed is rescued: nobody is worker 4711
-		s.untilStatus(id, jobs.Done)
+		s.untilStatus(id, jobs.StatusDone)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -65,7 +66,7 @@ func (w *Worker) reconcile(ctx context.Context) {
 type reconciler struct {
 	store    *store.Store
 	redis    redis.UniversalClient
-	enqueuer *jobs.Enqueuer
+	enqueuer *queue.Enqueuer
 	config   ReconcileConfig
 	batchMax int
 	holds    bool // callers have a limit, and what is held waits for it and not for a task
@@ -156,7 +157,7 @@ func (r *reconciler) look(ctx context.Context, now time.Time) error {
 }
 
 func (r *reconciler) publishQueues(ctx context.Context, _ time.Time) error {
-	return jobs.PublishQueues(ctx, r.redis)
+	return queue.PublishQueues(ctx, r.redis)
 }
 
 // rescueSilent takes the requests of workers whose beat has not changed for
@@ -232,7 +233,7 @@ func (r *reconciler) walk(ctx context.Context, now time.Time) error {
 			r.cursor = 0
 			return nil
 		}
-		missing, err := jobs.WithoutTask(ctx, r.redis, refs)
+		missing, err := queue.WithoutTask(ctx, r.redis, refs)
 		if err != nil {
 			return err
 		}
@@ -284,7 +285,7 @@ func (r *reconciler) mark(now time.Time, newest int64) int64 {
 // between, or Asynq lost the lease and will hold the task active for ever. Their
 // requests move to new batches.
 func (r *reconciler) unstick(ctx context.Context, now time.Time) error {
-	active, err := jobs.ActiveBatches(ctx, r.redis)
+	active, err := queue.ActiveBatches(ctx, r.redis)
 	if err != nil {
 		return err
 	}

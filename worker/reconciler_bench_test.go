@@ -15,6 +15,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -42,11 +43,11 @@ func manyWaiting(b *testing.B, rows, batch int) waiting {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = db.Close() })
-	opt, err := jobs.ParseRedisURL(stack.RedisURL())
+	opt, err := queue.ParseRedisURL(stack.RedisURL())
 	if err != nil {
 		b.Fatal(err)
 	}
-	rdb, err := jobs.Dial(opt)
+	rdb, err := queue.Dial(opt)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -63,7 +64,7 @@ func manyWaiting(b *testing.B, rows, batch int) waiting {
 	if _, err := db.ExecContext(b.Context(), `VACUUM ANALYZE mass_requests`); err != nil {
 		b.Fatal(err)
 	}
-	enq := jobs.NewEnqueuer(rdb, 0)
+	enq := queue.NewEnqueuer(rdb, 0)
 	for id := range int64(rows / batch) {
 		if err := enq.Enqueue(b.Context(), jobs.Batch{ID: id + 1, Priority: jobs.Default}); err != nil {
 			b.Fatal(err)

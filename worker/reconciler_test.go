@@ -20,7 +20,7 @@ func TestRowsWithoutATaskAreEnqueued(t *testing.T) {
 	ids := s.submit(false, `{"n": 1}`, `{"n": 2}`) // the API died between commit and enqueue
 	s.start(quick(), echo)
 	for _, id := range ids {
-		s.untilStatus(id, jobs.Done)
+		s.untilStatus(id, jobs.StatusDone)
 	}
 }
 
@@ -34,7 +34,7 @@ func TestAWipedRedisLosesNothing(t *testing.T) {
 	require.NoError(t, s.rdb.FlushDB(t.Context()).Err())
 	s.start(quick(), echo)
 	for _, id := range ids {
-		s.untilStatus(id, jobs.Done)
+		s.untilStatus(id, jobs.StatusDone)
 		assert.Equal(t, []string{"submit", "claim", "finish"}, s.actions(id), "once")
 	}
 	queues, err := asynq.NewInspectorFromRedisClient(s.rdb).Queues()
@@ -60,7 +60,7 @@ func TestAsynqmonsActionsAreSafe(t *testing.T) {
 			r := s.until(id, "is there", func(jobs.Request) bool { return true })
 			require.NoError(t, act(asynq.NewInspectorFromRedisClient(s.rdb), jobs.TaskID(r.BatchID)))
 			s.start(quick(), echo)
-			s.untilStatus(id, jobs.Done)
+			s.untilStatus(id, jobs.StatusDone)
 			assert.Equal(t, []string{"submit", "claim", "finish"}, s.actions(id))
 		})
 	}
@@ -79,7 +79,7 @@ func TestASilentWorkersRequestsGoToOthers(t *testing.T) {
 
 	s.start(quick(), echo)
 	for _, id := range ids {
-		done := s.untilStatus(id, jobs.Done)
+		done := s.untilStatus(id, jobs.StatusDone)
 		assert.Zero(t, done.Failures, "no retry is used up")
 		assert.Equal(t, 2, done.Attempt)
 		assert.Equal(t, []string{"submit", "claim", "rescue", "claim", "finish"}, s.actions(id))
@@ -101,7 +101,7 @@ func TestAClaimOfAForgottenWorkerIsRescued(t *testing.T) {
 	_, err := s.store.ClaimBatches(t.Context(), 4711, []int64{r.BatchID}) // no such worker
 	require.NoError(t, err)
 	s.start(quick(), echo)
-	s.untilStatus(id, jobs.Done)
+	s.untilStatus(id, jobs.StatusDone)
 }
 
 func TestAWorkerDeclaredDeadStartsAnew(t *testing.T) {
@@ -116,7 +116,7 @@ func TestAWorkerDeclaredDeadStartsAnew(t *testing.T) {
 	assert.ErrorContains(t, <-g.ended, "given to another worker")
 	<-g.started // it was rescued as a stray claim and runs again, under the new id
 	close(g.open)
-	done := s.untilStatus(first, jobs.Done)
+	done := s.untilStatus(first, jobs.StatusDone)
 	assert.GreaterOrEqual(t, done.Attempt, 2)
 	assert.Equal(t, done.Attempt-1, done.Rescues, "once, or again if it was claimed under the old id meanwhile")
 }
@@ -126,7 +126,7 @@ func TestAClaimWhoseAnswerGotLostIsHandedBack(t *testing.T) {
 	s := setup(t)
 	s.start(quick(), echo)
 	warm := s.submit(true, `{}`)[0]
-	s.untilStatus(warm, jobs.Done)
+	s.untilStatus(warm, jobs.StatusDone)
 	workers, err := s.store.Workers(t.Context())
 	require.NoError(t, err)
 	require.Len(t, workers, 1)
@@ -135,7 +135,7 @@ func TestAClaimWhoseAnswerGotLostIsHandedBack(t *testing.T) {
 	r := s.until(id, "is there", func(jobs.Request) bool { return true })
 	_, err = s.store.ClaimBatches(t.Context(), workers[0].ID, []int64{r.BatchID}) // behind the worker's back
 	require.NoError(t, err)
-	s.untilStatus(id, jobs.Done)
+	s.untilStatus(id, jobs.StatusDone)
 	assert.Contains(t, s.actions(id), "release")
 }
 
@@ -150,7 +150,7 @@ func TestADeliveryThatNobodyClaimsIsMadeAnew(t *testing.T) {
 	require.NoError(t, s.rdb.LMove(t.Context(), "asynq:{default}:pending", "asynq:{default}:active", "RIGHT", "LEFT").Err())
 	require.NoError(t, s.rdb.HSet(t.Context(), "asynq:{default}:t:"+task, "state", "active").Err())
 	s.start(quick(), echo)
-	done := s.untilStatus(id, jobs.Done)
+	done := s.untilStatus(id, jobs.StatusDone)
 	assert.NotEqual(t, r.BatchID, done.BatchID)
 }
 
@@ -183,7 +183,7 @@ func TestAnotherWorkerTakesTheLead(t *testing.T) {
 		return err != nil
 	}, time.Minute, 20*time.Millisecond, "one of them leads")
 	stop()
-	s.untilStatus(s.submit(false, `{}`)[0], jobs.Done)
+	s.untilStatus(s.submit(false, `{}`)[0], jobs.StatusDone)
 }
 
 func TestWhatNobodyBeganInTimeExpires(t *testing.T) {
@@ -196,10 +196,10 @@ func TestWhatNobodyBeganInTimeExpires(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.enq.Enqueue(t.Context(), jobs.Batch{ID: in[0].BatchID, Priority: jobs.Default}))
 	s.start(quick(), echo)
-	late := s.untilStatus(in[0].ID, jobs.Failed)
+	late := s.untilStatus(in[0].ID, jobs.StatusFailed)
 	assert.Contains(t, late.Error, "expired")
 	assert.Equal(t, []string{"submit", "expire"}, s.actions(in[0].ID), "it was never tried")
-	s.untilStatus(in[1].ID, jobs.Done)
+	s.untilStatus(in[1].ID, jobs.StatusDone)
 }
 
 // A worker whose clock is hours ahead, and that cannot reach Postgres, leaves its
@@ -222,5 +222,5 @@ func TestADeliveryPutOffForHoursIsMadeNow(t *testing.T) {
 	wrong.Shutdown()
 
 	s.start(quick(), echo)
-	s.untilStatus(id, jobs.Done)
+	s.untilStatus(id, jobs.StatusDone)
 }

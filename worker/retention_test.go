@@ -36,7 +36,7 @@ func TestTheLeaderRemovesWhatIsOlderThanTheRetention(t *testing.T) {
 	require.Eventually(t, func() bool { return count(`mass_requests WHERE finished_at < now() - interval '1 hour'`) == 0 }, time.Minute, 10*time.Millisecond)
 	assert.Equal(t, 10, count(`mass_requests WHERE status = 'pending'`))
 	id := s.submit(true, `{}`)[0]
-	s.untilStatus(id, jobs.Done) // and it goes on working
+	s.untilStatus(id, jobs.StatusDone) // and it goes on working
 	assert.GreaterOrEqual(t, count(`audit_events WHERE action = 'retain' AND request_id IS NULL`), 3, "in steps")
 }
 
@@ -48,7 +48,7 @@ func TestWithoutARetentionEverythingStays(t *testing.T) {
         VALUES (1, '{}', '1.0-simple', 'done', '{}', now() - interval '10 years', now() - interval '10 years')`)
 	require.NoError(t, err)
 	s.start(quick(), echo)
-	s.untilStatus(s.submit(false, `{}`)[0], jobs.Done) // the leader has looked several times: this one waited for it
+	s.untilStatus(s.submit(false, `{}`)[0], jobs.StatusDone) // the leader has looked several times: this one waited for it
 	var n int
 	require.NoError(t, s.db.GetContext(t.Context(), &n, `SELECT count(*) FROM mass_requests`))
 	assert.Equal(t, 2, n)

@@ -15,7 +15,7 @@ func TestTheLeaderSealsTheTrail(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	s.start(quick(), echo)
-	s.untilStatus(s.submit(true, `{}`)[0], jobs.Done)
+	s.untilStatus(s.submit(true, `{}`)[0], jobs.StatusDone)
 	sealed := func(event int64) func() bool {
 		return func() bool {
 			last, err := s.store.LastSeal(t.Context())
@@ -33,7 +33,7 @@ func TestTheLeaderSealsTheTrail(t *testing.T) {
 	var open int64
 	require.NoError(t, tx.GetContext(t.Context(), &open, `INSERT INTO audit_events (action, actor) VALUES ('open', 'test') RETURNING id`))
 	for range 3 {
-		s.untilStatus(s.submit(true, `{}`)[0], jobs.Done)
+		s.untilStatus(s.submit(true, `{}`)[0], jobs.StatusDone)
 	}
 	assert.False(t, sealed(open)(), "what comes after the open one waits for it")
 	require.NoError(t, tx.Commit())

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -42,11 +43,11 @@ func TestAnOutcomeDoesNotWaitForSlowNeighbors(t *testing.T) {
 	close(quickOne.open)
 	s.start(quick(), apart(map[string]*gate{`{"n": 1}`: quickOne, `{"n": 2}`: slow, `{"n": 3}`: quickOne}))
 	ids := s.submit(true, `{"n": 1}`, `{"n": 2}`, `{"n": 3}`)
-	s.untilStatus(ids[0], jobs.Done)
-	s.untilStatus(ids[2], jobs.Done)
-	s.untilStatus(ids[1], jobs.Processing)
+	s.untilStatus(ids[0], jobs.StatusDone)
+	s.untilStatus(ids[2], jobs.StatusDone)
+	s.untilStatus(ids[1], jobs.StatusProcessing)
 	close(slow.open)
-	s.untilStatus(ids[1], jobs.Done)
+	s.untilStatus(ids[1], jobs.StatusDone)
 	assert.Equal(t, jobs.BatchSummary{Claimed: 3, Done: 3}, s.summary(ids[0]))
 }
 
@@ -76,9 +77,9 @@ func TestABatchGoesOnWithoutWhatIsTakenAway(t *testing.T) {
 			ids := s.submit(true, `{"n": 1}`, `{"n": 2}`)
 			<-gone.started
 			<-other.started
-			_, err := s.store.MoveRequest(t.Context(), ids[0], jobs.Cancelled, store.Origin{Actor: "test"})
+			_, err := s.store.MoveRequest(t.Context(), ids[0], jobs.StatusCancelled, store.Origin{Actor: "test"})
 			require.NoError(t, err)
-			require.NoError(t, jobs.AnnounceCancel(t.Context(), s.rdb, ids[0]))
+			require.NoError(t, queue.AnnounceCancel(t.Context(), s.rdb, ids[0]))
 			if listens {
 				<-ended
 			}
@@ -100,11 +101,11 @@ func TestAnOutcomeThatComesTooLateIsNotCounted(t *testing.T) {
 	ids := s.submit(true, `{"n": 1}`, `{"n": 2}`)
 	<-g.started
 	<-g.started
-	_, err := s.store.MoveRequest(t.Context(), ids[1], jobs.Cancelled, store.Origin{Actor: "test"})
+	_, err := s.store.MoveRequest(t.Context(), ids[1], jobs.StatusCancelled, store.Origin{Actor: "test"})
 	require.NoError(t, err)
 	close(g.open)
 	assert.Equal(t, jobs.BatchSummary{Claimed: 2, Done: 1, Cancelled: 1}, s.summary(ids[0]))
-	s.untilStatus(ids[1], jobs.Cancelled)
+	s.untilStatus(ids[1], jobs.StatusCancelled)
 }
 
 // A try that heeds the shutdown ends with an error of its own, which is not a failure.
@@ -125,7 +126,7 @@ func TestShutdownHandsBackWhatListens(t *testing.T) {
 	}
 	stop()
 	for _, id := range ids {
-		assert.Zero(t, s.untilStatus(id, jobs.Pending).Failures)
+		assert.Zero(t, s.untilStatus(id, jobs.StatusPending).Failures)
 		assert.Equal(t, []string{"submit", "claim", "release"}, s.actions(id))
 	}
 }
@@ -144,7 +145,7 @@ func TestARetryDoesNotWaitForTheReconciler(t *testing.T) {
 		return raw, nil
 	})
 	ids := s.submit(true, `{"n": 1}`, `{"n": 2}`)
-	s.untilStatus(ids[0], jobs.Done)
+	s.untilStatus(ids[0], jobs.StatusDone)
 	assert.Equal(t, []string{"submit", "claim", "retry", "claim", "finish"}, s.actions(ids[0]))
 }
 
@@ -190,7 +191,7 @@ func TestOutcomesAreWrittenUntilTheyAre(t *testing.T) {
 	for i, id := range ids {
 		end := "finish"
 		if i == 8 {
-			assert.Contains(t, s.untilStatus(id, jobs.Failed).Error, "could not be stored")
+			assert.Contains(t, s.untilStatus(id, jobs.StatusFailed).Error, "could not be stored")
 			end = "fail"
 		}
 		s.until(id, "is final", func(r jobs.Request) bool { return r.Status.Final() })

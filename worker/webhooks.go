@@ -15,6 +15,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/internal/webhook"
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -46,7 +47,7 @@ var errReceiverBusy = errors.New("too many deliveries to this receiver are under
 type courier struct {
 	w        *Worker
 	config   WebhookConfig
-	doorbell *jobs.Doorbell
+	doorbell *queue.Doorbell
 	server   *asynq.Server
 
 	mu    sync.Mutex
@@ -59,7 +60,7 @@ func newCourier(w *Worker, c WebhookConfig) *courier {
 		return nil
 	}
 	queues := map[string]int{jobs.WebhookQueue: 1}
-	co := &courier{w: w, config: c, doorbell: jobs.NewDoorbell(queues, w.config.PollInterval), hosts: map[string]*host{}}
+	co := &courier{w: w, config: c, doorbell: queue.NewDoorbell(queues, w.config.PollInterval), hosts: map[string]*host{}}
 	w.redis.AddHook(co.doorbell)
 	return co
 }
@@ -306,7 +307,7 @@ func (r *reconciler) deliverAgain(ctx context.Context, now time.Time) error {
 		for i, d := range due {
 			refs[i] = d.DeliveryRef
 		}
-		missing, taken, err := jobs.DeliveriesWithoutTask(ctx, r.redis, refs)
+		missing, taken, err := queue.DeliveriesWithoutTask(ctx, r.redis, refs)
 		if err != nil {
 			return err
 		}

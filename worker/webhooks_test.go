@@ -124,7 +124,7 @@ func TestACallbackIsSignedAndDeliveredOnce(t *testing.T) {
 		Data      map[string]any
 	}
 	require.NoError(t, json.Unmarshal(got.body, &m))
-	done := s.untilStatus(id, jobs.Done)
+	done := s.untilStatus(id, jobs.StatusDone)
 	assert.Equal(t, "mass_request.done", m.Type)
 	assert.True(t, done.FinishedAt.Equal(m.Timestamp))
 	assert.Equal(t, map[string]any{
@@ -193,7 +193,7 @@ func TestEveryEndCallsBack(t *testing.T) {
 	assert.Equal(t, "mass_request.failed", s.untilDelivery(failed, jobs.DeliveryDelivered).Event)
 
 	cancelled := s.submitWith(r.url, false)
-	_, err := s.store.MoveRequest(t.Context(), cancelled, jobs.Cancelled, store.Origin{Actor: "test"})
+	_, err := s.store.MoveRequest(t.Context(), cancelled, jobs.StatusCancelled, store.Origin{Actor: "test"})
 	require.NoError(t, err)
 	assert.Equal(t, "mass_request.cancelled", s.untilDelivery(cancelled, jobs.DeliveryDelivered).Event, "nobody enqueued it but the reconciler")
 
@@ -214,7 +214,7 @@ func TestNoCallbackWithoutURL(t *testing.T) {
 	c := quick()
 	c.Webhooks = hooks(t)
 	s.start(c, echo)
-	s.untilStatus(s.submit(true, `{}`)[0], jobs.Done)
+	s.untilStatus(s.submit(true, `{}`)[0], jobs.StatusDone)
 	var n int
 	require.NoError(t, s.db.GetContext(t.Context(), &n, `SELECT count(*) FROM webhook_deliveries`))
 	assert.Zero(t, n)
@@ -293,7 +293,7 @@ func TestAReceiverThatHangsHoldsUpNobodyElse(t *testing.T) {
 		s.untilDelivery(s.submitWith(r.url, true), jobs.DeliveryDelivered)
 	}
 	for _, id := range stuck {
-		s.untilStatus(id, jobs.Done)
+		s.untilStatus(id, jobs.StatusDone)
 		assert.Equal(t, jobs.DeliveryPending, s.untilDelivery(id, jobs.DeliveryPending).Status)
 	}
 	assert.Empty(t, begun, "half of what may be under way, and no more")
@@ -304,7 +304,7 @@ func TestADeletedRequestIsNotCalledBack(t *testing.T) {
 	s := setup(t)
 	r := newReceiver(t)
 	id := s.submitWith(r.url, false)
-	_, err := s.store.MoveRequest(t.Context(), id, jobs.Cancelled, store.Origin{Actor: "test"})
+	_, err := s.store.MoveRequest(t.Context(), id, jobs.StatusCancelled, store.Origin{Actor: "test"})
 	require.NoError(t, err)
 	d := s.untilDelivery(id, jobs.DeliveryPending)
 	claimed, err := s.store.ClaimDelivery(t.Context(), jobs.DeliveryRef{ID: d.ID}, time.Minute)
@@ -326,7 +326,7 @@ func TestACallbackTakenByADeadWorkerIsDelivered(t *testing.T) {
 	s := setup(t)
 	r := newReceiver(t)
 	id := s.submitWith(r.url, false)
-	_, err := s.store.MoveRequest(t.Context(), id, jobs.Cancelled, store.Origin{Actor: "test"})
+	_, err := s.store.MoveRequest(t.Context(), id, jobs.StatusCancelled, store.Origin{Actor: "test"})
 	require.NoError(t, err)
 	list, err := s.store.Deliveries(t.Context(), id, 10)
 	require.NoError(t, err)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -47,18 +48,18 @@ type Config struct {
 type Worker struct {
 	store    *store.Store
 	redis    redis.UniversalClient
-	enqueuer *jobs.Enqueuer
+	enqueuer *queue.Enqueuer
 	pipeline Pipeline
 	config   Config
 	log      *slog.Logger
 
 	id       atomic.Int64 // mass_workers.id; changes when the worker was declared dead and came back
-	doorbell *jobs.Doorbell
+	doorbell *queue.Doorbell
 	holdings *holdings
 	front    line          // for lane 0
 	crowd    line          // for all others, so that their groups hold up nobody in lane 0
 	freed    chan struct{} // something ended, so that something held may begin
-	changes  *jobs.Announcer
+	changes  *queue.Announcer
 	courier  *courier       // nil when this worker delivers no callbacks
 	handlers sync.WaitGroup // batches under way, also those that Asynq gave up
 
@@ -70,12 +71,12 @@ type Worker struct {
 
 // New returns a Worker on shared connections, which the caller closes after Run.
 // No other worker may use the same Redis client: it gets a doorbell of this one.
-func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, p Pipeline, c Config, log *slog.Logger) *Worker {
+func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, p Pipeline, c Config, log *slog.Logger) *Worker {
 	w := &Worker{store: st, redis: rdb, enqueuer: enq, pipeline: p, config: c, log: log, holdings: newHoldings(), freed: make(chan struct{}, 1), runners: newRunners()}
-	w.doorbell = jobs.NewDoorbell(jobs.QueueWeights(), c.PollInterval)
+	w.doorbell = queue.NewDoorbell(jobs.QueueWeights(), c.PollInterval)
 	rdb.AddHook(w.doorbell)
 	w.courier = newCourier(w, c.Webhooks)
-	w.changes = jobs.NewAnnouncer(rdb)
+	w.changes = queue.NewAnnouncer(rdb)
 	w.running, w.abandon = context.WithCancelCause(context.Background())
 	w.front, w.crowd = w.newLine(), w.newLine()
 	return w
@@ -147,7 +148,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		server.Shutdown()
 		return err
 	}
-	if err := jobs.CheckRedis(ctx, w.redis); err != nil {
+	if err := queue.CheckRedis(ctx, w.redis); err != nil {
 		w.log.Error("this Redis is not fit for its task", "error", err)
 	}
 	w.log.Info("worker started", "worker", w.id.Load(), "concurrency", w.config.Concurrency)
@@ -158,7 +159,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { w.beat(companions) })
 	wg.Go(func() { w.doorbell.Listen(companions, w.redis) })
-	wg.Go(func() { jobs.HearCancels(companions, w.redis, w.holdings.cancelRequest) })
+	wg.Go(func() { queue.HearCancels(companions, w.redis, w.holdings.cancelRequest) })
 	wg.Go(func() { w.changes.Run(companions) })
 	wg.Go(func() { w.courier.listen(companions) })
 	wg.Go(func() { w.reconcile(ctx) })

@@ -21,6 +21,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/jobs/pipeline"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 	"github.com/leomutto/pilot-in-a-box/worker"
@@ -40,7 +41,7 @@ type system struct {
 	db    *sqlx.DB
 	rdb   redis.UniversalClient
 	opt   asynq.RedisConnOpt
-	enq   *jobs.Enqueuer
+	enq   *queue.Enqueuer
 }
 
 func setup(t *testing.T) *system {
@@ -56,12 +57,12 @@ func setupOn(t *testing.T, databaseURL, redisURL string) *system {
 	db, err := sqlx.Open("postgres", databaseURL)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	opt, err := jobs.ParseRedisURL(redisURL)
+	opt, err := queue.ParseRedisURL(redisURL)
 	require.NoError(t, err)
-	rdb, err := jobs.Dial(opt)
+	rdb, err := queue.Dial(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
-	return &system{t: t, store: st, db: db, rdb: rdb, opt: opt, enq: jobs.NewEnqueuer(rdb, time.Minute)}
+	return &system{t: t, store: st, db: db, rdb: rdb, opt: opt, enq: queue.NewEnqueuer(rdb, time.Minute)}
 }
 
 // quick is a configuration in which everything that takes seconds takes less.
@@ -89,7 +90,7 @@ func (s *system) start(c worker.Config, p func(context.Context, []byte) (json.Ra
 
 func (s *system) startResults(c worker.Config, p worker.Pipeline) (stop func()) {
 	s.t.Helper()
-	rdb, err := jobs.Dial(s.opt)
+	rdb, err := queue.Dial(s.opt)
 	require.NoError(s.t, err)
 	w := worker.New(s.store, rdb, s.enq, p, c, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
@@ -161,19 +162,19 @@ func TestARequestIsDoneByTheRealPipeline(t *testing.T) {
 		return r, err
 	})
 	ids := s.submit(true, `{"Site Name": "  Oslo  "}`, `{"aB": 1, "a_b": 2}`, `{"site_name": "Oslo", "n": 1.50}`)
-	done := s.untilStatus(ids[0], jobs.Done)
+	done := s.untilStatus(ids[0], jobs.StatusDone)
 	assert.JSONEq(t, `{"normalized": {"site_name": "Oslo"}, "warnings": []}`, string(done.Result))
 	assert.Equal(t, 1, done.Attempt)
 	assert.Equal(t, []string{"submit", "claim", "finish"}, s.actions(ids[0]))
 
-	failed := s.untilStatus(ids[1], jobs.Failed)
+	failed := s.untilStatus(ids[1], jobs.StatusFailed)
 	assert.Contains(t, failed.Error, "a_b")
 	assert.Equal(t, 1, failed.Attempt, "a wrong payload is not tried again")
 	var faults []payload.Fault
 	require.NoError(t, json.Unmarshal(failed.Faults, &faults))
 	assert.NotEmpty(t, faults)
 
-	normal := s.untilStatus(ids[2], jobs.Done)
+	normal := s.untilStatus(ids[2], jobs.StatusDone)
 	assert.Equal(t, `{"warnings": [], "normalized": {"n": 1.50, "site_name": "Oslo"}}`, string(normal.Result), "complete, though its payload is stored once")
 }
 
@@ -188,13 +189,13 @@ func TestAFailingRequestIsRetriedAloneAndGivenUp(t *testing.T) {
 		return raw, nil
 	})
 	ids := s.submit(true, `{"good": 1}`, `{"bad": true}`, `{"good": 2}`)
-	r := s.untilStatus(ids[1], jobs.Failed)
+	r := s.untilStatus(ids[1], jobs.StatusFailed)
 	assert.EqualValues(t, 3, tries.Load())
 	assert.Equal(t, "gave up after 3 tries: try 3 went wrong", r.Error)
 	assert.Equal(t, 3, r.Failures)
 	assert.Equal(t, []string{"submit", "claim", "retry", "claim", "retry", "claim", "fail"}, s.actions(ids[1]))
 	for _, id := range []int64{ids[0], ids[2]} {
-		assert.Equal(t, 1, s.untilStatus(id, jobs.Done).Attempt, "the neighbors are not held back")
+		assert.Equal(t, 1, s.untilStatus(id, jobs.StatusDone).Attempt, "the neighbors are not held back")
 	}
 }
 
@@ -209,7 +210,7 @@ func TestAPanicIsAFailedTry(t *testing.T) {
 		return raw, nil
 	})
 	id := s.submit(true, `{}`)[0]
-	r := s.untilStatus(id, jobs.Done)
+	r := s.untilStatus(id, jobs.StatusDone)
 	assert.Equal(t, 1, r.Failures)
 	assert.Empty(t, r.Error, "a done request bears no error")
 	assert.Equal(t, []string{"submit", "claim", "retry", "claim", "finish"}, s.actions(id))
@@ -227,7 +228,7 @@ func TestATryIsBoundedEvenIfItDoesNotListen(t *testing.T) {
 		<-deaf
 		return nil, errors.New("too late")
 	})
-	r := s.untilStatus(s.submit(true, `{}`)[0], jobs.Failed)
+	r := s.untilStatus(s.submit(true, `{}`)[0], jobs.StatusFailed)
 	assert.Contains(t, r.Error, "longer than the request timeout")
 }
 
@@ -241,9 +242,9 @@ func TestAResultThatCannotBeStoredFailsItsRequestOnly(t *testing.T) {
 		return raw, nil
 	})
 	ids := s.submit(true, `{"n": 1}`, `{"n": 2}`, `{"n": 3}`)
-	assert.Contains(t, s.untilStatus(ids[1], jobs.Failed).Error, "could not be stored")
-	s.untilStatus(ids[0], jobs.Done)
-	s.untilStatus(ids[2], jobs.Done)
+	assert.Contains(t, s.untilStatus(ids[1], jobs.StatusFailed).Error, "could not be stored")
+	s.untilStatus(ids[0], jobs.StatusDone)
+	s.untilStatus(ids[2], jobs.StatusDone)
 }
 
 // gate is a pipeline that waits: started tells of each try, open lets them end.
@@ -278,13 +279,13 @@ func TestACancelledRequestIsToldThroughItsContext(t *testing.T) {
 			s.start(quick(), g.run)
 			id := s.submit(true, `{}`)[0]
 			<-g.started
-			_, err := s.store.MoveRequest(t.Context(), id, jobs.Cancelled, store.Origin{Actor: "test"})
+			_, err := s.store.MoveRequest(t.Context(), id, jobs.StatusCancelled, store.Origin{Actor: "test"})
 			require.NoError(t, err)
 			if announced {
-				require.NoError(t, jobs.AnnounceCancel(t.Context(), s.rdb, id))
+				require.NoError(t, queue.AnnounceCancel(t.Context(), s.rdb, id))
 			} // else the heartbeat finds it
 			assert.ErrorContains(t, <-g.ended, "cancelled")
-			assert.Equal(t, jobs.Cancelled, s.untilStatus(id, jobs.Cancelled).Status)
+			assert.Equal(t, jobs.StatusCancelled, s.untilStatus(id, jobs.StatusCancelled).Status)
 			assert.Equal(t, []string{"submit", "claim", "cancel"}, s.actions(id))
 		})
 	}
@@ -299,7 +300,7 @@ func TestShutdownFinishesWhatIsQuick(t *testing.T) {
 	<-g.started
 	go close(g.open)
 	stop()
-	assert.Equal(t, jobs.Done, s.untilStatus(id, jobs.Done).Status)
+	assert.Equal(t, jobs.StatusDone, s.untilStatus(id, jobs.StatusDone).Status)
 	workers, err := s.store.Workers(t.Context())
 	require.NoError(t, err)
 	assert.Empty(t, workers, "a worker that ends says goodbye")
@@ -317,12 +318,12 @@ func TestShutdownHandsBackWhatIsSlow(t *testing.T) {
 	<-g.started
 	stop()
 	for _, id := range ids {
-		r := s.untilStatus(id, jobs.Pending)
+		r := s.untilStatus(id, jobs.StatusPending)
 		assert.Zero(t, r.Failures, "no retry is used up")
 	}
 	s.start(quick(), echo)
 	for _, id := range ids {
-		s.untilStatus(id, jobs.Done)
+		s.untilStatus(id, jobs.StatusDone)
 		assert.Equal(t, []string{"submit", "claim", "release", "claim", "finish"}, s.actions(id))
 	}
 }
@@ -345,6 +346,6 @@ func TestPrioritiesUseTheirQueues(t *testing.T) {
 	}
 	s.start(quick(), echo)
 	for i := range in {
-		s.untilStatus(in[i].ID, jobs.Done)
+		s.untilStatus(in[i].ID, jobs.StatusDone)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -16,12 +17,12 @@ import (
 type Handoff struct {
 	background *Background
 	store      *store.Store
-	queue      *jobs.Enqueuer
+	queue      *queue.Enqueuer
 	redis      redis.UniversalClient
 }
 
 // NewHandoff returns a Handoff that sends its messages in the background.
-func NewHandoff(b *Background, st *store.Store, queue *jobs.Enqueuer, rdb redis.UniversalClient) *Handoff {
+func NewHandoff(b *Background, st *store.Store, queue *queue.Enqueuer, rdb redis.UniversalClient) *Handoff {
 	return &Handoff{background: b, store: st, queue: queue, redis: rdb}
 }
 
@@ -38,7 +39,7 @@ func (h *Handoff) Batch(b jobs.Batch) {
 // the message is lost, they find the change at their next regular look.
 func (h *Handoff) Changed(ids ...int64) {
 	h.background.Go("announce a change", func(ctx context.Context) error {
-		return jobs.AnnounceChanges(ctx, h.redis, ids...)
+		return queue.AnnounceChanges(ctx, h.redis, ids...)
 	})
 }
 
@@ -46,7 +47,7 @@ func (h *Handoff) Changed(ids ...int64) {
 // is lost, a worker stops at its next heartbeat, and its writes are refused.
 func (h *Handoff) Cancelled(ids ...int64) {
 	h.background.Go("announce a cancellation", func(ctx context.Context) error {
-		return jobs.AnnounceCancel(ctx, h.redis, ids...)
+		return queue.AnnounceCancel(ctx, h.redis, ids...)
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/api/intake"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -35,14 +36,14 @@ func TestOneBadRowFailsAlone(t *testing.T) {
 	st, err := store.Open(store.Config{URL: devtest.Database(t), MaxOpen: 4, MaxIdle: 4, StatementTimeout: patience})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, st.Close()) })
-	opt, err := jobs.ParseRedisURL(devtest.Redis(t))
+	opt, err := queue.ParseRedisURL(devtest.Redis(t))
 	require.NoError(t, err)
-	rdb, err := jobs.Dial(opt)
+	rdb, err := queue.Dial(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
 
 	background := intake.NewBackground(log)
-	handoff := intake.NewHandoff(background, st, jobs.NewEnqueuer(rdb, time.Hour), rdb)
+	handoff := intake.NewHandoff(background, st, queue.NewEnqueuer(rdb, time.Hour), rdb)
 	in := intake.New(intake.Options{Store: st, Handoff: handoff, BatchMax: 4, Timeout: patience, Log: log})
 	var clients sync.WaitGroup
 	var mu sync.Mutex
@@ -78,11 +79,10 @@ func TestOneBadRowFailsAlone(t *testing.T) {
 	for _, task := range tasks {
 		p, err := jobs.ParseBatchPayload(task.Payload)
 		require.NoError(t, err)
-		require.LessOrEqual(t, len(p.Requests), 4)
-		for _, id := range p.Requests {
-			require.True(t, stored[id])
-		}
-		enqueued += len(p.Requests)
+		require.LessOrEqual(t, p.N, 4)
+		require.True(t, stored[p.First])
+		require.True(t, stored[p.Last])
+		enqueued += p.N
 	}
 	require.Equal(t, 39, enqueued)
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -264,7 +265,7 @@ func (h *Hub) ring() {
 // work looks whenever a request is due. It ends when there is no waiter.
 func (h *Hub) work(ctx context.Context, stop context.CancelFunc) {
 	defer stop()
-	go jobs.HearChanges(ctx, h.redis, h.changed) // a goroutine of its own: it may hang on a Redis that does not answer
+	go queue.HearChanges(ctx, h.redis, h.changed) // a goroutine of its own: it may hang on a Redis that does not answer
 	tick := time.NewTicker(h.interval)
 	defer tick.Stop()
 	for {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/internal/config"
 	"github.com/leomutto/pilot-in-a-box/internal/doctor"
-	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -107,8 +107,8 @@ func patientOf(c *config.Config, patience time.Duration) (p *doctor.Patient, cle
 	if err == nil {
 		p.Store, closers = st, append(closers, st.Close)
 	}
-	if opt, err := jobs.ParseRedisURL(c.RedisURL); err == nil {
-		if rdb, err := jobs.Dial(opt); err == nil {
+	if opt, err := queue.ParseRedisURL(c.RedisURL); err == nil {
+		if rdb, err := queue.Dial(opt); err == nil {
 			p.RedisOpt, p.Redis, closers = opt, rdb, append(closers, rdb.Close)
 		}
 	}

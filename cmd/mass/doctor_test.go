@@ -15,7 +15,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/internal/doctor"
-	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 )
 
@@ -137,9 +137,9 @@ func TestDoctorJudgesRedis(t *testing.T) {
 	t.Parallel()
 	stack := devtest.Private(t)
 	env := map[string]string{"DATABASE_URL": devtest.Database(t), "REDIS_URL": stack.RedisURL()}
-	opt, err := jobs.ParseRedisURL(stack.RedisURL())
+	opt, err := queue.ParseRedisURL(stack.RedisURL())
 	require.NoError(t, err)
-	rdb, err := jobs.Dial(opt)
+	rdb, err := queue.Dial(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
 	require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
@@ -38,11 +39,11 @@ func BenchmarkRescue(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = db.Close() })
-	opt, err := jobs.ParseRedisURL(stack.RedisURL())
+	opt, err := queue.ParseRedisURL(stack.RedisURL())
 	if err != nil {
 		b.Fatal(err)
 	}
-	rdb, err := jobs.Dial(opt)
+	rdb, err := queue.Dial(opt)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func BenchmarkRescue(b *testing.B) {
 	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)
-		keepLoaded(load, st, jobs.NewEnqueuer(rdb, 0))
+		keepLoaded(load, st, queue.NewEnqueuer(rdb, 0))
 	}()
 	b.Cleanup(func() {
 		stop()
@@ -107,7 +108,7 @@ func BenchmarkRescue(b *testing.B) {
 }
 
 // keepLoaded submits signals requests as fast as a bounded backlog allows.
-func keepLoaded(ctx context.Context, st *store.Store, enq *jobs.Enqueuer) {
+func keepLoaded(ctx context.Context, st *store.Store, enq *queue.Enqueuer) {
 	items := make([]store.NewRequest, 512)
 	for i := range items {
 		items[i] = store.NewRequest{Payload: json.RawMessage(signals.Example()), SchemaVersion: "1.1", Priority: jobs.Default, Group: i / 64}

@@ -12,6 +12,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/api"
 	"github.com/leomutto/pilot-in-a-box/internal/config"
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 	"github.com/leomutto/pilot-in-a-box/worker"
@@ -21,13 +22,13 @@ import (
 type backends struct {
 	store    *store.Store
 	redis    redis.UniversalClient
-	enqueuer *jobs.Enqueuer
+	enqueuer *queue.Enqueuer
 }
 
 // open makes the connections. None is dialed before it is used, so a process
 // starts, and says on its health endpoints what is wrong, while a server is away.
 func open(c *config.Config, kind string) (*backends, error) {
-	opt, err := jobs.ParseRedisURL(c.RedisURL)
+	opt, err := queue.ParseRedisURL(c.RedisURL)
 	if err != nil {
 		return nil, err
 	}
@@ -39,11 +40,11 @@ func open(c *config.Config, kind string) (*backends, error) {
 	if err != nil {
 		return nil, err
 	}
-	rdb, err := jobs.Dial(opt)
+	rdb, err := queue.Dial(opt)
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	return &backends{store: st, redis: rdb, enqueuer: jobs.NewEnqueuer(rdb, c.TaskRetention)}, nil
+	return &backends{store: st, redis: rdb, enqueuer: queue.NewEnqueuer(rdb, c.TaskRetention)}, nil
 }
 
 // source is this process as the trail knows it.

@@ -141,7 +141,7 @@ func (c *checker) request(s *Sent, r *Row, h *History) trail {
 // outcome: the request ended as its kind must, with its own result or error.
 func (c *checker) outcome(s *Sent, r *Row) {
 	switch r.Status {
-	case jobs.Done:
+	case jobs.StatusDone:
 		if r.ResultNonce != r.Nonce {
 			c.add(Untrue, "its result was made of the payload of %q", r.ResultNonce)
 		}
@@ -155,13 +155,13 @@ func (c *checker) outcome(s *Sent, r *Row) {
 		if s.Kind.Expires && r.Attempt == 1 && !r.Started.Time.Before(s.ExpiresAt) {
 			c.add(Untrue, "begun at %v, although it expired at %v", r.Started.Time, s.ExpiresAt)
 		}
-	case jobs.Failed:
-		if s.Kind.Ends == jobs.Failed && (!strings.Contains(r.Error, s.Kind.Error) || r.Failures != s.Kind.Failures) {
+	case jobs.StatusFailed:
+		if s.Kind.Ends == jobs.StatusFailed && (!strings.Contains(r.Error, s.Kind.Error) || r.Failures != s.Kind.Failures) {
 			c.add(Untrue, "failed after %d failures with the error %q, want %d and %q", r.Failures, r.Error, s.Kind.Failures, s.Kind.Error)
 		}
 	}
-	expired := s.Kind.Expires && r.Status == jobs.Failed && strings.HasPrefix(r.Error, "expired")
-	if r.Status != jobs.Cancelled && r.Status != s.Kind.Ends && !expired {
+	expired := s.Kind.Expires && r.Status == jobs.StatusFailed && strings.HasPrefix(r.Error, "expired")
+	if r.Status != jobs.StatusCancelled && r.Status != s.Kind.Ends && !expired {
 		c.add(Untrue, "%s (error %q), although a %s request must end %s", r.Status, r.Error, s.Kind.Name, s.Kind.Ends)
 	}
 	if r.Failures > s.Kind.Failures {
@@ -172,15 +172,15 @@ func (c *checker) outcome(s *Sent, r *Row) {
 // moves: what a person was granted has happened, and nothing was cancelled unasked.
 func (c *checker) moves(s *Sent, r *Row, t trail) {
 	switch {
-	case s.Moved == jobs.Cancelled && r.Status != jobs.Cancelled:
+	case s.Moved == jobs.StatusCancelled && r.Status != jobs.StatusCancelled:
 		c.add(Untrue, "%s, although its cancellation was acknowledged", r.Status)
-	case s.Moved == jobs.Pending && t.replays == 0:
+	case s.Moved == jobs.StatusPending && t.replays == 0:
 		c.add(Lost, "its replay was acknowledged and is not in the trail")
 	}
-	if asked := s.Asked && s.Kind.Move == jobs.Cancelled; r.Status == jobs.Cancelled && !asked {
+	if asked := s.Asked && s.Kind.Move == jobs.StatusCancelled; r.Status == jobs.StatusCancelled && !asked {
 		c.add(Untrue, "cancelled, and nobody asked for it")
 	}
-	if asked := s.Asked && s.Kind.Move == jobs.Pending; t.replays > 0 && !asked {
+	if asked := s.Asked && s.Kind.Move == jobs.StatusPending; t.replays > 0 && !asked {
 		c.add(Doubled, "replayed, and nobody asked for it")
 	}
 }
@@ -261,7 +261,7 @@ func (c *checker) bulks(h *History) {
 			}
 			moved++
 			asked := slices.ContainsFunc(h.Bulks, func(b Bulk) bool { return !e.At.Before(b.At) && !e.At.After(b.Until) })
-			if !asked || e.Action != jobs.Replay || e.From != jobs.Failed {
+			if !asked || e.Action != jobs.Replay || e.From != jobs.StatusFailed {
 				c.now = Violation{ID: id, From: e.At, Until: e.At}
 				c.add(Doubled, "%s from %s by a bulk that nobody asked for", e.Action, e.From)
 			}
@@ -325,7 +325,7 @@ func (c *checker) trail(s *Sent, events []Event) trail {
 // legal tells whether e may be the i-th event after t.
 func legal(i int, t trail, e Event) error {
 	if i == 0 {
-		if e.Action != jobs.Submit || e.To != jobs.Pending {
+		if e.Action != jobs.Submit || e.To != jobs.StatusPending {
 			return fmt.Errorf("begins with %s to %s", e.Action, e.To)
 		}
 		return nil

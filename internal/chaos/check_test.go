@@ -38,13 +38,13 @@ func told() *story {
 	s := &story{
 		sent: chaos.Sent{Nonce: "n", Kind: kind("quick"), At: at, Acked: at, ID: 1, Told: []chaos.Told{{ID: 1}}},
 		row: chaos.Row{
-			ID: 1, Nonce: "n", Status: jobs.Done, Attempt: 1, ResultNonce: "n", ResultAttempt: 1,
+			ID: 1, Nonce: "n", Status: jobs.StatusDone, Attempt: 1, ResultNonce: "n", ResultAttempt: 1,
 			Finished: sql.NullTime{Time: at.Add(time.Second), Valid: true},
 		},
 	}
-	s.happened(jobs.Submit, 0, "", jobs.Pending)
-	s.happened(jobs.Claim, 1, jobs.Pending, jobs.Processing)
-	s.happened(jobs.Finish, 1, jobs.Processing, jobs.Done)
+	s.happened(jobs.Submit, 0, "", jobs.StatusPending)
+	s.happened(jobs.Claim, 1, jobs.StatusPending, jobs.StatusProcessing)
+	s.happened(jobs.Finish, 1, jobs.StatusProcessing, jobs.StatusDone)
 	return s
 }
 
@@ -61,7 +61,7 @@ func calledBack() *story {
 	s.sent.Callback = true
 	s.happened(jobs.CallbackDelivered, 1, "", "")
 	s.deliveries = []chaos.Delivery{{RequestID: 1, Message: "msg_1", Event: "mass_request.done", Status: jobs.DeliveryDelivered}}
-	s.receipts = map[string]chaos.Receipt{"msg_1": {RequestID: 1, Event: "mass_request.done", Status: jobs.Done}}
+	s.receipts = map[string]chaos.Receipt{"msg_1": {RequestID: 1, Event: "mass_request.done", Status: jobs.StatusDone}}
 	return s
 }
 
@@ -69,7 +69,7 @@ func calledBack() *story {
 func removed() *story {
 	s := told()
 	s.sent.Kind, s.sent.Asked, s.sent.Gone, s.gone = kind("deleted"), true, true, true
-	s.happened(jobs.Delete, 1, jobs.Done, "")
+	s.happened(jobs.Delete, 1, jobs.StatusDone, "")
 	return s
 }
 
@@ -78,8 +78,8 @@ func outdated() *story {
 	s := told()
 	s.sent.Kind, s.sent.ExpiresAt = kind("expiring"), s.sent.At.Add(time.Second)
 	s.events = s.events[:1]
-	s.happened(jobs.Expire, 0, jobs.Pending, jobs.Failed)
-	s.row.Status, s.row.Attempt, s.row.Error = jobs.Failed, 0, "expired: it was not begun before …"
+	s.happened(jobs.Expire, 0, jobs.StatusPending, jobs.StatusFailed)
+	s.row.Status, s.row.Attempt, s.row.Error = jobs.StatusFailed, 0, "expired: it was not begun before …"
 	return s
 }
 
@@ -88,12 +88,12 @@ func oneOfMany() *story {
 	s := told()
 	s.sent.Kind = kind("wrong")
 	s.events = s.events[:2]
-	s.happened(jobs.Fail, 1, jobs.Processing, jobs.Failed)
-	s.happened(jobs.Replay, 1, jobs.Failed, jobs.Pending)
+	s.happened(jobs.Fail, 1, jobs.StatusProcessing, jobs.StatusFailed)
+	s.happened(jobs.Replay, 1, jobs.StatusFailed, jobs.StatusPending)
 	s.events[3].Bulk, s.events[3].Actor = true, "anonymous"
-	s.happened(jobs.Claim, 2, jobs.Pending, jobs.Processing)
-	s.happened(jobs.Fail, 2, jobs.Processing, jobs.Failed)
-	s.row.Status, s.row.Attempt, s.row.Failures, s.row.Error = jobs.Failed, 2, 1, "time_window"
+	s.happened(jobs.Claim, 2, jobs.StatusPending, jobs.StatusProcessing)
+	s.happened(jobs.Fail, 2, jobs.StatusProcessing, jobs.StatusFailed)
+	s.row.Status, s.row.Attempt, s.row.Failures, s.row.Error = jobs.StatusFailed, 2, 1, "time_window"
 	s.bulks = []chaos.Bulk{{At: s.events[3].At.Add(-time.Second), Until: s.events[3].At, Answered: true, Changed: 1}}
 	return s
 }
@@ -113,23 +113,23 @@ func TestCheckAcceptsWhatIsLegal(t *testing.T) {
 	t.Parallel()
 	rescued := told()
 	rescued.events = rescued.events[:2]
-	rescued.happened(jobs.Rescue, 1, jobs.Processing, jobs.Pending)
-	rescued.happened(jobs.Claim, 2, jobs.Pending, jobs.Processing)
-	rescued.happened(jobs.Finish, 2, jobs.Processing, jobs.Done)
+	rescued.happened(jobs.Rescue, 1, jobs.StatusProcessing, jobs.StatusPending)
+	rescued.happened(jobs.Claim, 2, jobs.StatusPending, jobs.StatusProcessing)
+	rescued.happened(jobs.Finish, 2, jobs.StatusProcessing, jobs.StatusDone)
 	rescued.row.Attempt, rescued.row.ResultAttempt, rescued.row.Rescues = 2, 2, 1
 
 	replayed := told()
-	replayed.sent.Kind, replayed.sent.Asked, replayed.sent.Moved = kind("replayed"), true, jobs.Pending
-	replayed.happened(jobs.Replay, 1, jobs.Done, jobs.Pending)
-	replayed.happened(jobs.Claim, 2, jobs.Pending, jobs.Processing)
-	replayed.happened(jobs.Finish, 2, jobs.Processing, jobs.Done)
+	replayed.sent.Kind, replayed.sent.Asked, replayed.sent.Moved = kind("replayed"), true, jobs.StatusPending
+	replayed.happened(jobs.Replay, 1, jobs.StatusDone, jobs.StatusPending)
+	replayed.happened(jobs.Claim, 2, jobs.StatusPending, jobs.StatusProcessing)
+	replayed.happened(jobs.Finish, 2, jobs.StatusProcessing, jobs.StatusDone)
 	replayed.row.Attempt, replayed.row.ResultAttempt = 2, 2
 
 	cancelled := told()
-	cancelled.sent.Kind, cancelled.sent.Asked, cancelled.sent.Moved = kind("cancelled"), true, jobs.Cancelled
+	cancelled.sent.Kind, cancelled.sent.Asked, cancelled.sent.Moved = kind("cancelled"), true, jobs.StatusCancelled
 	cancelled.events = cancelled.events[:2]
-	cancelled.happened(jobs.Cancel, 1, jobs.Processing, jobs.Cancelled)
-	cancelled.row.Status, cancelled.row.ResultNonce, cancelled.row.ResultAttempt = jobs.Cancelled, "", 0
+	cancelled.happened(jobs.Cancel, 1, jobs.StatusProcessing, jobs.StatusCancelled)
+	cancelled.row.Status, cancelled.row.ResultNonce, cancelled.row.ResultAttempt = jobs.StatusCancelled, "", 0
 
 	unanswered := told()
 	unanswered.sent.Acked, unanswered.sent.ID, unanswered.sent.Told = time.Time{}, 0, nil
@@ -168,7 +168,7 @@ func TestCheckReports(t *testing.T) {
 		text  string
 	}{
 		"a request that stays pending": {
-			func(s *story) { s.row.Status, s.row.Attempt, s.events = jobs.Pending, 0, s.events[:1] },
+			func(s *story) { s.row.Status, s.row.Attempt, s.events = jobs.StatusPending, 0, s.events[:1] },
 			chaos.Lost, "still pending when everything had to be over",
 		},
 		"another id than was told": {
@@ -180,15 +180,15 @@ func TestCheckReports(t *testing.T) {
 			chaos.Untrue, "nobody submitted it",
 		},
 		"a second finish": {
-			func(s *story) { s.happened(jobs.Finish, 1, jobs.Processing, jobs.Done) },
+			func(s *story) { s.happened(jobs.Finish, 1, jobs.StatusProcessing, jobs.StatusDone) },
 			chaos.Doubled, "finished twice, the second time by worker:1 as attempt 1",
 		},
 		"a result of an outdated attempt": {
 			func(s *story) {
 				s.events = s.events[:2]
-				s.happened(jobs.Rescue, 1, jobs.Processing, jobs.Pending)
-				s.happened(jobs.Claim, 2, jobs.Pending, jobs.Processing)
-				s.happened(jobs.Finish, 2, jobs.Processing, jobs.Done)
+				s.happened(jobs.Rescue, 1, jobs.StatusProcessing, jobs.StatusPending)
+				s.happened(jobs.Claim, 2, jobs.StatusPending, jobs.StatusProcessing)
+				s.happened(jobs.Finish, 2, jobs.StatusProcessing, jobs.StatusDone)
 				s.row.Attempt, s.row.Rescues = 2, 1
 			},
 			chaos.Doubled, "the result of attempt 1 stands in a row whose last claim is attempt 2",
@@ -203,8 +203,8 @@ func TestCheckReports(t *testing.T) {
 		},
 		"a transition from another state": {
 			func(s *story) {
-				s.happened(jobs.Claim, 2, jobs.Pending, jobs.Processing)
-				s.happened(jobs.Finish, 2, jobs.Processing, jobs.Done)
+				s.happened(jobs.Claim, 2, jobs.StatusPending, jobs.StatusProcessing)
+				s.happened(jobs.Finish, 2, jobs.StatusProcessing, jobs.StatusDone)
 			},
 			chaos.Untrue, "event 4: claim from pending to processing, although the request was done",
 		},
@@ -239,8 +239,8 @@ func TestCheckReports(t *testing.T) {
 		"a failure that nobody ordered": {
 			func(s *story) {
 				s.events = s.events[:2]
-				s.happened(jobs.Fail, 1, jobs.Processing, jobs.Failed)
-				s.row.Status, s.row.Failures, s.row.Error = jobs.Failed, 1, "oops"
+				s.happened(jobs.Fail, 1, jobs.StatusProcessing, jobs.StatusFailed)
+				s.row.Status, s.row.Failures, s.row.Error = jobs.StatusFailed, 1, "oops"
 			},
 			chaos.Untrue, `failed (error "oops"), although a quick request must end done`,
 		},
@@ -248,20 +248,20 @@ func TestCheckReports(t *testing.T) {
 			func(s *story) {
 				s.sent.Kind = kind("wrong")
 				s.events = s.events[:2]
-				s.happened(jobs.Fail, 1, jobs.Processing, jobs.Failed)
-				s.row.Status, s.row.Failures, s.row.Error = jobs.Failed, 1, "oops"
+				s.happened(jobs.Fail, 1, jobs.StatusProcessing, jobs.StatusFailed)
+				s.row.Status, s.row.Failures, s.row.Error = jobs.StatusFailed, 1, "oops"
 			},
 			chaos.Untrue, `failed after 1 failures with the error "oops", want 1 and "time_window"`,
 		},
 		"a cancellation that did not hold": {
 			func(s *story) {
-				s.sent.Kind, s.sent.Asked, s.sent.Moved = kind("cancelled"), true, jobs.Cancelled
+				s.sent.Kind, s.sent.Asked, s.sent.Moved = kind("cancelled"), true, jobs.StatusCancelled
 			},
 			chaos.Untrue, "done, although its cancellation was acknowledged",
 		},
 		"a lost replay": {
 			func(s *story) {
-				s.sent.Kind, s.sent.Asked, s.sent.Moved = kind("replayed"), true, jobs.Pending
+				s.sent.Kind, s.sent.Asked, s.sent.Moved = kind("replayed"), true, jobs.StatusPending
 			},
 			chaos.Lost, "its replay was acknowledged and is not in the trail",
 		},
@@ -308,7 +308,7 @@ func TestCheckReports(t *testing.T) {
 		"work on a deleted request": {
 			func(s *story) {
 				*s = *removed()
-				s.happened(jobs.Claim, 2, jobs.Pending, jobs.Processing)
+				s.happened(jobs.Claim, 2, jobs.StatusPending, jobs.StatusProcessing)
 			},
 			chaos.Doubled, "event 5: claim after its deletion",
 		},
@@ -368,7 +368,7 @@ func TestCheckReports(t *testing.T) {
 		"a callback with another status": {
 			func(s *story) {
 				*s = *calledBack()
-				s.receipts["msg_1"] = chaos.Receipt{RequestID: 1, Event: "mass_request.failed", Status: jobs.Failed}
+				s.receipts["msg_1"] = chaos.Receipt{RequestID: 1, Event: "mass_request.failed", Status: jobs.StatusFailed}
 			},
 			chaos.Untrue, "its callback said {RequestID:1 Event:mass_request.failed Status:failed}, and true is {RequestID:1 Event:mass_request.done Status:done}",
 		},

@@ -31,17 +31,17 @@ const maxTries = 5
 func Kinds() []Kind {
 	gaveUp := fmt.Sprintf("gave up after %d tries: %v", maxTries, errOrdered)
 	return []Kind{
-		{Name: "quick", Share: 42, Ends: jobs.Done, payload: ordered(Orders{})},
-		{Name: "slow", Share: 28, Ends: jobs.Done, payload: slow},
-		{Name: "signals", Share: 9, Ends: jobs.Done, payload: signalsPayload(nil)},
-		{Name: "flaky", Share: 4, Ends: jobs.Done, Failures: 2, payload: ordered(Orders{FailTimes: 2})},
-		{Name: "hopeless", Share: 1, Ends: jobs.Failed, Failures: maxTries, Error: gaveUp, payload: ordered(Orders{FailTimes: 1000})},
-		{Name: "wrong", Share: 3, Ends: jobs.Failed, Failures: 1, Error: "time_window", payload: signalsPayload(backwards)},
-		{Name: "cancelled", Share: 2, Ends: jobs.Done, Move: jobs.Cancelled, payload: ordered(Orders{SleepMS: 300})},
-		{Name: "replayed", Share: 2, Ends: jobs.Done, Move: jobs.Pending, payload: ordered(Orders{SleepMS: 20})},
-		{Name: "deleted", Share: 3, Ends: jobs.Done, Delete: true, payload: slow},
-		{Name: "scheduled", Share: 4, Ends: jobs.Done, Waits: true, payload: ordered(Orders{})},
-		{Name: "expiring", Share: 2, Ends: jobs.Done, Expires: true, payload: slow},
+		{Name: "quick", Share: 42, Ends: jobs.StatusDone, payload: ordered(Orders{})},
+		{Name: "slow", Share: 28, Ends: jobs.StatusDone, payload: slow},
+		{Name: "signals", Share: 9, Ends: jobs.StatusDone, payload: signalsPayload(nil)},
+		{Name: "flaky", Share: 4, Ends: jobs.StatusDone, Failures: 2, payload: ordered(Orders{FailTimes: 2})},
+		{Name: "hopeless", Share: 1, Ends: jobs.StatusFailed, Failures: maxTries, Error: gaveUp, payload: ordered(Orders{FailTimes: 1000})},
+		{Name: "wrong", Share: 3, Ends: jobs.StatusFailed, Failures: 1, Error: "time_window", payload: signalsPayload(backwards)},
+		{Name: "cancelled", Share: 2, Ends: jobs.StatusDone, Move: jobs.StatusCancelled, payload: ordered(Orders{SleepMS: 300})},
+		{Name: "replayed", Share: 2, Ends: jobs.StatusDone, Move: jobs.StatusPending, payload: ordered(Orders{SleepMS: 20})},
+		{Name: "deleted", Share: 3, Ends: jobs.StatusDone, Delete: true, payload: slow},
+		{Name: "scheduled", Share: 4, Ends: jobs.StatusDone, Waits: true, payload: ordered(Orders{})},
+		{Name: "expiring", Share: 2, Ends: jobs.StatusDone, Expires: true, payload: slow},
 	}
 }
 

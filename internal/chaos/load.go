@@ -254,7 +254,7 @@ func (l *load) follow(ctx context.Context, s *Sent, rng *rand.Rand, later *sync.
 		return
 	case s.Kind.Delete:
 		wait = time.Duration(rng.IntN(1500)) * time.Millisecond // pending, processing or done by then
-	case s.Kind.Move == jobs.Pending: // only what has ended can be replayed
+	case s.Kind.Move == jobs.StatusPending: // only what has ended can be replayed
 		wait = 2 * time.Second
 	default:
 		wait = 150 * time.Millisecond

@@ -66,7 +66,7 @@ func TestReceiverBelievesOnlyWhatIsSigned(t *testing.T) {
 	assert.Equal(t, http.StatusUnauthorized, call("msg_1", body, time.Now().Add(2*time.Hour)), "its sender's clock is wrong")
 	assert.Empty(t, r.receipts())
 	assert.Equal(t, http.StatusNoContent, call("msg_1", body, time.Now()))
-	assert.Equal(t, map[string]Receipt{"msg_1": {RequestID: 1, Event: "mass_request.done", Status: jobs.Done}}, r.receipts())
+	assert.Equal(t, map[string]Receipt{"msg_1": {RequestID: 1, Event: "mass_request.done", Status: jobs.StatusDone}}, r.receipts())
 	assert.Len(t, complaints, 1)
 	assert.Equal(t, http.StatusNoContent, call("msg_1", strings.ReplaceAll(body, "done", "failed"), time.Now()))
 	assert.Len(t, complaints, 2, "another message under the same id")

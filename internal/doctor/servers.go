@@ -9,7 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 )
 
@@ -110,7 +110,7 @@ func askRedis(ctx context.Context, p *Patient) []Finding {
 	if err != nil {
 		return trouble("redis", "", err)
 	}
-	info, err := jobs.DescribeRedis(ctx, p.Redis)
+	info, err := queue.DescribeRedis(ctx, p.Redis)
 	if err != nil {
 		return trouble("redis", "", err)
 	}
@@ -119,7 +119,7 @@ func askRedis(ctx context.Context, p *Patient) []Finding {
 		{Topic: "redis memory", Level: OK, Detail: memory(info)},
 		clock("Redis", begun, took, now),
 	}
-	if err := jobs.CheckRedis(ctx, p.Redis); err != nil {
+	if err := queue.CheckRedis(ctx, p.Redis); err != nil {
 		findings[0].Level, findings[0].Advice = Fail, "change the setting, or the server; tasks may vanish until then (rows do not)"
 		findings[0].Detail += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
@@ -129,7 +129,7 @@ func askRedis(ctx context.Context, p *Patient) []Finding {
 	return findings
 }
 
-func memory(info jobs.RedisInfo) string {
+func memory(info queue.RedisInfo) string {
 	limit := "no limit"
 	if info.Max > 0 {
 		limit = fmt.Sprintf("of %.0f MiB", float64(info.Max)/(1<<20))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -78,7 +79,7 @@ func askBacklog(ctx context.Context, p *Patient) []Finding {
 		return trouble("backlog", "", err)
 	}
 	var list []Finding
-	for _, status := range []jobs.Status{jobs.Pending, jobs.Processing, jobs.Failed, jobs.Cancelled} {
+	for _, status := range []jobs.Status{jobs.StatusPending, jobs.StatusProcessing, jobs.StatusFailed, jobs.StatusCancelled} {
 		total, oldest, parts := 0, time.Duration(0), []string(nil)
 		for _, c := range counts {
 			if c.Status == status {
@@ -106,7 +107,7 @@ func askBacklog(ctx context.Context, p *Patient) []Finding {
 }
 
 func askQueues(_ context.Context, p *Patient) []Finding {
-	queues, err := jobs.QueueSizes(p.Redis)
+	queues, err := queue.QueueSizes(p.Redis)
 	if err != nil {
 		return trouble("queues", "", err)
 	}
@@ -136,7 +137,7 @@ func askBatches(ctx context.Context, p *Patient) []Finding {
 	if err != nil {
 		return trouble("batches", "", err)
 	}
-	missing, err := jobs.WithoutTask(ctx, p.Redis, refs)
+	missing, err := queue.WithoutTask(ctx, p.Redis, refs)
 	if err != nil {
 		return trouble("batches", "", err)
 	}
@@ -148,7 +149,7 @@ func askBatches(ctx context.Context, p *Patient) []Finding {
 	if err != nil {
 		return trouble("batches", "", err)
 	}
-	active, err := jobs.ActiveBatches(ctx, p.Redis)
+	active, err := queue.ActiveBatches(ctx, p.Redis)
 	if err != nil {
 		return trouble("batches", "", err)
 	}

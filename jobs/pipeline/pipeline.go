@@ -10,7 +10,6 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -62,12 +61,6 @@ func Default() Pipeline {
 			{"normalize", normalizeFreeForm},
 		},
 	}
-}
-
-// Then returns p with further steps at the end of those for signals.
-func (p Pipeline) Then(steps ...Step) Pipeline {
-	p.Signals = append(slices.Clip(p.Signals), steps...)
-	return p
 }
 
 // Run is Default().Run, with the result as one JSON object.

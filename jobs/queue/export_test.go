@@ -1,4 +1,4 @@
-package jobs
+package queue
 
 // AtLeast62 gives tests the comparison of versions.
 func AtLeast62(version string) bool { return atLeast(version, 6, 2) }

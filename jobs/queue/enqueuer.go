@@ -1,4 +1,4 @@
-package jobs
+package queue
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
 // Enqueuer puts batches into the Asynq queues.
@@ -33,12 +35,12 @@ func NewEnqueuer(rdb redis.UniversalClient, retention time.Duration) *Enqueuer {
 // Enqueue makes sure that a live task carries the batch, and wakes the workers
 // when it is due. Enqueueing the same batch again changes nothing, whichever
 // process does it.
-func (e *Enqueuer) Enqueue(ctx context.Context, b Batch) error {
+func (e *Enqueuer) Enqueue(ctx context.Context, b jobs.Batch) error {
 	task, err := NewBatchTask(b, e.retention)
 	if err != nil {
 		return err
 	}
-	if err := e.putTask(ctx, b.Queue(), TaskID(b.ID), task, b.RunAt.IsZero()); err != nil {
+	if err := e.putTask(ctx, b.Queue(), jobs.TaskID(b.ID), task, b.RunAt.IsZero()); err != nil {
 		return fmt.Errorf("enqueue batch %d: %w", b.ID, err)
 	}
 	return nil
@@ -61,7 +63,7 @@ func (e *Enqueuer) putTask(ctx context.Context, queue, id string, task *asynq.Ta
 	case errors.Is(err, asynq.ErrTaskNotFound): // it went away between the two calls
 	case err != nil:
 		return err
-	case info.State == asynq.TaskStateRetry && queue != WebhookQueue, // put off, see WithoutTask
+	case info.State == asynq.TaskStateRetry && queue != jobs.WebhookQueue, // put off, see WithoutTask
 		info.State == asynq.TaskStateScheduled && now:
 		if err := e.inspector.RunTask(queue, id); err != nil {
 			return err

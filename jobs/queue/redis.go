@@ -1,4 +1,4 @@
-package jobs
+package queue
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
 // What follows reads Asynq's keys directly, because its Inspector asks for one
@@ -16,28 +18,17 @@ const allQueuesKey = "asynq:queues"
 
 func queueKey(queue, part string) string { return "asynq:{" + queue + "}:" + part }
 
-// BatchRef names a batch and the queue its task is in.
-type BatchRef struct {
-	ID       int64
-	Priority Priority
-	Lane     Lane
-	Due      bool // for seconds, so that it should not wait for its time anymore
-}
-
-// Queue names the Asynq queue that carries the batch.
-func (b BatchRef) Queue() string { return QueueName(b.Priority, b.Lane) }
-
 // WithoutTask returns those of the batches that no live task carries: none at
 // all, one that is archived or completed and will not run by itself, or one that
 // Asynq put off. That happens when Postgres was away, which it is not for whoever
 // asks here, and for as long as the clock of the worker then said. One that is
 // due and still scheduled waits for the clocks of workers that are behind.
-func WithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []BatchRef) ([]BatchRef, error) {
-	states, err := taskStates(ctx, rdb, func(i int) (queue, id string) { return refs[i].Queue(), TaskID(refs[i].ID) }, len(refs))
+func WithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []jobs.BatchRef) ([]jobs.BatchRef, error) {
+	states, err := taskStates(ctx, rdb, func(i int) (queue, id string) { return refs[i].Queue(), jobs.TaskID(refs[i].ID) }, len(refs))
 	if err != nil {
 		return nil, fmt.Errorf("look up the tasks of %d batches: %w", len(refs), err)
 	}
-	var missing []BatchRef
+	var missing []jobs.BatchRef
 	for i, r := range refs {
 		if !live(states[i]) || states[i] == "retry" || states[i] == "scheduled" && r.Due {
 			missing = append(missing, r)
@@ -77,7 +68,7 @@ func taskStates(ctx context.Context, rdb redis.UniversalClient, name func(i int)
 // ActiveBatches lists the batches whose tasks a worker has taken and not ended.
 func ActiveBatches(ctx context.Context, rdb redis.UniversalClient) ([]int64, error) {
 	var list []int64
-	queues := Queues()
+	queues := jobs.Queues()
 	answers := make([]*redis.StringSliceCmd, len(queues))
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, q := range queues {
@@ -90,7 +81,7 @@ func ActiveBatches(ctx context.Context, rdb redis.UniversalClient) ([]int64, err
 	}
 	for _, answer := range answers {
 		for _, id := range answer.Val() {
-			if batch, ok := ParseTaskID(id); ok {
+			if batch, ok := jobs.ParseTaskID(id); ok {
 				list = append(list, batch)
 			}
 		}
@@ -101,8 +92,8 @@ func ActiveBatches(ctx context.Context, rdb redis.UniversalClient) ([]int64, err
 // PublishQueues makes the queues known to Asynqmon. Asynq does so once a
 // process, which is too seldom when Redis is wiped.
 func PublishQueues(ctx context.Context, rdb redis.UniversalClient) error {
-	names := []any{WebhookQueue}
-	for _, q := range Queues() {
+	names := []any{jobs.WebhookQueue}
+	for _, q := range jobs.Queues() {
 		names = append(names, q)
 	}
 	if err := rdb.SAdd(ctx, allQueuesKey, names...).Err(); err != nil {

@@ -1,4 +1,4 @@
-package jobs_test
+package queue_test
 
 import (
 	"context"
@@ -10,14 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
-	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 )
 
 func dialURL(t testing.TB, url string) redis.UniversalClient {
 	t.Helper()
-	opt, err := jobs.ParseRedisURL(url)
+	opt, err := queue.ParseRedisURL(url)
 	require.NoError(t, err)
-	rdb, err := jobs.Dial(opt)
+	rdb, err := queue.Dial(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
 	return rdb
@@ -32,7 +32,7 @@ func hearing(t *testing.T, rdb redis.UniversalClient) <-chan []int64 {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		jobs.HearChanges(ctx, rdb, func(ids []int64) { heard <- ids })
+		queue.HearChanges(ctx, rdb, func(ids []int64) { heard <- ids })
 	}()
 	t.Cleanup(func() { stop(); <-done })
 	require.Nil(t, <-heard)
@@ -48,11 +48,11 @@ func TestChangesAreHeard(t *testing.T) {
 	for i := range ids {
 		ids[i] = int64(first + i)
 	}
-	require.NoError(t, jobs.AnnounceChanges(t.Context(), rdb, ids...))
+	require.NoError(t, queue.AnnounceChanges(t.Context(), rdb, ids...))
 	require.NoError(t, rdb.Publish(t.Context(), "mass:changed", "no id at all").Err())
 	require.NoError(t, rdb.Publish(t.Context(), "mass:changed", "").Err())
-	require.NoError(t, jobs.AnnounceChanges(t.Context(), rdb))
-	require.NoError(t, jobs.AnnounceChanges(t.Context(), rdb, first+many))
+	require.NoError(t, queue.AnnounceChanges(t.Context(), rdb))
+	require.NoError(t, queue.AnnounceChanges(t.Context(), rdb, first+many))
 	var sizes []int
 	for next := int64(first); next <= first+many; {
 		got := <-heard
@@ -73,7 +73,7 @@ func TestTheAnnouncerSendsEverything(t *testing.T) {
 	t.Parallel()
 	rdb := dialURL(t, devtest.Redis(t))
 	heard := hearing(t, rdb)
-	a := jobs.NewAnnouncer(rdb)
+	a := queue.NewAnnouncer(rdb)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); a.Run(ctx) }()
@@ -107,7 +107,7 @@ func TestTheAnnouncerSendsEverything(t *testing.T) {
 // With Redis away everything is dropped, and nobody waits.
 func TestTheAnnouncerDoesNotWaitForRedis(t *testing.T) {
 	t.Parallel()
-	a := jobs.NewAnnouncer(dialURL(t, "redis://127.0.0.1:1"))
+	a := queue.NewAnnouncer(dialURL(t, "redis://127.0.0.1:1"))
 	for range 100 {
 		a.Add(make([]int64, 1000)...) // more than it keeps
 	}
@@ -128,6 +128,6 @@ func BenchmarkAnnounceChanges(b *testing.B) {
 		ids[i] = int64(4_000_000_000 + i)
 	}
 	for b.Loop() {
-		require.NoError(b, jobs.AnnounceChanges(b.Context(), rdb, ids...))
+		require.NoError(b, queue.AnnounceChanges(b.Context(), rdb, ids...))
 	}
 }

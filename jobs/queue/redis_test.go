@@ -1,4 +1,4 @@
-package jobs_test
+package queue_test
 
 import (
 	"context"
@@ -12,15 +12,16 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 )
 
 func TestMain(m *testing.M) { devtest.Main(m, nil) }
 
 func dial(t *testing.T) (redis.UniversalClient, *asynq.Inspector) {
 	t.Helper()
-	opt, err := jobs.ParseRedisURL(devtest.Redis(t))
+	opt, err := queue.ParseRedisURL(devtest.Redis(t))
 	require.NoError(t, err)
-	rdb, err := jobs.Dial(opt)
+	rdb, err := queue.Dial(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
 	return rdb, asynq.NewInspectorFromRedisClient(rdb)
@@ -32,7 +33,7 @@ func TestTheKeysAreThoseOfAsynq(t *testing.T) {
 	t.Parallel()
 	rdb, inspector := dial(t)
 	ctx := t.Context()
-	enq := jobs.NewEnqueuer(rdb, time.Hour)
+	enq := queue.NewEnqueuer(rdb, time.Hour)
 	refs := []jobs.BatchRef{}
 	for id, p := range map[int64]jobs.Priority{1: jobs.High, 2: jobs.Default, 3: jobs.Low, 4: jobs.Default, 5: jobs.Default} {
 		b := jobs.Batch{ID: id, Priority: p}
@@ -43,16 +44,16 @@ func TestTheKeysAreThoseOfAsynq(t *testing.T) {
 		refs = append(refs, jobs.BatchRef{ID: id, Priority: p})
 	}
 	gone := jobs.BatchRef{ID: 99, Priority: jobs.Default}
-	missing, err := jobs.WithoutTask(ctx, rdb, append(refs, gone))
+	missing, err := queue.WithoutTask(ctx, rdb, append(refs, gone))
 	require.NoError(t, err)
 	assert.Equal(t, []jobs.BatchRef{gone}, missing)
 
 	require.NoError(t, inspector.ArchiveTask("default", jobs.TaskID(5)))
-	missing, err = jobs.WithoutTask(ctx, rdb, refs)
+	missing, err = queue.WithoutTask(ctx, rdb, refs)
 	require.NoError(t, err)
 	assert.Equal(t, []jobs.BatchRef{{ID: 5, Priority: jobs.Default}}, missing, "an archived task will not run by itself")
 
-	active, err := jobs.ActiveBatches(ctx, rdb)
+	active, err := queue.ActiveBatches(ctx, rdb)
 	require.NoError(t, err)
 	assert.Empty(t, active)
 	taken, release := make(chan struct{}), make(chan struct{})
@@ -65,12 +66,12 @@ func TestTheKeysAreThoseOfAsynq(t *testing.T) {
 	})
 	require.NoError(t, srv.Start(mux))
 	<-taken
-	active, err = jobs.ActiveBatches(ctx, rdb)
+	active, err = queue.ActiveBatches(ctx, rdb)
 	require.NoError(t, err)
 	assert.Equal(t, []int64{1}, active)
 	close(release)
 	require.Eventually(t, func() bool { // completed, and retained
-		missing, err = jobs.WithoutTask(ctx, rdb, []jobs.BatchRef{{ID: 1, Priority: jobs.High}})
+		missing, err = queue.WithoutTask(ctx, rdb, []jobs.BatchRef{{ID: 1, Priority: jobs.High}})
 		return err == nil && len(missing) == 1
 	}, time.Minute, time.Millisecond)
 	srv.Shutdown()
@@ -80,7 +81,7 @@ func TestEnqueueIsIdempotentAndMendsWhatIsInTheWay(t *testing.T) {
 	t.Parallel()
 	rdb, inspector := dial(t)
 	ctx := t.Context()
-	enq := jobs.NewEnqueuer(rdb, 0)
+	enq := queue.NewEnqueuer(rdb, 0)
 	b := jobs.Batch{ID: 7, Priority: jobs.Default, Requests: []int64{1}}
 	for range 3 {
 		require.NoError(t, enq.Enqueue(ctx, b))
@@ -102,7 +103,7 @@ func TestEnqueueIsIdempotentAndMendsWhatIsInTheWay(t *testing.T) {
 func TestPublishQueues(t *testing.T) {
 	t.Parallel()
 	rdb, inspector := dial(t)
-	require.NoError(t, jobs.PublishQueues(t.Context(), rdb))
+	require.NoError(t, queue.PublishQueues(t.Context(), rdb))
 	queues, err := inspector.Queues()
 	require.NoError(t, err)
 	assert.ElementsMatch(t, append(jobs.Queues(), jobs.WebhookQueue), queues)
@@ -112,9 +113,9 @@ func TestCancellationsAreHeard(t *testing.T) {
 	t.Parallel()
 	rdb, _ := dial(t)
 	heard := make(chan int64, 100)
-	go jobs.HearCancels(t.Context(), rdb, func(id int64) { heard <- id })
+	go queue.HearCancels(t.Context(), rdb, func(id int64) { heard <- id })
 	require.Eventually(t, func() bool { // until the subscription stands, nobody hears
-		require.NoError(t, jobs.AnnounceCancel(t.Context(), rdb, 42))
+		require.NoError(t, queue.AnnounceCancel(t.Context(), rdb, 42))
 		return len(heard) > 0
 	}, time.Minute, 5*time.Millisecond)
 	assert.EqualValues(t, 42, <-heard)
@@ -122,19 +123,19 @@ func TestCancellationsAreHeard(t *testing.T) {
 
 func TestCheckRedis(t *testing.T) {
 	t.Parallel()
-	opt, err := jobs.ParseRedisURL(devtest.Private(t).RedisURL()) // its settings are changed
+	opt, err := queue.ParseRedisURL(devtest.Private(t).RedisURL()) // its settings are changed
 	require.NoError(t, err)
-	rdb, err := jobs.Dial(opt)
+	rdb, err := queue.Dial(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
-	require.NoError(t, jobs.CheckRedis(t.Context(), rdb))
+	require.NoError(t, queue.CheckRedis(t.Context(), rdb))
 	require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
-	assert.ErrorContains(t, jobs.CheckRedis(t.Context(), rdb), "maxmemory-policy allkeys-lru")
+	assert.ErrorContains(t, queue.CheckRedis(t.Context(), rdb), "maxmemory-policy allkeys-lru")
 }
 
 func TestRedisVersions(t *testing.T) {
 	t.Parallel()
 	for version, want := range map[string]bool{"6.2.0": true, "6.0.16": false, "7.0.15": true, "5.9": false, "10.1": true, "unstable": true} {
-		assert.Equal(t, want, jobs.AtLeast62(version), version)
+		assert.Equal(t, want, queue.AtLeast62(version), version)
 	}
 }

@@ -1,4 +1,4 @@
-package jobs_test
+package queue_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 )
 
 // counter counts the scripts that really go to Redis.
@@ -49,14 +50,14 @@ func (c trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // nothing is asked of Redis meanwhile.
 func TestTheDoorbellWakesAnIdleServer(t *testing.T) {
 	t.Parallel()
-	opt, err := jobs.ParseRedisURL(devtest.Redis(t))
+	opt, err := queue.ParseRedisURL(devtest.Redis(t))
 	require.NoError(t, err)
-	rdb, err := jobs.Dial(opt)
+	rdb, err := queue.Dial(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
 	looks := counter{sent: make(chan struct{}, 10000)}
-	bell := jobs.NewDoorbell(jobs.QueueWeights(), time.Hour)
-	own, err := jobs.Dial(opt)
+	bell := queue.NewDoorbell(jobs.QueueWeights(), time.Hour)
+	own, err := queue.Dial(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, own.Close()) })
 	own.AddHook(bell)
@@ -70,7 +71,7 @@ func TestTheDoorbellWakesAnIdleServer(t *testing.T) {
 		handled <- p.Batch
 		return err
 	})))
-	enq := jobs.NewEnqueuer(rdb, 0)
+	enq := queue.NewEnqueuer(rdb, 0)
 	for id := int64(1); id <= 50; id++ {
 		require.NoError(t, enq.Enqueue(t.Context(), jobs.Batch{ID: id, Priority: jobs.Priorities()[id%3], Lane: jobs.Lane(id % 5)}))
 		assert.Equal(t, id, <-handled)
@@ -90,7 +91,7 @@ func TestTheDoorbellWakesAnIdleServer(t *testing.T) {
 		close(ended)
 	}()
 	require.Eventually(t, func() bool { // the loop waits at the bell; a ring lets it see the end
-		require.NoError(t, jobs.Ring(t.Context(), rdb, "default"))
+		require.NoError(t, queue.Ring(t.Context(), rdb, "default"))
 		select {
 		case <-ended:
 			return true
