@@ -18,20 +18,18 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// enqueueTimeout bounds an enqueue; the reconciler mends what it cuts off.
-const enqueueTimeout = 5 * time.Second
+// groupWait is how long the outcome of an attempt may wait for those of its batch,
+// so that one statement writes them all. The last attempt of a batch waits for no
+// other.
+const groupWait = 5 * time.Millisecond
 
-// endTogether is how long the outcome of a try may wait for those of its batch, so
-// that one statement writes them all. The last one to end waits for nobody.
-const endTogether = 5 * time.Millisecond
-
-// tries are the requests of a batch, on which a worker works at the same time.
-type tries struct {
-	w       *Worker
-	line    line
-	claimed []jobs.Claimed
-	started time.Time
-	ends    chan end // what the tries came to; of each request the first one counts
+// attempts are the concurrent attempts at the requests of one batch.
+type attempts struct {
+	w          *Worker
+	committers committers
+	claimed    []jobs.Claimed
+	started    time.Time
+	ends       chan attemptEnd // of each attempt, the first value counts
 
 	writers  sync.WaitGroup
 	mu       sync.Mutex // guards the rest
@@ -39,152 +37,156 @@ type tries struct {
 	returned []jobs.Lease
 }
 
-// end is what a try came to.
-type end struct {
-	at      int // which of the claimed
+// attemptEnd is how an attempt ended.
+type attemptEnd struct {
+	at      int // index of the claimed request
 	outcome jobs.Outcome
 	err     error
 }
 
-// tryAll tries the claimed requests concurrently, each on its own, writes their
-// outcomes as they become known, and counts how they ended.
-func (w *Worker) tryAll(l line, claimed []jobs.Claimed) jobs.BatchSummary {
-	t := &tries{w: w, line: l, claimed: claimed, started: time.Now(), ends: make(chan end, 2*len(claimed))}
-	t.summary.Claimed = len(claimed)
-	ctx, stop := context.WithTimeoutCause(w.running, w.config.RequestTimeout, errTimeout)
+// attemptAll attempts the claimed requests concurrently, each on its own, writes
+// their outcomes as they become known, and counts how they ended.
+func (w *Worker) attemptAll(c committers, claimed []jobs.Claimed) jobs.BatchSummary {
+	a := &attempts{w: w, committers: c, claimed: claimed, started: time.Now(), ends: make(chan attemptEnd, 2*len(claimed))}
+	a.summary.Claimed = len(claimed)
+	ctx, stop := context.WithTimeoutCause(w.work, w.config.RequestTimeout, errTimeout)
 	defer stop()
 	for i := range claimed {
-		t.begin(ctx, i)
+		a.begin(ctx, i)
 	}
-	t.collect(ctx)
-	t.writers.Wait()
-	if len(t.returned) > 0 {
-		t.summary.Released = w.release(context.WithoutCancel(w.running), t.returned, errShutdown.Error())
+	a.collect(ctx)
+	a.writers.Wait()
+	if len(a.returned) > 0 {
+		a.summary.Released = w.release(context.WithoutCancel(w.work), a.returned, errShutdown.Error())
 	}
-	return t.summary
+	return a.summary
 }
 
-// begin starts a try. It ends when the pipeline does, or, without waiting for that,
-// when the request is taken away.
-func (t *tries) begin(ctx context.Context, i int) {
-	w, c := t.w, &t.claimed[i]
+// begin starts an attempt on a goroutine of its own, so that neither a slow
+// pipeline nor one that ignores its context holds up the batch. The attempt ends
+// when the pipeline returns or, if that is earlier, when the request is taken away.
+func (a *attempts) begin(ctx context.Context, i int) {
+	w, c := a.w, &a.claimed[i]
 	ctx, cancel := context.WithCancelCause(jobs.ContextWithLease(ctx, c.Lease))
 	var taken sync.Once
-	w.holdings.add(c.Lease, func(cause error) {
+	w.running.add(c.Lease, func(cause error) {
 		taken.Do(func() {
 			cancel(cause)
-			t.ends <- end{i, w.judge(c, jobs.Result{}, cause), cause}
+			a.ends <- attemptEnd{i, w.judge(c, jobs.Result{}, cause), cause}
 		})
 	})
-	w.runners.do(func() {
+	go func() {
 		defer cancel(nil)
-		result, err := w.run(ctx, c.Payload)
+		result, err := w.runPipeline(ctx, c.Payload)
 		if err != nil && ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		t.ends <- end{i, w.judge(c, result, err), err}
-	})
+		a.ends <- attemptEnd{i, w.judge(c, result, err), err}
+	}()
 }
 
-// run calls the pipeline. A panic is an error.
-func (w *Worker) run(ctx context.Context, raw []byte) (result jobs.Result, err error) {
+// runPipeline calls the pipeline, and turns a panic of it into an error.
+func (w *Worker) runPipeline(ctx context.Context, raw []byte) (r jobs.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			w.log.Error("the pipeline panicked", "panic", p, "stack", string(debug.Stack()))
+			w.log.Error("the pipeline panicked", "mass_request", jobs.LeaseFromContext(ctx).ID, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("the pipeline panicked: %v", p)
 		}
 	}()
-	return w.pipeline(ctx, raw)
+	r.JSON, r.AsSubmitted, err = w.pipeline.Run(ctx, raw)
+	return r, err
 }
 
-// collect waits until every try has ended, and has the outcomes written in groups.
-// When ctx ends, so do all tries: a pipeline that does not heed that is left behind,
-// so that it holds nobody up.
-func (t *tries) collect(ctx context.Context) {
+// collect waits until every attempt has ended, and has the outcomes written in
+// groups. When ctx ends, all attempts end: a pipeline that ignores its context is
+// left behind, so that it does not hold up the batch.
+func (a *attempts) collect(ctx context.Context) {
 	var (
-		known    = make([]bool, len(t.claimed))
-		missing  = len(t.claimed)
-		group    []end
-		patience <-chan time.Time // runs while anything is in the group
+		known    = make([]bool, len(a.claimed))
+		missing  = len(a.claimed)
+		group    []attemptEnd
+		deadline <-chan time.Time // of the group; nil while it is empty
 	)
-	take := func(e end) {
+	take := func(e attemptEnd) {
 		if known[e.at] {
 			return
 		}
 		known[e.at] = true
 		missing--
-		if !t.leaves(e) {
+		if !a.needsNoWrite(e) {
 			group = append(group, e)
 		}
 	}
 	for missing > 0 {
 		select {
-		case e := <-t.ends:
+		case e := <-a.ends:
 			take(e)
-		case <-patience:
+		case <-deadline:
 			written := group
-			t.writers.Go(func() { t.write(written) }) //nolint:contextcheck // what ended is written though the time of the tries is over
-			group, patience = nil, nil
+			a.writers.Go(func() { a.writeGroup(written) }) //nolint:contextcheck // outcomes are written even after the request timeout
+			group, deadline = nil, nil
 		case <-ctx.Done():
-			for len(t.ends) > 0 { // what ended before
-				take(<-t.ends)
+			for len(a.ends) > 0 { // attempts that ended before
+				take(<-a.ends)
 			}
 			for i, ended := range known {
 				if !ended {
-					take(end{i, t.w.judge(&t.claimed[i], jobs.Result{}, context.Cause(ctx)), context.Cause(ctx)})
+					take(attemptEnd{i, a.w.judge(&a.claimed[i], jobs.Result{}, context.Cause(ctx)), context.Cause(ctx)})
 				}
 			}
 		}
-		if len(group) > 0 && patience == nil && missing > 0 {
-			patience = time.After(endTogether)
+		if len(group) > 0 && deadline == nil && missing > 0 {
+			deadline = time.After(groupWait)
 		}
 	}
-	t.write(group) //nolint:contextcheck // see above
+	a.writeGroup(group) //nolint:contextcheck // see above
 }
 
-// leaves tells whether a try ended without anything to be written.
-func (t *tries) leaves(e end) bool {
+// needsNoWrite reports whether an attempt ended without an outcome to write: its
+// request is handed back, or was taken away.
+func (a *attempts) needsNoWrite(e attemptEnd) bool {
 	switch e.outcome.Action {
 	case jobs.Release:
-		t.say(e, slog.LevelInfo, "try handed back", "error", e.err)
+		a.logEnd(e, slog.LevelInfo, "attempt handed back", "error", e.err)
 	case "":
-		t.say(e, slog.LevelInfo, "try dropped", "error", e.err)
+		a.logEnd(e, slog.LevelInfo, "attempt dropped", "error", e.err)
 	default:
 		return false
 	}
-	t.count(e, e.outcome.Action)
+	a.count(e, e.outcome.Action)
 	return true
 }
 
-// write writes the outcomes of tries, and does what follows from them.
-func (t *tries) write(group []end) {
-	for i, s := range t.settle(group) {
+// writeGroup writes the outcomes of attempts, and does what follows from them.
+func (a *attempts) writeGroup(group []attemptEnd) {
+	for i, s := range a.persistOutcomes(group) {
 		e := group[i]
 		action := e.outcome.Action
 		level := slog.LevelInfo
 		switch {
 		case s.Err != nil:
-			t.say(e, slog.LevelError, "the outcome could not be written; the request will be tried again", "error", s.Err)
+			a.logEnd(e, slog.LevelError, "the outcome could not be written; the request will be attempted again", "error", s.Err)
 			action = jobs.Release
 		case !s.Out.Accepted:
-			t.say(e, slog.LevelInfo, "outcome refused: the request was taken away meanwhile")
+			a.logEnd(e, slog.LevelInfo, "outcome refused: the request has been taken away")
 			action = ""
 		default:
 			if action == jobs.Retry {
-				t.writers.Go(func() { t.w.enqueue(context.WithoutCancel(t.w.running), s.Out.Next) })
+				a.writers.Go(func() { a.w.enqueue(context.WithoutCancel(a.w.work), s.Out.Next) })
 			}
 			if action == jobs.Finish {
-				level = slog.LevelDebug // the trail has them all
+				level = slog.LevelDebug // the audit trail records them all
 			}
-			t.say(e, level, "try ended", "outcome", action, "duration", time.Since(t.started), "error", e.outcome.Error)
+			a.logEnd(e, level, "attempt ended", "outcome", action, "duration", time.Since(a.started), "error", e.outcome.Error)
 		}
-		t.count(e, action)
+		a.count(e, action)
 	}
 }
 
-// settle writes outcomes, waiting for Postgres as long as the worker runs. A result
-// that Postgres refuses makes its request fail with that reason, in the group, too.
-func (t *tries) settle(group []end) []groupcommit.Result[store.Settled] {
+// persistOutcomes writes outcomes, and waits for Postgres for as long as the worker
+// runs. A result that Postgres refuses is replaced in the group by a failure with
+// that reason.
+func (a *attempts) persistOutcomes(group []attemptEnd) []groupcommit.Result[store.Settled] {
 	out := make([]groupcommit.Result[store.Settled], len(group))
 	left := make([]int, len(group))
 	for i := range left {
@@ -196,7 +198,7 @@ func (t *tries) settle(group []end) []groupcommit.Result[store.Settled] {
 			outcomes[k] = group[i].outcome
 		}
 		var again []int
-		for k, r := range t.line.settles.DoAll(t.w.running, outcomes) {
+		for k, r := range a.committers.outcomes.DoAll(a.w.work, outcomes) {
 			i := left[k]
 			out[i] = r
 			o := &group[i].outcome
@@ -212,42 +214,45 @@ func (t *tries) settle(group []end) []groupcommit.Result[store.Settled] {
 		return away
 	}
 	for len(left) > 0 {
-		if err := t.w.persist(t.w.running, "write outcomes", write); err != nil {
-			break // in out
+		if err := a.w.persist(a.w.work, "write outcomes", write); err != nil {
+			break // the errors are in out
 		}
 	}
 	return out
 }
 
-// count notes how a try ended: "" means that the request was taken away meanwhile,
+// count records how an attempt ended: "" means that the request was taken away,
 // Release that it is to be handed back.
-func (t *tries) count(e end, action jobs.Action) {
-	t.w.holdings.remove(e.outcome.Lease)
-	t.w.free()
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (a *attempts) count(e attemptEnd, action jobs.Action) {
+	a.w.running.remove(e.outcome.Lease)
+	a.w.wakeHeld()
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	switch action {
 	case jobs.Finish:
-		t.summary.Done++
+		a.summary.Done++
 	case jobs.Fail:
-		t.summary.Failed++
+		a.summary.Failed++
 	case jobs.Retry:
-		t.summary.Retried++
+		a.summary.Retried++
 	case jobs.Release:
-		t.returned = append(t.returned, e.outcome.Lease)
+		a.returned = append(a.returned, e.outcome.Lease)
 	default:
-		t.summary.Cancelled++
+		a.summary.Cancelled++
 	}
 }
 
-func (t *tries) say(e end, level slog.Level, text string, more ...any) {
-	if t.w.log.Enabled(t.w.running, level) {
-		c := &t.claimed[e.at]
-		t.w.log.With("request", c.ID, "batch", c.BatchID, "attempt", c.Attempt, "correlation", c.CorrelationID).Log(t.w.running, level, text, more...)
+// logEnd logs how an attempt ended. It does nothing for a level that is off,
+// because most attempts end at debug level.
+func (a *attempts) logEnd(e attemptEnd, level slog.Level, text string, more ...any) {
+	if a.w.log.Enabled(a.w.work, level) {
+		c := &a.claimed[e.at]
+		a.w.log.With("mass_request", c.ID, "batch", c.BatchID, "attempt", c.Attempt, "correlation", c.CorrelationID).Log(a.w.work, level, text, more...)
 	}
 }
 
-// judge is the one place that decides what follows from the end of a try.
+// judge is the one place that decides what follows from the end of an attempt:
+// the request is done, fails, is attempted again later, or is handed back.
 func (w *Worker) judge(c *jobs.Claimed, result jobs.Result, err error) jobs.Outcome {
 	digest := sha256.Sum256(c.Payload)
 	o := jobs.Outcome{Lease: c.Lease, InputDigest: digest[:]}
@@ -261,7 +266,7 @@ func (w *Worker) judge(c *jobs.Claimed, result jobs.Result, err error) jobs.Outc
 		o.Action = jobs.Release
 	case errors.As(err, &faults):
 		o.Action, o.Error = jobs.Fail, faults.Error()
-		o.Faults, _ = json.Marshal(faults) // a list of pairs of strings has a JSON form
+		o.Faults, _ = json.Marshal(faults) // cannot fail: the faults hold strings only
 	case w.config.Retry.Again(c.Failures + 1):
 		o.Action, o.Error = jobs.Retry, describe(err)
 		o.Delay = w.config.Retry.Delay(c.Failures+1, rand.Float64())
@@ -271,8 +276,8 @@ func (w *Worker) judge(c *jobs.Claimed, result jobs.Result, err error) jobs.Outc
 	return o
 }
 
-// describe is an error's text for the row: one line of bounded length, and of
-// characters that Postgres can hold.
+// describe returns an error's text for the row: one line of bounded length, without
+// characters that Postgres cannot store.
 func describe(err error) string {
 	const limit = 2000
 	text := []rune(err.Error())

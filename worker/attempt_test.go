@@ -134,7 +134,7 @@ func TestARetryDoesNotWaitForTheReconciler(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	c := quick()
-	c.Reconcile.Grace = time.Hour
+	c.Leader.Grace = time.Hour
 	var failed bool
 	s.start(c, func(_ context.Context, raw []byte) (json.RawMessage, error) {
 		if string(raw) == `{"n": 1}` && !failed {

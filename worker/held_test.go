@@ -62,7 +62,7 @@ func TestACallerRunsNoMoreThanItsLimit(t *testing.T) {
 		return json.RawMessage(`{}`), nil
 	}
 	c := quick()
-	c.CallerMax = limit
+	c.CallerMax, c.Leader.CallerMax = limit, limit
 	s.start(c, pipeline)
 	s.start(c, pipeline)
 	flood := s.submitBy("flood", jobs.CrowdLane("flood"), 120)

@@ -26,7 +26,7 @@ func TestTheLeaderRemovesWhatIsOlderThanTheRetention(t *testing.T) {
 	fill("failed", 10)
 	fill("pending", 10)
 	c := quick()
-	c.Reconcile.Retention = time.Hour
+	c.Leader.Retention = time.Hour
 	s.start(c, echo)
 	count := func(where string) (n int) {
 		t.Helper()

@@ -11,37 +11,43 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// holdings are the claims whose tries run in this process, and the statements
-// that may bring more of them.
-type holdings struct {
-	mu     sync.Mutex
-	m      map[jobs.Lease]context.CancelCauseFunc
-	claims map[*time.Time]struct{} // since when each statement that claims is under way
+// runningAttempts are the attempts that run in this process, and the claims under
+// way that may add more. It is safe for concurrent use.
+type runningAttempts struct {
+	mu        sync.Mutex
+	attempts  map[jobs.Lease]context.CancelCauseFunc
+	claims    map[claimID]time.Time // since when each claim has been under way
+	lastClaim claimID
 }
 
-func newHoldings() *holdings {
-	return &holdings{m: map[jobs.Lease]context.CancelCauseFunc{}, claims: map[*time.Time]struct{}{}}
+// claimID identifies a claim under way within this process.
+type claimID uint64
+
+func newRunningAttempts() *runningAttempts {
+	return &runningAttempts{attempts: map[jobs.Lease]context.CancelCauseFunc{}, claims: map[claimID]time.Time{}}
 }
 
-// claiming says that a statement is on its way that claims; the returned function
-// says that it was answered.
-func (h *holdings) claiming() (answered func()) {
-	now := time.Now()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.claims[&now] = struct{}{}
-	return func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.claims, &now)
-	}
+// beginClaim records that a statement that claims requests is about to be sent.
+func (r *runningAttempts) beginClaim() claimID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lastClaim++
+	r.claims[r.lastClaim] = time.Now()
+	return r.lastClaim
 }
 
-// unanswered tells whether a statement that claims is under way since before t.
-func (h *holdings) unanswered(t time.Time) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for since := range h.claims {
+// endClaim records that the statement has been answered.
+func (r *runningAttempts) endClaim(id claimID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.claims, id)
+}
+
+// claimingSince reports whether a claim under way began before t.
+func (r *runningAttempts) claimingSince(t time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, since := range r.claims {
 		if since.Before(t) {
 			return true
 		}
@@ -49,48 +55,49 @@ func (h *holdings) unanswered(t time.Time) bool {
 	return false
 }
 
-func (h *holdings) add(l jobs.Lease, cancel context.CancelCauseFunc) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.m[l] = cancel
+func (r *runningAttempts) add(l jobs.Lease, cancel context.CancelCauseFunc) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.attempts[l] = cancel
 }
 
-func (h *holdings) remove(l jobs.Lease) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.m, l)
+func (r *runningAttempts) remove(l jobs.Lease) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.attempts, l)
 }
 
-func (h *holdings) count() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.m)
+func (r *runningAttempts) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.attempts)
 }
 
-func (h *holdings) snapshot() map[jobs.Lease]context.CancelCauseFunc {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return maps.Clone(h.m)
+func (r *runningAttempts) snapshot() map[jobs.Lease]context.CancelCauseFunc {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.attempts)
 }
 
-// cancelRequest stops the tries of a request that was taken away by a person.
-func (h *holdings) cancelRequest(id int64) {
-	for l, cancel := range h.snapshot() {
+// cancelRequest stops the attempts at a request that a person cancelled or
+// deleted.
+func (r *runningAttempts) cancelRequest(id int64) {
+	for l, cancel := range r.snapshot() {
 		if l.ID == id {
 			cancel(errTaken)
 		}
 	}
 }
 
-// beat gives a sign of life at every interval, and compares what this worker
-// holds according to the rows with what it is really doing:
+// beat sends a heartbeat at every interval, and compares the requests that this
+// worker holds according to their rows with the attempts that it runs:
 //
-//   - A try whose row is not ours anymore is told to stop.
-//   - A row that is ours and that nobody here works on, seen so by two beats in
-//     turn after no claim could still bring it, is handed back. A claim whose
-//     answer got lost leaves such rows.
-//   - A worker that was declared dead, because it was paused for instance, gets
-//     a new id and drops what it did: it was given to others.
+//   - An attempt whose request the worker no longer holds is told to stop.
+//   - A request that the worker holds without an attempt is handed back, if two
+//     beats in a row saw it so and no claim under way could still bring it. A
+//     claim whose answer got lost leaves such rows.
+//   - A worker that was declared dead, for example because it was paused, gets a
+//     new id and drops its attempts: their requests were given to other workers.
 func (w *Worker) beat(ctx context.Context) {
 	tick := time.NewTicker(w.config.Heartbeat)
 	defer tick.Stop()
@@ -105,28 +112,28 @@ func (w *Worker) beat(ctx context.Context) {
 	}
 }
 
-// orphan is a row that is ours and that nobody here works on.
+// orphan is a request that the worker holds without an attempt.
 type orphan struct {
-	since time.Time // when it was seen first
+	since time.Time // when it was first seen
 	alone bool      // no claim under way is older than that, so none will bring it
 }
 
-// compare does one beat; it returns the rows that nobody here works on.
+// compare sends one heartbeat and returns the present orphans.
 func (w *Worker) compare(ctx context.Context, before map[jobs.Lease]orphan) (orphans map[jobs.Lease]orphan) {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
 
-	running := w.holdings.snapshot() // before the rows: what is claimed later cannot be missed in them
+	running := w.running.snapshot() // taken before the rows are read, which therefore include all of it
 	held, err := w.store.Beat(ctx, w.id.Load())
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		w.log.Warn("this worker was declared dead; it starts anew", "worker", w.id.Load(), "dropped", len(running))
+		w.log.Warn("this worker was declared dead and registers again", "worker", w.id.Load(), "dropped", len(running))
 		if err := w.register(ctx); err != nil {
-			w.log.Error("cannot register again", "error", err)
+			w.log.Error("the worker could not register again", "error", err)
 			return nil
 		}
 	case err != nil:
-		w.log.Warn("no sign of life could be given", "error", err)
+		w.log.Warn("heartbeat failed", "worker", w.id.Load(), "error", err)
 		return before
 	}
 
@@ -140,7 +147,7 @@ func (w *Worker) compare(ctx context.Context, before map[jobs.Lease]orphan) (orp
 		}
 	}
 
-	running = w.holdings.snapshot()
+	running = w.running.snapshot()
 	orphans = map[jobs.Lease]orphan{}
 	var back []jobs.Lease
 	for l := range ours {
@@ -155,15 +162,16 @@ func (w *Worker) compare(ctx context.Context, before map[jobs.Lease]orphan) (orp
 		if !seen {
 			o.since = time.Now()
 		}
-		o.alone = !w.holdings.unanswered(o.since)
+		o.alone = !w.running.claimingSince(o.since)
 		orphans[l] = o
 	}
 	if len(back) > 0 {
-		w.log.Warn("handing back requests that nobody works on", "count", len(back))
+		w.log.Warn("handing back requests that this worker holds but does not run", "count", len(back))
 		w.release(ctx, back, "the claim's answer was lost")
 	}
 	return orphans
 }
 
-// beatTimeout bounds one beat; a worker that cannot beat in time is taken for dead.
+// beatTimeout bounds one heartbeat. A worker that cannot send one in time is
+// presumed dead.
 const beatTimeout = 3 * time.Second

@@ -7,20 +7,20 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// What a claim under way may still bring is nobody's orphan.
-func TestUnanswered(t *testing.T) {
+// A request that a claim under way may still bring is not an orphan.
+func TestAClaimUnderWayIsKnownSinceItsBeginning(t *testing.T) {
 	t.Parallel()
-	h := newHoldings()
+	r := newRunningAttempts()
 	before := time.Now()
-	assert.False(t, h.unanswered(before))
-	answered := h.claiming()
-	seen := time.Now().Add(time.Nanosecond)
-	assert.False(t, h.unanswered(before), "it began later")
-	assert.True(t, h.unanswered(seen))
-	other := h.claiming()
-	answered()
-	assert.False(t, h.unanswered(seen))
-	assert.True(t, h.unanswered(time.Now().Add(time.Nanosecond)))
-	other()
-	assert.False(t, h.unanswered(time.Now().Add(time.Hour)))
+	assert.False(t, r.claimingSince(before))
+	first := r.beginClaim()
+	after := time.Now().Add(time.Nanosecond)
+	assert.False(t, r.claimingSince(before), "the claim began later")
+	assert.True(t, r.claimingSince(after))
+	second := r.beginClaim()
+	r.endClaim(first)
+	assert.False(t, r.claimingSince(after))
+	assert.True(t, r.claimingSince(time.Now().Add(time.Nanosecond)))
+	r.endClaim(second)
+	assert.False(t, r.claimingSince(time.Now().Add(time.Hour)))
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 	"github.com/leomutto/pilot-in-a-box/worker"
+	"github.com/leomutto/pilot-in-a-box/worker/leader"
 )
 
 func TestMain(m *testing.M) {
@@ -71,23 +72,26 @@ func quick() worker.Config {
 		Retry:          jobs.RetryPolicy{MaxTries: 3, Base: time.Millisecond, Max: time.Millisecond},
 		RequestTimeout: 20 * time.Second, ShutdownTimeout: 10 * time.Second,
 		PollInterval: 20 * time.Millisecond, Heartbeat: 100 * time.Millisecond,
-		Reconcile: worker.ReconcileConfig{
-			Interval: 50 * time.Millisecond, Grace: 200 * time.Millisecond, SilentAfter: 5 * time.Second, Step: 100, MaxRescues: 5,
+		Leader: leader.Config{
+			Interval: 50 * time.Millisecond, Grace: 200 * time.Millisecond, SilentAfter: 5 * time.Second, Step: 100, MaxRescues: 5, BatchMax: 64,
 		},
 		Version: "test",
 	}
 }
 
-// start runs a worker until the test ends or the returned function is called;
-// that function returns when the worker has shut down.
-func (s *system) start(c worker.Config, p func(context.Context, []byte) (json.RawMessage, error)) (stop func()) {
-	return s.startResults(c, func(ctx context.Context, raw []byte) (r jobs.Result, err error) {
-		r.JSON, err = p(ctx, raw)
-		return r, err
-	})
+// pipelineFunc is a Pipeline whose results are complete.
+type pipelineFunc func(ctx context.Context, raw []byte) (json.RawMessage, error)
+
+func (f pipelineFunc) Run(ctx context.Context, raw []byte) (result json.RawMessage, asSubmitted bool, err error) {
+	result, err = f(ctx, raw)
+	return result, false, err
 }
 
-func (s *system) startResults(c worker.Config, p worker.Pipeline) (stop func()) {
+// start runs a worker until the test ends or the returned function is called;
+// that function returns when the worker has shut down.
+func (s *system) start(c worker.Config, p pipelineFunc) (stop func()) { return s.startWith(c, p) }
+
+func (s *system) startWith(c worker.Config, p worker.Pipeline) (stop func()) {
 	s.t.Helper()
 	rdb, err := jobs.Dial(s.opt)
 	require.NoError(s.t, err)
@@ -98,7 +102,7 @@ func (s *system) startResults(c worker.Config, p worker.Pipeline) (stop func()) 
 	stop = sync.OnceFunc(func() {
 		cancel()
 		assert.NoError(s.t, <-ended)
-		assert.Zero(s.t, w.Holds())
+		assert.Zero(s.t, w.Running())
 		assert.NoError(s.t, rdb.Close())
 	})
 	s.t.Cleanup(stop)
@@ -156,10 +160,7 @@ func echo(_ context.Context, raw []byte) (json.RawMessage, error) { return raw, 
 func TestARequestIsDoneByTheRealPipeline(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	s.startResults(quick(), func(ctx context.Context, raw []byte) (r jobs.Result, err error) {
-		r.JSON, r.AsSubmitted, err = pipeline.Default().Run(ctx, raw)
-		return r, err
-	})
+	s.startWith(quick(), pipeline.Default())
 	ids := s.submit(true, `{"Site Name": "  Oslo  "}`, `{"aB": 1, "a_b": 2}`, `{"site_name": "Oslo", "n": 1.50}`)
 	done := s.untilStatus(ids[0], jobs.Done)
 	assert.JSONEq(t, `{"normalized": {"site_name": "Oslo"}, "warnings": []}`, string(done.Result))
