@@ -26,7 +26,7 @@ func (w *Worker) claim(ctx context.Context, batches []int64) ([]jobs.Claimed, er
 func (w *Worker) wakeHeld() {
 	select {
 	case w.ended <- struct{}{}:
-	default: // runHeld has been told already
+	default: // runHeld will look anyway
 	}
 }
 

@@ -83,7 +83,7 @@ func TestASilentWorkersRequestsGoToOthers(t *testing.T) {
 	}, time.Minute, 5*time.Millisecond, "the dead worker is forgotten")
 }
 
-func TestAWorkerDeclaredDeadStartsAnew(t *testing.T) {
+func TestAWorkerDeclaredDeadRegistersAgain(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	g := newGate()
@@ -134,9 +134,9 @@ func TestARetryThatWaitsIsLeftAlone(t *testing.T) {
 	assert.Equal(t, r, s.until(id, "is there", func(jobs.Request) bool { return true }))
 }
 
-// A worker whose clock is hours ahead, and that cannot reach Postgres, leaves its
-// delivery to be tried again in hours.
-func TestADeliveryPutOffForHoursIsMadeNow(t *testing.T) {
+// A worker whose clock is hours ahead and that cannot reach Postgres postpones its
+// delivery by hours.
+func TestADeliveryPostponedForHoursIsMadeNow(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	id := s.submit(true, `{}`)[0]

@@ -87,8 +87,8 @@ func (f pipelineFunc) Run(ctx context.Context, raw []byte) (result json.RawMessa
 	return result, false, err
 }
 
-// start runs a worker until the test ends or the returned function is called;
-// that function returns when the worker has shut down.
+// start runs a worker until the test ends or the returned function is called, which
+// returns once the worker has shut down.
 func (s *system) start(c worker.Config, p pipelineFunc) (stop func()) { return s.startWith(c, p) }
 
 func (s *system) startWith(c worker.Config, p worker.Pipeline) (stop func()) {
@@ -109,7 +109,7 @@ func (s *system) startWith(c worker.Config, p worker.Pipeline) (stop func()) {
 	return stop
 }
 
-// submit stores payloads as one batch and enqueues it unless told not to.
+// submit stores payloads as one batch, and enqueues it if the test says so.
 func (s *system) submit(enqueue bool, payloads ...string) []int64 {
 	s.t.Helper()
 	var items []store.NewRequest
@@ -128,7 +128,7 @@ func (s *system) submit(enqueue bool, payloads ...string) []int64 {
 	return ids
 }
 
-// until waits for a request to satisfy ok; the bound is only there to end a broken test.
+// until waits for a request to satisfy ok. The bound only ends a broken test.
 func (s *system) until(id int64, what string, ok func(jobs.Request) bool) jobs.Request {
 	s.t.Helper()
 	var r jobs.Request
@@ -169,7 +169,7 @@ func TestARequestIsDoneByTheRealPipeline(t *testing.T) {
 
 	failed := s.untilStatus(ids[1], jobs.Failed)
 	assert.Contains(t, failed.Error, "a_b")
-	assert.Equal(t, 1, failed.Attempt, "a wrong payload is not tried again")
+	assert.Equal(t, 1, failed.Attempt, "an invalid payload is not attempted again")
 	var faults []payload.Fault
 	require.NoError(t, json.Unmarshal(failed.Faults, &faults))
 	assert.NotEmpty(t, faults)
@@ -199,7 +199,7 @@ func TestAFailingRequestIsRetriedAloneAndGivenUp(t *testing.T) {
 	}
 }
 
-func TestAPanicIsAFailedTry(t *testing.T) {
+func TestAPanicIsAFailedAttempt(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	var calls atomic.Int32
@@ -216,7 +216,7 @@ func TestAPanicIsAFailedTry(t *testing.T) {
 	assert.Equal(t, []string{"submit", "claim", "retry", "claim", "finish"}, s.actions(id))
 }
 
-func TestATryIsBoundedEvenIfItDoesNotListen(t *testing.T) {
+func TestAnAttemptIsBoundedEvenIfItIgnoresItsContext(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	c := quick()
@@ -247,11 +247,12 @@ func TestAResultThatCannotBeStoredFailsItsRequestOnly(t *testing.T) {
 	s.untilStatus(ids[2], jobs.Done)
 }
 
-// gate is a pipeline that waits: started tells of each try, open lets them end.
+// gate is a pipeline that waits. It sends to started for each attempt, and all
+// attempts end once open is closed.
 type gate struct {
 	started chan struct{}
 	open    chan struct{}
-	ended   chan error // the cause with which each try was told to stop
+	ended   chan error // why each attempt was told to stop
 }
 
 func newGate() *gate {
@@ -269,7 +270,7 @@ func (g *gate) run(ctx context.Context, raw []byte) (json.RawMessage, error) {
 	}
 }
 
-func TestACancelledRequestIsToldThroughItsContext(t *testing.T) {
+func TestACancelledRequestEndsTheContextOfItsAttempt(t *testing.T) {
 	t.Parallel()
 	for _, announced := range []bool{true, false} {
 		t.Run(fmt.Sprintf("announced=%t", announced), func(t *testing.T) {
@@ -291,7 +292,7 @@ func TestACancelledRequestIsToldThroughItsContext(t *testing.T) {
 	}
 }
 
-func TestShutdownFinishesWhatIsQuick(t *testing.T) {
+func TestShutdownFinishesQuickRequests(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	g := newGate()
@@ -303,10 +304,10 @@ func TestShutdownFinishesWhatIsQuick(t *testing.T) {
 	assert.Equal(t, jobs.Done, s.untilStatus(id, jobs.Done).Status)
 	workers, err := s.store.Workers(t.Context())
 	require.NoError(t, err)
-	assert.Empty(t, workers, "a worker that ends says goodbye")
+	assert.Empty(t, workers, "a worker that ends removes itself")
 }
 
-func TestShutdownHandsBackWhatIsSlow(t *testing.T) {
+func TestShutdownHandsBackSlowRequests(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	g := newGate()

@@ -20,8 +20,8 @@ const DirVariable = "MASS_CHAOS_DIR"
 
 // Orders is the member "chaos" of a free-form payload.
 type Orders struct {
-	SleepMS   int `json:"sleep_ms,omitempty"`   // how long a try takes
-	FailTimes int `json:"fail_times,omitempty"` // how many tries fail, whichever process makes them
+	SleepMS   int `json:"sleep_ms,omitempty"`   // how long an attempt takes
+	FailTimes int `json:"fail_times,omitempty"` // how many attempts fail, counted over all processes
 }
 
 var errOrdered = errors.New("chaos: told to fail")
@@ -46,8 +46,8 @@ func (p Pipeline) Run(ctx context.Context, raw []byte) (result json.RawMessage, 
 	if err := json.Unmarshal(raw, &in); err != nil {
 		return nil, false, fmt.Errorf("read the orders: %w", err)
 	}
-	// Deliberately deaf to ctx: a step that does not heed the end of its
-	// context is what fencing is for.
+	// This ignores ctx on purpose: fencing exists for steps that do not heed the
+	// end of their context.
 	time.Sleep(time.Duration(in.Orders.SleepMS) * time.Millisecond)
 	if mustFail(p.dir, in.Nonce, in.Orders.FailTimes) {
 		return nil, false, errOrdered
@@ -59,8 +59,8 @@ func (p Pipeline) Run(ctx context.Context, raw []byte) (result json.RawMessage, 
 	return sign(result, jobs.LeaseFromContext(ctx).Attempt), asSubmitted, nil
 }
 
-// mustFail counts the failures of a request by files, which all processes share
-// and which outlive them. A try that dies after its mark has used it up.
+// mustFail counts the failures of a request in files, which all processes share and
+// which outlive them. An attempt that dies after it has made a file counts, too.
 func mustFail(dir, nonce string, times int) bool {
 	for i := range times {
 		mark, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("failed-%s-%d", nonce, i)), os.O_CREATE|os.O_EXCL, 0o600)
