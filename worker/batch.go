@@ -12,99 +12,98 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// handleBatch claims what is pending of a batch and tries all of it at once,
-// each request on its own. An error, after which Asynq delivers the batch
-// again, means only that Postgres could not be asked: what happens to a request
-// is in its row, never in the fate of the task.
+// handleBatch claims the pending requests of a batch and attempts all of them at
+// once, each on its own. An error, after which Asynq delivers the batch again,
+// means only that Postgres was unavailable: the outcome of a request is in its
+// row, never in the state of the task.
 //
-// The context of the delivery ends when Asynq loses its lease, as when Redis is
-// away. The claim is in Postgres and still good then, so the requests go on.
+// The context of the delivery ends when Asynq loses its lease, for example when
+// Redis is away. The claim is in Postgres and still valid then, so the attempts
+// run under the worker's own context.
 func (w *Worker) handleBatch(ctx context.Context, task *asynq.Task) error {
-	w.handlers.Add(1)
-	defer w.handlers.Done()
-
 	p, err := jobs.ParseBatchPayload(task.Payload())
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
-	l := w.lineOf(ctx)
-	claimed, err := l.claims.Do(w.running, p.Batch) //nolint:contextcheck // see above
+	writers := w.committersOf(ctx)
+	claimed, err := writers.claims.Do(w.work, p.Batch) //nolint:contextcheck // see above
 	if err != nil {
 		return fmt.Errorf("claim batch %d: %w", p.Batch, err)
 	}
 	if len(claimed) == 0 {
-		return w.awaitDue(l, p.Batch) //nolint:contextcheck // see above
+		return w.awaitDue(writers, p.Batch) //nolint:contextcheck // see above
 	}
-	summary := w.tryAll(l, claimed) //nolint:contextcheck // see above
+	summary := w.attemptAll(writers, claimed) //nolint:contextcheck // see above
 
 	if result, err := json.Marshal(summary); err == nil {
-		// For people who look at Asynqmon; without Redis there is nobody to look.
+		// Only Asynqmon shows the summary, and without Redis it shows nothing.
 		_, _ = task.ResultWriter().Write(result)
 	}
 	return nil
 }
 
-// lineOf tells by the queue of a delivery which line it takes.
-func (w *Worker) lineOf(ctx context.Context) line {
+// committersOf chooses the committers by the queue of a delivery.
+func (w *Worker) committersOf(ctx context.Context) committers {
 	if queue, ok := asynq.GetQueueName(ctx); ok && jobs.IsCrowd(queue) {
-		return w.crowd
+		return w.overflow
 	}
-	return w.front
+	return w.regular
 }
 
 // earlyBy is how early a delivery may come because Asynq counts whole seconds.
 const earlyBy = 2 * time.Second
 
-// errEarly puts a delivery off: it came before its time by more than that, so
-// the clock of a worker is wrong.
+// errEarly postpones a delivery that came more than earlyBy before its time,
+// which means that the clock of a worker is wrong.
 type errEarly struct{ wait time.Duration }
 
 func (e errEarly) Error() string {
 	return fmt.Sprintf("delivered %v too early: the clock of a worker is wrong", e.wait.Round(time.Millisecond))
 }
 
-// awaitDue looks why nothing was claimed of a batch. What is due in a moment is
-// claimed then, without a task to hold its place: should the worker die before,
-// the reconciler finds the batch without one.
-func (w *Worker) awaitDue(l line, batch int64) error {
-	wait, err := w.store.DueIn(w.running, batch)
+// awaitDue looks into why a batch had nothing to claim. Requests that become due
+// in a moment are claimed then, without a task that holds their place: if the
+// worker dies before, the leader finds the batch without a task.
+func (w *Worker) awaitDue(writers committers, batch int64) error {
+	wait, err := w.store.DueIn(w.work, batch)
 	switch {
-	case err != nil || wait <= 0: // a repeated delivery, mostly
+	case err != nil || wait <= 0: // in most cases a repeated delivery
 		return err
 	case wait > earlyBy:
 		return errEarly{wait}
 	}
-	w.handlers.Go(func() {
-		if err := w.claimWhenDue(l, batch, wait); err != nil {
-			w.log.Warn("a batch that became due was not claimed; the reconciler will see to it", "batch", batch, "error", err)
+	w.background.Go(func() {
+		if err := w.claimWhenDue(writers, batch, wait); err != nil {
+			w.log.Warn("a due batch was not claimed; the leader will enqueue it again", "batch", batch, "error", err)
 		}
 	})
 	return nil
 }
 
-func (w *Worker) claimWhenDue(l line, batch int64, wait time.Duration) error {
+func (w *Worker) claimWhenDue(writers committers, batch int64, wait time.Duration) error {
 	for wait > 0 && wait <= earlyBy {
 		select {
-		case <-w.running.Done():
-			return context.Cause(w.running)
-		case <-time.After(wait + time.Millisecond): // so that two clocks that go alike agree
+		case <-w.work.Done():
+			return context.Cause(w.work)
+		case <-time.After(wait + time.Millisecond): // so that the batch is due by the clock of Postgres, too
 		}
-		claimed, err := l.claims.Do(w.running, batch)
+		claimed, err := writers.claims.Do(w.work, batch)
 		if err != nil {
 			return err
 		}
 		if len(claimed) > 0 {
-			w.tryAll(l, claimed)
+			w.attemptAll(writers, claimed)
 			return nil
 		}
-		if wait, err = w.store.DueIn(w.running, batch); err != nil {
+		if wait, err = w.store.DueIn(w.work, batch); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// release hands claimed requests back untried and enqueues them for others.
+// release hands claimed requests back without an outcome, and enqueues them for
+// other workers.
 func (w *Worker) release(ctx context.Context, leases []jobs.Lease, reason string) (released int) {
 	ctx, cancel := context.WithTimeout(ctx, handBackTime)
 	defer cancel()
@@ -114,7 +113,7 @@ func (w *Worker) release(ctx context.Context, leases []jobs.Lease, reason string
 		return err
 	})
 	if err != nil {
-		w.log.Error("requests could not be handed back; they will be rescued", "count", len(leases), "error", err)
+		w.log.Error("requests could not be handed back; the leader will rescue them", "count", len(leases), "error", err)
 		return 0
 	}
 	for _, b := range list {
@@ -125,15 +124,6 @@ func (w *Worker) release(ctx context.Context, leases []jobs.Lease, reason string
 	return released
 }
 
-// enqueue delivers a batch. When Redis is away the reconciler does it later.
-func (w *Worker) enqueue(ctx context.Context, b jobs.Batch) {
-	ctx, cancel := context.WithTimeout(ctx, enqueueTimeout)
-	defer cancel()
-	if err := w.enqueuer.Enqueue(ctx, b); err != nil {
-		w.log.Warn("batch not enqueued; the reconciler will do it", "batch", b.ID, "error", err)
-	}
-}
-
 // flushClaims claims several batches in one statement.
 func (w *Worker) flushClaims(ctx context.Context, batches []int64) ([][]jobs.Claimed, error) {
 	claimed, err := w.claim(ctx, batches)
@@ -141,7 +131,7 @@ func (w *Worker) flushClaims(ctx context.Context, batches []int64) ([][]jobs.Cla
 		return nil, err
 	}
 	place := make(map[int64]int, len(batches))
-	for i, b := range batches { // of two deliveries of a batch one gets everything
+	for i, b := range batches { // if a batch is listed twice, the last place gets all its requests
 		place[b] = i
 	}
 	out := make([][]jobs.Claimed, len(batches))
@@ -155,10 +145,12 @@ func (w *Worker) flushClaims(ctx context.Context, batches []int64) ([][]jobs.Cla
 	return out, nil
 }
 
-func (w *Worker) flushSettles(ctx context.Context, outcomes []jobs.Outcome) ([]store.Settled, error) {
-	settled, err := w.store.SettleRequests(ctx, w.id.Load(), outcomes)
+// flushOutcomes writes the outcomes of several requests in one statement, and
+// announces them.
+func (w *Worker) flushOutcomes(ctx context.Context, outcomes []jobs.Outcome) ([]store.Settled, error) {
+	written, err := w.store.SettleRequests(ctx, w.id.Load(), outcomes)
 	var changed, ended []int64
-	for i, s := range settled {
+	for i, s := range written {
 		if s.Accepted {
 			changed = append(changed, outcomes[i].ID)
 			if s.Callback && outcomes[i].Action != jobs.Retry {
@@ -167,6 +159,25 @@ func (w *Worker) flushSettles(ctx context.Context, outcomes []jobs.Outcome) ([]s
 		}
 	}
 	w.changes.Add(changed...)
-	w.callBack(ended) //nolint:contextcheck // the group does not wait for it
-	return settled, err
+	w.enqueueCallbacks(ended) //nolint:contextcheck // the group does not wait for it
+	return written, err
+}
+
+// enqueueCallbacks enqueues the callbacks of requests that have ended, without
+// delaying the caller. The leader finds the callbacks that are lost here.
+func (w *Worker) enqueueCallbacks(requests []int64) {
+	if len(requests) == 0 {
+		return
+	}
+	w.background.Go(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.work), enqueueTimeout)
+		defer cancel()
+		refs, err := w.store.NewDeliveries(ctx, requests)
+		if err != nil {
+			w.log.Warn("callbacks not enqueued; the leader will retry them", "error", err)
+		}
+		for _, ref := range refs {
+			w.enqueueDelivery(ctx, ref)
+		}
+	})
 }

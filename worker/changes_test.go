@@ -10,11 +10,11 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 )
 
-// A worker tells of its claims and of its outcomes, after they are committed.
+// A worker announces its claims and outcomes once they are committed.
 func TestChangesAreAnnounced(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	// The channel is shared by all databases of the Redis: these ids are nobody else's.
+	// All databases of this Redis share the channel: no other test has these ids.
 	const first = 3_000_000_000
 	_, err := s.db.ExecContext(t.Context(), `SELECT setval('mass_requests_id_seq', $1)`, first)
 	require.NoError(t, err)

@@ -12,8 +12,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// at stores a request that is due in a while, and delivers it as told: a zero
-// delivery is at once.
+// at stores a request that is due after a time, and schedules its task after
+// another time; zero: at once.
 func (s *system) at(due, delivery time.Duration) int64 {
 	s.t.Helper()
 	var now time.Time // of Postgres
@@ -30,8 +30,8 @@ func (s *system) at(due, delivery time.Duration) int64 {
 	return rows[0].ID
 }
 
-// Whatever delivers a request too early, Asynq's whole seconds or a worker's
-// clock, it begins when it is due.
+// A request starts no earlier than it is due, even if Asynq, which counts whole
+// seconds, or a worker with a wrong clock delivers it too early.
 func TestNoRequestBeginsBeforeItsTime(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
@@ -44,8 +44,8 @@ func TestNoRequestBeginsBeforeItsTime(t *testing.T) {
 	}
 }
 
-// A task that still waits for its time by some clock, though Postgres says that it
-// is past, is run.
+// A task that still waits for its time by some other clock is run once it is due by
+// the clock of Postgres.
 func TestADueRequestDoesNotWaitForASlowClock(t *testing.T) {
 	t.Parallel()
 	s := setup(t)

@@ -1,4 +1,4 @@
 package worker
 
-// Holds tells how many claims the worker takes for its own.
-func (w *Worker) Holds() int { return w.holdings.count() }
+// Running returns the number of attempts that the worker runs.
+func (w *Worker) Running() int { return w.running.count() }

@@ -67,7 +67,7 @@ func TestSilentWorkersAreRescuedWhileRedisIsFrozen(t *testing.T) {
 	s, stack := private(t)
 	id := s.submit(false, `{}`)[0]
 	r := s.until(id, "is there", func(jobs.Request) bool { return true })
-	dead, err := s.store.RegisterWorker(t.Context(), "elsewhere", 1, "test") // it claims, and never beats
+	dead, err := s.store.RegisterWorker(t.Context(), "elsewhere", 1, "test") // it claims, but never beats
 	require.NoError(t, err)
 	_, err = s.store.ClaimBatches(t.Context(), dead, []int64{r.BatchID})
 	require.NoError(t, err)

@@ -9,29 +9,30 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// heldInterval is how often a worker looks for what is held without having ended
-// something itself: another worker did, or died.
+// heldInterval is how often a worker looks for held requests when none of its
+// own requests has ended: one of another worker may have.
 const heldInterval = time.Second
 
 func (w *Worker) claim(ctx context.Context, batches []int64) ([]jobs.Claimed, error) {
-	defer w.holdings.claiming()()
+	claim := w.running.beginClaim()
+	defer w.running.endClaim(claim)
 	if w.config.CallerMax <= 0 {
 		return w.store.ClaimBatches(ctx, w.id.Load(), batches)
 	}
 	return w.store.ClaimBatchesUpTo(ctx, w.id.Load(), batches, w.config.CallerMax)
 }
 
-// free says that a request ended.
-func (w *Worker) free() {
+// wakeHeld tells runHeld that a request ended, so that a held one may start.
+func (w *Worker) wakeHeld() {
 	select {
-	case w.freed <- struct{}{}:
-	default: // one word is enough
+	case w.ended <- struct{}{}:
+	default: // runHeld will look anyway
 	}
 }
 
-// runHeld takes what is held of callers who are below their limit, until ctx
-// ends. Ends that come while it asks Postgres are answered together by the next
-// question.
+// runHeld claims and attempts held requests of callers below their limit, until
+// ctx ends. Requests that end while it queries Postgres are covered together by
+// the next query.
 func (w *Worker) runHeld(ctx context.Context) {
 	if w.config.CallerMax <= 0 {
 		return
@@ -42,24 +43,26 @@ func (w *Worker) runHeld(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.freed:
+		case <-w.ended:
 		case <-tick.C:
 		}
 		if err := w.claimHeld(ctx); err != nil && !errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil {
-			w.log.Warn("cannot claim what is held", "error", err)
+			w.log.Warn("cannot claim held requests", "error", err)
 		}
 	}
 }
 
+// claimHeld claims held requests until there are none to claim, or this worker
+// runs as many requests as its settings allow.
 func (w *Worker) claimHeld(ctx context.Context) error {
 	for ctx.Err() == nil {
-		room := w.config.Concurrency*w.config.BatchMax - w.holdings.count()
+		room := w.config.Concurrency*w.config.BatchMax - w.running.count()
 		if room <= 0 {
 			return nil
 		}
-		answered := w.holdings.claiming()
+		claim := w.running.beginClaim()
 		claimed, err := w.store.ClaimHeld(ctx, w.id.Load(), w.config.CallerMax, min(room, w.config.BatchMax))
-		answered()
+		w.running.endClaim(claim)
 		if err != nil || len(claimed) == 0 {
 			return err
 		}
@@ -68,7 +71,7 @@ func (w *Worker) claimHeld(ctx context.Context) error {
 			changed[i] = c.ID
 		}
 		w.changes.Add(changed...)
-		w.handlers.Go(func() { w.tryAll(w.crowd, claimed) }) //nolint:contextcheck // a try outlives the asking for work
+		w.background.Go(func() { w.attemptAll(w.overflow, claimed) }) //nolint:contextcheck // an attempt outlives the search for work
 	}
 	return nil
 }

@@ -37,8 +37,8 @@ func (s *system) submitBy(caller string, lane jobs.Lane, n int) []int64 {
 	return ids
 }
 
-// Two workers never run more of one caller than the limit, run others beside it,
-// and come to the end of everything.
+// Two workers together never run more requests of one caller than the limit. They
+// run requests of others meanwhile, and finish all of them.
 func TestACallerRunsNoMoreThanItsLimit(t *testing.T) {
 	t.Parallel()
 	const limit = 3
@@ -62,21 +62,21 @@ func TestACallerRunsNoMoreThanItsLimit(t *testing.T) {
 		return json.RawMessage(`{}`), nil
 	}
 	c := quick()
-	c.CallerMax = limit
+	c.CallerMax, c.Leader.CallerMax = limit, limit
 	s.start(c, pipeline)
 	s.start(c, pipeline)
 	flood := s.submitBy("flood", jobs.CrowdLane("flood"), 120)
 	small := s.submitBy("small", 0, 10)
 	for _, id := range append(flood, small...) {
 		r := s.untilStatus(id, jobs.StatusDone)
-		assert.Equal(t, 1, r.Attempt, "waiting for a turn is no try")
+		assert.Equal(t, 1, r.Attempt, "waiting for a turn is not an attempt")
 	}
 	assert.LessOrEqual(t, most.Load(), int64(limit))
 	assert.Greater(t, most.Load(), int64(1), "the limit is used")
 }
 
-// What a worker with a limit left held is run by those without one.
-func TestAWorkerWithoutALimitRunsWhatWasHeld(t *testing.T) {
+// Requests that were held under a limit are run by a worker without one.
+func TestAWorkerWithoutALimitRunsHeldRequests(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	ids := s.submitBy("flood", 0, 20)
@@ -88,7 +88,7 @@ func TestAWorkerWithoutALimitRunsWhatWasHeld(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, claimed, 1)
 	s.start(quick(), func(context.Context, []byte) (json.RawMessage, error) { return json.RawMessage(`{}`), nil })
-	for _, id := range ids { // the one that was claimed is rescued: nobody is worker 4711
+	for _, id := range ids { // the claimed one is rescued, because there is no worker 4711
 		s.untilStatus(id, jobs.StatusDone)
 	}
 }

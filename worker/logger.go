@@ -5,7 +5,7 @@ import (
 	"log/slog"
 )
 
-// asynqLogger passes Asynq's own messages to slog.
+// asynqLogger passes the messages of Asynq to slog.
 type asynqLogger struct{ log *slog.Logger }
 
 func (l asynqLogger) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", "asynq") }
@@ -13,7 +13,7 @@ func (l asynqLogger) Info(args ...any)  { l.log.Info(fmt.Sprint(args...), "from"
 func (l asynqLogger) Warn(args ...any)  { l.log.Warn(fmt.Sprint(args...), "from", "asynq") }
 func (l asynqLogger) Error(args ...any) { l.log.Error(fmt.Sprint(args...), "from", "asynq") }
 
-// Fatal is an error, too: a library does not end this process.
+// Fatal logs an error: a library must not end this process.
 func (l asynqLogger) Fatal(args ...any) {
 	l.log.Error(fmt.Sprint(args...), "from", "asynq", "fatal", true)
 }

@@ -1,12 +1,14 @@
-// Package worker takes requests from the queue to their end: the Asynq server,
-// the handler of batch tasks, and the reconciler that mends what was lost on the
-// way. Postgres decides everything; Redis only says what to look at.
+// Package worker takes requests from the queue and processes them until they
+// have an outcome. It owns the task servers, the attempts at requests, and the
+// delivery of callbacks. Postgres decides everything; Redis only says what to
+// look at. Package leader repairs what is lost on the way.
 //
-// It knows nothing of HTTP, and nothing of what the pipeline does with a payload.
+// The package must know neither HTTP nor what the pipeline does with a payload.
 package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,110 +18,128 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
+	"github.com/leomutto/pilot-in-a-box/worker/leader"
 )
 
-// Pipeline turns a payload into a result. A payload.Faults error means that the
-// payload is wrong and no other try can help; every other error is worth one.
-type Pipeline func(ctx context.Context, payload []byte) (jobs.Result, error)
+// Pipeline turns payloads into results. In the product it is the value that
+// pipeline.Default of package jobs/pipeline returns.
+type Pipeline interface {
+	// Run returns the result of a payload as a JSON object. If the payload was in
+	// normal form, asSubmitted is true and the result leaves out its member
+	// "normalized", which equals the payload. A payload.Faults error means that
+	// the payload is invalid, so that another attempt cannot help; any other error
+	// justifies one.
+	Run(ctx context.Context, payload []byte) (result json.RawMessage, asSubmitted bool, err error)
+}
 
-// Config tunes a Worker. Every field but CallerMax must be set.
+// Config tunes a Worker. All fields but CallerMax and Webhooks must be set.
 type Config struct {
-	Concurrency     int              // batches worked on at once
-	BatchMax        int              // requests a batch that the worker makes itself, at most
+	Concurrency     int              // batches processed at once
+	BatchMax        int              // most requests in a batch made by the worker itself
 	Retry           jobs.RetryPolicy // of a request
-	CallerMax       int              // requests of one caller that run at once on all workers; 0: no limit
-	RequestTimeout  time.Duration    // of one try of one request
-	ShutdownTimeout time.Duration    // how long running requests may go on after the end was asked for
-	PollInterval    time.Duration    // how often an idle worker looks at the queues when nobody rings
-	Heartbeat       time.Duration    // between two signs of life
-	Reconcile       ReconcileConfig
+	CallerMax       int              // running requests allowed per caller, on all workers together; 0: no limit
+	RequestTimeout  time.Duration    // of one attempt at one request
+	ShutdownTimeout time.Duration    // how long running requests may continue once Run has been asked to end
+	PollInterval    time.Duration    // how often an idle worker looks at the queues when no doorbell rings
+	Heartbeat       time.Duration    // between two heartbeats
+	Leader          leader.Config
 	Webhooks        WebhookConfig
 	Version         string
 }
 
 // Worker is one worker process. Make it with New, run it once with Run.
 type Worker struct {
+	backends
+	pipeline Pipeline
+	config   Config
+
+	id         *atomic.Int64 // mass_workers.id; changes when the worker returns after it was declared dead
+	servers    []*taskServer // of batches, and of callbacks if this worker delivers them
+	leader     *leader.Leader
+	changes    *queue.Announcer
+	running    *runningAttempts
+	regular    committers     // for lane 0
+	overflow   committers     // for the other lanes, so that their groups do not delay lane 0
+	ended      chan struct{}  // holds a value after a request ended, so that a held one may start
+	background sync.WaitGroup // work that belongs to no task
+
+	work    context.Context // of the attempts; ends with errShutdown when they must be handed back
+	abandon context.CancelCauseFunc
+}
+
+// backends are the connections of a worker. They are shared, and closed by the
+// caller of New after Run.
+type backends struct {
 	store    *store.Store
 	redis    redis.UniversalClient
 	enqueuer *queue.Enqueuer
-	pipeline Pipeline
-	config   Config
 	log      *slog.Logger
-
-	id       atomic.Int64 // mass_workers.id; changes when the worker was declared dead and came back
-	doorbell *queue.Doorbell
-	holdings *holdings
-	front    line          // for lane 0
-	crowd    line          // for all others, so that their groups hold up nobody in lane 0
-	freed    chan struct{} // something ended, so that something held may begin
-	changes  *queue.Announcer
-	courier  *courier       // nil when this worker delivers no callbacks
-	handlers sync.WaitGroup // batches under way, also those that Asynq gave up
-
-	running context.Context // of the requests; ends with errShutdown when they must be handed back
-	abandon context.CancelCauseFunc
-
-	runners runners
 }
 
-// New returns a Worker on shared connections, which the caller closes after Run.
-// No other worker may use the same Redis client: it gets a doorbell of this one.
+// New returns a Worker on shared connections. No other worker may use the same
+// Redis client, because New adds the doorbells of this worker to it.
 func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, p Pipeline, c Config, log *slog.Logger) *Worker {
-	w := &Worker{store: st, redis: rdb, enqueuer: enq, pipeline: p, config: c, log: log, holdings: newHoldings(), freed: make(chan struct{}, 1), runners: newRunners()}
-	w.doorbell = queue.NewDoorbell(jobs.QueueWeights(), c.PollInterval)
-	rdb.AddHook(w.doorbell)
-	w.courier = newCourier(w, c.Webhooks)
-	w.changes = queue.NewAnnouncer(rdb)
-	w.running, w.abandon = context.WithCancelCause(context.Background())
-	w.front, w.crowd = w.newLine(), w.newLine()
+	w := &Worker{
+		backends: backends{store: st, redis: rdb, enqueuer: enq, log: log},
+		pipeline: p, config: c,
+		id:      &atomic.Int64{},
+		leader:  leader.New(st, rdb, enq, c.Leader, log),
+		changes: queue.NewAnnouncer(rdb),
+		running: newRunningAttempts(),
+		ended:   make(chan struct{}, 1),
+	}
+	w.work, w.abandon = context.WithCancelCause(context.Background())
+	w.regular, w.overflow = w.newCommitters(), w.newCommitters()
+	w.servers = append(w.servers, newTaskServer(rdb, batchServer(c), w.handleBatch, log))
+	if c.Webhooks.Client != nil {
+		deliver := newCourier(w.work, w.backends, w.id, c.Webhooks)
+		w.servers = append(w.servers, newTaskServer(rdb, callbackServer(c), deliver.handle, log))
+	}
 	return w
 }
 
-// line is the way of requests through Postgres: claims and ends, each in groups.
-type line struct {
-	claims  *groupcommit.Committer[int64, []jobs.Claimed]
-	settles *groupcommit.Committer[jobs.Outcome, store.Settled]
+// committers write claims and outcomes in groups.
+type committers struct {
+	claims   *groupcommit.Committer[int64, []jobs.Claimed]
+	outcomes *groupcommit.Committer[jobs.Outcome, store.Settled]
 }
 
-// A second statement beside one under way must be worth it: with less they only
-// hold each other up, and each costs as much as several of its rows.
 const (
-	claimFill  = 12  // batches that wait to be claimed
-	settleFill = 256 // ends that wait to be written
+	claimMax    = 32  // most batches claimed in one statement
+	outcomeMax  = 512 // most outcomes in one statement
+	outcomeFill = 256 // waiting outcomes that justify a second statement: with fewer, the two only delay each other
 )
 
-func (w *Worker) newLine() line {
-	turns := &groupcommit.Track{}
-	return line{
-		claims: groupcommit.New(w.flushClaims, groupcommit.Options{MaxGroup: 32, Parallel: 1, Fill: claimFill, Track: turns}),
-		settles: groupcommit.New(w.flushSettles, groupcommit.Options{
-			MaxGroup: 512, Parallel: 2, Fill: settleFill, Track: turns,
+func (w *Worker) newCommitters() committers {
+	return committers{
+		claims: groupcommit.New(w.flushClaims, groupcommit.Options{MaxGroup: claimMax}),
+		outcomes: groupcommit.New(w.flushOutcomes, groupcommit.Options{
+			MaxGroup: outcomeMax, Parallel: 2, Fill: outcomeFill,
 			Split: func(err error) bool { return errors.Is(err, store.ErrInvalid) },
 		}),
 	}
 }
 
-func (l line) close(ctx context.Context) error {
-	return errors.Join(l.claims.Close(ctx), l.settles.Close(ctx))
+func (c committers) close(ctx context.Context) error {
+	return errors.Join(c.claims.Close(ctx), c.outcomes.Close(ctx))
 }
 
-// errShutdown and errTaken are why a running request is told to stop.
+// These errors are the reasons for which a running attempt is told to stop.
 var (
-	errShutdown = errors.New("the worker shuts down")
+	errShutdown = errors.New("the worker is shutting down")
 	errTaken    = errors.New("the request was cancelled, deleted or given to another worker")
-	errTimeout  = errors.New("the try took longer than the request timeout")
+	errTimeout  = errors.New("the attempt took longer than the request timeout")
 )
 
-// Run works until ctx ends. Then it takes nothing new, lets running requests
-// finish for the shutdown timeout, hands the others back untried, and returns.
-// It waits for Postgres at the start; Redis may come and go at any time.
+// Run works until ctx ends. Then it takes no new batches, lets running requests
+// finish for the shutdown timeout, hands the others back unprocessed, and
+// returns. At the start it waits for Postgres; Redis may come and go at any time.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.register(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -127,68 +147,47 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	server := asynq.NewServerFromRedisClient(w.redis, asynq.Config{
-		Concurrency:              w.config.Concurrency,
-		Queues:                   jobs.QueueWeights(),
-		TaskCheckInterval:        time.Millisecond, // after an empty look; the doorbell does the waiting
-		DelayedTaskCheckInterval: time.Second,
-		ShutdownTimeout:          w.config.ShutdownTimeout + handBackTime,
-		RetryDelayFunc:           redeliveryDelay,
-		IsFailure:                isFailure,
-		BaseContext:              func() context.Context { return context.WithoutCancel(ctx) },
-		Logger:                   asynqLogger{w.log},
-		LogLevel:                 asynq.WarnLevel,
-	})
-	mux := asynq.NewServeMux()
-	mux.HandleFunc(jobs.TypeBatch, w.handleBatch)
-	if err := server.Start(mux); err != nil {
-		return fmt.Errorf("start the task server: %w", err)
-	}
-	if err := w.courier.start(ctx); err != nil {
-		server.Shutdown()
+	if err := startAll(ctx, w.servers); err != nil {
 		return err
 	}
 	if err := queue.CheckRedis(ctx, w.redis); err != nil {
-		w.log.Error("this Redis is not fit for its task", "error", err)
+		w.log.Error("the settings of this Redis are unsuitable", "error", err)
 	}
 	w.log.Info("worker started", "worker", w.id.Load(), "concurrency", w.config.Concurrency)
 
-	// The companions go on while requests are handed back: a worker that shuts
+	// The companions continue while requests are handed back: a worker that shuts
 	// down slowly must not look dead.
 	companions, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { w.beat(companions) })
-	wg.Go(func() { w.doorbell.Listen(companions, w.redis) })
-	wg.Go(func() { queue.HearCancels(companions, w.redis, w.holdings.cancelRequest) })
+	for _, s := range w.servers {
+		wg.Go(func() { s.listen(companions) })
+	}
+	wg.Go(func() { queue.HearCancels(companions, w.redis, w.running.cancelRequest) })
 	wg.Go(func() { w.changes.Run(companions) })
-	wg.Go(func() { w.courier.listen(companions) })
-	wg.Go(func() { w.reconcile(ctx) })
+	wg.Go(func() { w.leader.Run(ctx, w.id) })
 	var held sync.WaitGroup
 	held.Go(func() { w.runHeld(ctx) })
 
 	<-ctx.Done()
-	w.log.Info("worker stops", "worker", w.id.Load(), "running", w.holdings.count())
+	w.log.Info("worker is shutting down", "worker", w.id.Load(), "running", w.running.count())
 	overdue := time.AfterFunc(w.config.ShutdownTimeout, func() { w.abandon(errShutdown) })
-	var servers sync.WaitGroup
-	servers.Go(server.Shutdown)
-	servers.Go(w.courier.shutdown)
-	servers.Wait()
+	shutdownAll(w.servers)
 	held.Wait()
-	w.handlers.Wait()
+	w.background.Wait()
 	overdue.Stop()
 	stop()
 	wg.Wait()
-	w.runners.stop()
 	return w.close(context.WithoutCancel(ctx))
 }
 
-// handBackTime is how long handing the unfinished requests back may take.
+// handBackTime bounds how long it may take to hand the unfinished requests back.
 const handBackTime = 10 * time.Second
 
 func (w *Worker) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, handBackTime)
 	defer cancel()
-	err := errors.Join(w.front.close(ctx), w.crowd.close(ctx), w.store.RemoveWorker(ctx, w.id.Load()))
+	err := errors.Join(w.regular.close(ctx), w.overflow.close(ctx), w.store.RemoveWorker(ctx, w.id.Load()))
 	w.log.Info("worker stopped", "worker", w.id.Load())
 	return err
 }
@@ -209,14 +208,15 @@ func (w *Worker) register(ctx context.Context) error {
 }
 
 // persist repeats act until it succeeds, fails for another reason than an
-// absent Postgres, or ctx ends. The wait grows to two seconds.
-func (w *Worker) persist(ctx context.Context, name string, act func() error) error {
+// unavailable Postgres, or ctx ends. The wait between two calls grows to two
+// seconds.
+func (b *backends) persist(ctx context.Context, name string, act func() error) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := act()
 		if err == nil || !errors.Is(err, store.ErrUnavailable) {
 			return err
 		}
-		w.log.Warn("waiting for the database", "act", name, "error", err)
+		b.log.Warn("waiting for the database", "act", name, "error", err)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w (%w)", err, context.Cause(ctx))
@@ -225,21 +225,24 @@ func (w *Worker) persist(ctx context.Context, name string, act func() error) err
 	}
 }
 
-// isFailure tells what counts against a delivery from what would be the same for any.
-func isFailure(err error) bool {
-	_, early := errors.AsType[errEarly](err)
-	return !early && !errors.Is(err, store.ErrUnavailable)
+// enqueueTimeout bounds one enqueue; the leader repeats what it cuts off.
+const enqueueTimeout = 5 * time.Second
+
+// enqueue puts a batch into its queue. If Redis is away, the leader does it later.
+func (b *backends) enqueue(ctx context.Context, batch jobs.Batch) {
+	ctx, cancel := context.WithTimeout(ctx, enqueueTimeout)
+	defer cancel()
+	if err := b.enqueuer.Enqueue(ctx, batch); err != nil {
+		b.log.Warn("batch not enqueued; the leader will retry it", "batch", batch.ID, "error", err)
+	}
 }
 
-// redeliveryDelay is the wait before Asynq delivers a batch again, which happens
-// only when it came too early, when Postgres could not be asked for it, or when a
-// worker died.
-func redeliveryDelay(n int, err error, _ *asynq.Task) time.Duration {
-	if errors.Is(err, asynq.ErrLeaseExpired) {
-		return 0
+// enqueueDelivery puts a callback into its queue. If Redis is away, the leader
+// does it later.
+func (b *backends) enqueueDelivery(ctx context.Context, ref jobs.DeliveryRef) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueTimeout)
+	defer cancel()
+	if err := b.enqueuer.EnqueueDelivery(ctx, ref); err != nil {
+		b.log.Warn("callback not enqueued; the leader will retry it", "delivery", ref.ID, "error", err)
 	}
-	if early, ok := errors.AsType[errEarly](err); ok {
-		return early.wait
-	}
-	return min(time.Second<<min(n, 5), 30*time.Second)
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 	"github.com/leomutto/pilot-in-a-box/worker"
+	"github.com/leomutto/pilot-in-a-box/worker/leader"
 )
 
 func TestMain(m *testing.M) {
@@ -72,23 +73,26 @@ func quick() worker.Config {
 		Retry:          jobs.RetryPolicy{MaxTries: 3, Base: time.Millisecond, Max: time.Millisecond},
 		RequestTimeout: 20 * time.Second, ShutdownTimeout: 10 * time.Second,
 		PollInterval: 20 * time.Millisecond, Heartbeat: 100 * time.Millisecond,
-		Reconcile: worker.ReconcileConfig{
-			Interval: 50 * time.Millisecond, Grace: 200 * time.Millisecond, SilentAfter: 5 * time.Second, Step: 100, MaxRescues: 5,
+		Leader: leader.Config{
+			Interval: 50 * time.Millisecond, Grace: 200 * time.Millisecond, SilentAfter: 5 * time.Second, Step: 100, MaxRescues: 5, BatchMax: 64,
 		},
 		Version: "test",
 	}
 }
 
-// start runs a worker until the test ends or the returned function is called;
-// that function returns when the worker has shut down.
-func (s *system) start(c worker.Config, p func(context.Context, []byte) (json.RawMessage, error)) (stop func()) {
-	return s.startResults(c, func(ctx context.Context, raw []byte) (r jobs.Result, err error) {
-		r.JSON, err = p(ctx, raw)
-		return r, err
-	})
+// pipelineFunc is a Pipeline whose results are complete.
+type pipelineFunc func(ctx context.Context, raw []byte) (json.RawMessage, error)
+
+func (f pipelineFunc) Run(ctx context.Context, raw []byte) (result json.RawMessage, asSubmitted bool, err error) {
+	result, err = f(ctx, raw)
+	return result, false, err
 }
 
-func (s *system) startResults(c worker.Config, p worker.Pipeline) (stop func()) {
+// start runs a worker until the test ends or the returned function is called, which
+// returns once the worker has shut down.
+func (s *system) start(c worker.Config, p pipelineFunc) (stop func()) { return s.startWith(c, p) }
+
+func (s *system) startWith(c worker.Config, p worker.Pipeline) (stop func()) {
 	s.t.Helper()
 	rdb, err := queue.Dial(s.opt)
 	require.NoError(s.t, err)
@@ -99,14 +103,14 @@ func (s *system) startResults(c worker.Config, p worker.Pipeline) (stop func()) 
 	stop = sync.OnceFunc(func() {
 		cancel()
 		assert.NoError(s.t, <-ended)
-		assert.Zero(s.t, w.Holds())
+		assert.Zero(s.t, w.Running())
 		assert.NoError(s.t, rdb.Close())
 	})
 	s.t.Cleanup(stop)
 	return stop
 }
 
-// submit stores payloads as one batch and enqueues it unless told not to.
+// submit stores payloads as one batch, and enqueues it if the test says so.
 func (s *system) submit(enqueue bool, payloads ...string) []int64 {
 	s.t.Helper()
 	var items []store.NewRequest
@@ -125,7 +129,7 @@ func (s *system) submit(enqueue bool, payloads ...string) []int64 {
 	return ids
 }
 
-// until waits for a request to satisfy ok; the bound is only there to end a broken test.
+// until waits for a request to satisfy ok. The bound only ends a broken test.
 func (s *system) until(id int64, what string, ok func(jobs.Request) bool) jobs.Request {
 	s.t.Helper()
 	var r jobs.Request
@@ -157,10 +161,7 @@ func echo(_ context.Context, raw []byte) (json.RawMessage, error) { return raw, 
 func TestARequestIsDoneByTheRealPipeline(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	s.startResults(quick(), func(ctx context.Context, raw []byte) (r jobs.Result, err error) {
-		r.JSON, r.AsSubmitted, err = pipeline.Default().Run(ctx, raw)
-		return r, err
-	})
+	s.startWith(quick(), pipeline.Default())
 	ids := s.submit(true, `{"Site Name": "  Oslo  "}`, `{"aB": 1, "a_b": 2}`, `{"site_name": "Oslo", "n": 1.50}`)
 	done := s.untilStatus(ids[0], jobs.StatusDone)
 	assert.JSONEq(t, `{"normalized": {"site_name": "Oslo"}, "warnings": []}`, string(done.Result))
@@ -169,7 +170,7 @@ func TestARequestIsDoneByTheRealPipeline(t *testing.T) {
 
 	failed := s.untilStatus(ids[1], jobs.StatusFailed)
 	assert.Contains(t, failed.Error, "a_b")
-	assert.Equal(t, 1, failed.Attempt, "a wrong payload is not tried again")
+	assert.Equal(t, 1, failed.Attempt, "an invalid payload is not attempted again")
 	var faults []payload.Fault
 	require.NoError(t, json.Unmarshal(failed.Faults, &faults))
 	assert.NotEmpty(t, faults)
@@ -199,7 +200,7 @@ func TestAFailingRequestIsRetriedAloneAndGivenUp(t *testing.T) {
 	}
 }
 
-func TestAPanicIsAFailedTry(t *testing.T) {
+func TestAPanicIsAFailedAttempt(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	var calls atomic.Int32
@@ -216,7 +217,7 @@ func TestAPanicIsAFailedTry(t *testing.T) {
 	assert.Equal(t, []string{"submit", "claim", "retry", "claim", "finish"}, s.actions(id))
 }
 
-func TestATryIsBoundedEvenIfItDoesNotListen(t *testing.T) {
+func TestAnAttemptIsBoundedEvenIfItIgnoresItsContext(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	c := quick()
@@ -247,11 +248,12 @@ func TestAResultThatCannotBeStoredFailsItsRequestOnly(t *testing.T) {
 	s.untilStatus(ids[2], jobs.StatusDone)
 }
 
-// gate is a pipeline that waits: started tells of each try, open lets them end.
+// gate is a pipeline that waits. It sends to started for each attempt, and all
+// attempts end once open is closed.
 type gate struct {
 	started chan struct{}
 	open    chan struct{}
-	ended   chan error // the cause with which each try was told to stop
+	ended   chan error // why each attempt was told to stop
 }
 
 func newGate() *gate {
@@ -269,7 +271,7 @@ func (g *gate) run(ctx context.Context, raw []byte) (json.RawMessage, error) {
 	}
 }
 
-func TestACancelledRequestIsToldThroughItsContext(t *testing.T) {
+func TestACancelledRequestEndsTheContextOfItsAttempt(t *testing.T) {
 	t.Parallel()
 	for _, announced := range []bool{true, false} {
 		t.Run(fmt.Sprintf("announced=%t", announced), func(t *testing.T) {
@@ -291,7 +293,7 @@ func TestACancelledRequestIsToldThroughItsContext(t *testing.T) {
 	}
 }
 
-func TestShutdownFinishesWhatIsQuick(t *testing.T) {
+func TestShutdownFinishesQuickRequests(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	g := newGate()
@@ -303,10 +305,10 @@ func TestShutdownFinishesWhatIsQuick(t *testing.T) {
 	assert.Equal(t, jobs.StatusDone, s.untilStatus(id, jobs.StatusDone).Status)
 	workers, err := s.store.Workers(t.Context())
 	require.NoError(t, err)
-	assert.Empty(t, workers, "a worker that ends says goodbye")
+	assert.Empty(t, workers, "a worker that ends removes itself")
 }
 
-func TestShutdownHandsBackWhatIsSlow(t *testing.T) {
+func TestShutdownHandsBackSlowRequests(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	g := newGate()

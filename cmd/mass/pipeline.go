@@ -2,7 +2,8 @@
 
 package main
 
-import "github.com/leomutto/pilot-in-a-box/worker"
+import "github.com/leomutto/pilot-in-a-box/jobs/pipeline"
 
-// work is what the workers do with a payload.
-func work() worker.Pipeline { return steps }
+// newPipeline returns the steps that a worker takes a payload through. The worker
+// of this process gets it once, at its start.
+func newPipeline() pipeline.Pipeline { return pipeline.Default() }

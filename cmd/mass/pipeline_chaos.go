@@ -6,9 +6,12 @@ import (
 	"os"
 
 	"github.com/leomutto/pilot-in-a-box/internal/chaos"
-	"github.com/leomutto/pilot-in-a-box/worker"
+	"github.com/leomutto/pilot-in-a-box/jobs/pipeline"
 )
 
-// work is the pipeline as the chaos harness needs it: it obeys orders in the
-// payload to be slow or to fail, and signs its results.
-func work() worker.Pipeline { return chaos.Pipeline(steps, os.Getenv(chaos.DirVariable)) }
+// newPipeline returns the steps that a worker takes a payload through, as the
+// chaos harness needs them: they obey orders in the payload to be slow or to fail,
+// and sign their results.
+func newPipeline() chaos.Pipeline {
+	return chaos.NewPipeline(pipeline.Default(), os.Getenv(chaos.DirVariable))
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 	"github.com/leomutto/pilot-in-a-box/worker"
+	"github.com/leomutto/pilot-in-a-box/worker/leader"
 )
 
 // backends are the connections that the API and the workers share.
@@ -89,13 +90,13 @@ func newAPI(b *backends, c *config.Config, log *slog.Logger, tune ...func(*api.C
 }
 
 func newWorker(b *backends, c *config.Config, log *slog.Logger) *worker.Worker {
-	return worker.New(b.store, b.redis, b.enqueuer, work(), worker.Config{
+	return worker.New(b.store, b.redis, b.enqueuer, newPipeline(), worker.Config{
 		Concurrency: c.Concurrency, BatchMax: c.BatchMax, CallerMax: c.CallerMax,
 		Retry:          jobs.RetryPolicy{MaxTries: c.MaxTries, Base: c.RetryBase, Max: c.RetryMax, Jitter: c.RetryJitter},
 		RequestTimeout: c.RequestTimeout, ShutdownTimeout: c.ShutdownTimeout, PollInterval: c.PollInterval, Heartbeat: c.Heartbeat,
-		Reconcile: worker.ReconcileConfig{
+		Leader: leader.Config{
 			Interval: c.Reconcile, Grace: c.ReconcileGrace, SilentAfter: c.SilentAfter, Step: c.ReconcileStep, MaxRescues: c.MaxRescues,
-			Retention: c.Retention,
+			Retention: c.Retention, BatchMax: c.BatchMax, CallerMax: c.CallerMax,
 		},
 		Webhooks: webhookConfig(c),
 		Version:  buildVersion(),

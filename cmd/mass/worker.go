@@ -5,8 +5,6 @@ import (
 	"errors"
 
 	"github.com/leomutto/pilot-in-a-box/internal/config"
-	"github.com/leomutto/pilot-in-a-box/jobs"
-	"github.com/leomutto/pilot-in-a-box/jobs/pipeline"
 )
 
 func runWorker(ctx context.Context, in invocation) (err error) {
@@ -20,10 +18,4 @@ func runWorker(ctx context.Context, in invocation) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 	return newWorker(b, c, newLogger(c, in.stderr)).Run(ctx)
-}
-
-// steps are the steps of the pipeline.
-func steps(ctx context.Context, payload []byte) (r jobs.Result, err error) {
-	r.JSON, r.AsSubmitted, err = pipeline.Default().Run(ctx, payload)
-	return r, err
 }

@@ -20,40 +20,47 @@ const DirVariable = "MASS_CHAOS_DIR"
 
 // Orders is the member "chaos" of a free-form payload.
 type Orders struct {
-	SleepMS   int `json:"sleep_ms,omitempty"`   // how long a try takes
-	FailTimes int `json:"fail_times,omitempty"` // how many tries fail, whichever process makes them
+	SleepMS   int `json:"sleep_ms,omitempty"`   // how long an attempt takes
+	FailTimes int `json:"fail_times,omitempty"` // how many attempts fail, counted over all processes
 }
 
 var errOrdered = errors.New("chaos: told to fail")
 
-// Pipeline is next, slowed and failing as the payload orders. It signs every
-// result with the attempt that made it, so that the checker sees who wrote it.
-func Pipeline(next worker.Pipeline, dir string) worker.Pipeline {
-	return func(ctx context.Context, raw []byte) (jobs.Result, error) {
-		var p struct {
-			Nonce  string `json:"correlation_id"`
-			Orders Orders `json:"chaos"`
-		}
-		if err := json.Unmarshal(raw, &p); err != nil {
-			return jobs.Result{}, fmt.Errorf("read the orders: %w", err)
-		}
-		// Deliberately deaf to ctx: a step that does not heed the end of its
-		// context is what fencing is for.
-		time.Sleep(time.Duration(p.Orders.SleepMS) * time.Millisecond)
-		if mustFail(dir, p.Nonce, p.Orders.FailTimes) {
-			return jobs.Result{}, errOrdered
-		}
-		result, err := next(ctx, raw)
-		if err != nil {
-			return jobs.Result{}, err
-		}
-		result.JSON = sign(result.JSON, jobs.LeaseFromContext(ctx).Attempt)
-		return result, nil
-	}
+// Pipeline is another pipeline, slowed down and failing as the payload orders. It
+// signs every result with the attempt that made it, so that the checker sees which
+// attempt wrote it.
+type Pipeline struct {
+	next worker.Pipeline
+	dir  string // shared with the harness
 }
 
-// mustFail counts the failures of a request by files, which all processes share
-// and which outlive them. A try that dies after its mark has used it up.
+// NewPipeline returns next under the orders of the payloads.
+func NewPipeline(next worker.Pipeline, dir string) Pipeline { return Pipeline{next: next, dir: dir} }
+
+// Run obeys the orders in the payload, and lets the next pipeline do the work.
+func (p Pipeline) Run(ctx context.Context, raw []byte) (result json.RawMessage, asSubmitted bool, err error) {
+	var in struct {
+		Nonce  string `json:"correlation_id"`
+		Orders Orders `json:"chaos"`
+	}
+	if err := json.Unmarshal(raw, &in); err != nil {
+		return nil, false, fmt.Errorf("read the orders: %w", err)
+	}
+	// This ignores ctx on purpose: fencing exists for steps that do not heed the
+	// end of their context.
+	time.Sleep(time.Duration(in.Orders.SleepMS) * time.Millisecond)
+	if mustFail(p.dir, in.Nonce, in.Orders.FailTimes) {
+		return nil, false, errOrdered
+	}
+	result, asSubmitted, err = p.next.Run(ctx, raw)
+	if err != nil {
+		return nil, false, err
+	}
+	return sign(result, jobs.LeaseFromContext(ctx).Attempt), asSubmitted, nil
+}
+
+// mustFail counts the failures of a request in files, which all processes share and
+// which outlive them. An attempt that dies after it has made a file counts, too.
 func mustFail(dir, nonce string, times int) bool {
 	for i := range times {
 		mark, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("failed-%s-%d", nonce, i)), os.O_CREATE|os.O_EXCL, 0o600)

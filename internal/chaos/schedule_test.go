@@ -73,27 +73,36 @@ func TestKindsShareOneHundred(t *testing.T) {
 	assert.Equal(t, 100, total)
 }
 
+// fixedPipeline answers every payload alike.
+type fixedPipeline struct {
+	result json.RawMessage
+	err    error
+}
+
+func (p fixedPipeline) Run(context.Context, []byte) (json.RawMessage, bool, error) {
+	return p.result, false, p.err
+}
+
 func TestPipelineObeysAndSigns(t *testing.T) {
 	t.Parallel()
-	run := chaos.Pipeline(func(context.Context, []byte) (jobs.Result, error) {
-		return jobs.Result{JSON: json.RawMessage(`{"normalized":{}}`)}, nil
-	}, t.TempDir())
+	p := chaos.NewPipeline(fixedPipeline{result: json.RawMessage(`{"normalized":{}}`)}, t.TempDir())
 	payload := []byte(`{"correlation_id":"n","chaos":{"sleep_ms":1,"fail_times":2}}`)
 	ctx := jobs.ContextWithLease(t.Context(), jobs.Lease{ID: 1, Attempt: 3})
 
 	for range 2 {
-		_, err := run(ctx, payload)
+		_, _, err := p.Run(ctx, payload)
 		require.ErrorContains(t, err, "told to fail")
 	}
-	result, err := run(ctx, payload)
+	result, asSubmitted, err := p.Run(ctx, payload)
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"normalized":{},"chaos":{"attempt":3}}`, string(result.JSON))
+	assert.False(t, asSubmitted)
+	assert.JSONEq(t, `{"normalized":{},"chaos":{"attempt":3}}`, string(result))
 }
 
 func TestPipelineHandsErrorsOn(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("no good")
-	run := chaos.Pipeline(func(context.Context, []byte) (jobs.Result, error) { return jobs.Result{}, cause }, t.TempDir())
-	_, err := run(t.Context(), []byte(`{}`))
+	p := chaos.NewPipeline(fixedPipeline{err: cause}, t.TempDir())
+	_, _, err := p.Run(t.Context(), []byte(`{}`))
 	assert.ErrorIs(t, err, cause)
 }

@@ -1,9 +1,9 @@
 // Package groupcommit turns many small writes into few large ones.
 //
-// While one flush is under way, the items that arrive gather; they go together
-// in the next flush. There is no timer: an item that arrives at an idle
-// Committer is flushed at once, so an idle system adds no wait, and under load
-// the groups grow by themselves. It knows nothing of what is written.
+// While one flush is under way, the items that arrive gather and go together in
+// the next flush. There is no timer: an item that arrives at an idle Committer is
+// flushed at once, so an idle system adds no wait, and under load the groups grow
+// by themselves. The package must not know what is written.
 package groupcommit
 
 import (
@@ -16,49 +16,36 @@ import (
 // ErrClosed is returned for items that arrive after Close.
 var ErrClosed = errors.New("group commit is closed")
 
-// Flush writes a group of items, in the order of their arrival, and returns one
-// result an item, in the same order. An error fails the whole group: then
-// nothing of it may have been written, or the write must be repeatable.
+// Flush writes a group of items in the order of their arrival, and returns one
+// result per item in the same order. An error fails the whole group: then no item
+// of it may have been written, or the write must be repeatable.
 type Flush[I, O any] func(ctx context.Context, items []I) ([]O, error)
 
 // Options bound a Committer.
 type Options struct {
-	MaxGroup int // items a flush at most; 0 means 1024
+	MaxGroup int // most items in one flush; 0 means 1024
 	Parallel int // flushes at once; 0 means 1
-	Fill     int // items that make another flush beside one under way worth it; 0 means 1
+	Fill     int // waiting items that justify a second flush while one is under way; 0 means 1
 
-	// Track is shared by Committers whose flushes get in each other's way: for Fill
-	// a flush of one is under way for all, and when it ends the others come first.
-	// nil: the Committer has one of its own.
-	Track *Track
-
-	// Impatient makes Do and DoAll give up when their context ends also on an item
-	// whose flush has begun: whether it is written is not known then.
+	// Impatient makes Do and DoAll give up when their context ends even on an item
+	// whose flush has begun: whether the item is written is unknown then.
 	Impatient bool
 
-	// Split tells of a group's error whether a single item may be to blame.
-	// Such a group is flushed again in halves until the culprit stands alone,
-	// so that one bad item never fails its neighbors. nil: never.
+	// Split reports whether a single item may be to blame for a group's error.
+	// Such a group is flushed again in halves until the bad item is alone, so that
+	// one bad item never fails its neighbors. nil: never.
 	Split func(error) bool
 }
 
-// Track is what several Committers flush on in turns. The zero value is ready for use.
-type Track struct {
-	mu      sync.Mutex // of all the Committers, too
-	running int        // flushers under way, of all
-	members []interface{ startFlusher() }
-}
-
-// Committer gathers items and flushes them in groups. It is safe for
-// concurrent use; the zero value is not usable.
+// Committer gathers items and flushes them in groups. It is safe for concurrent
+// use; the zero value is not usable.
 type Committer[I, O any] struct {
-	ctx   context.Context // of the flushes; ends them when the Committer is abandoned
+	ctx   context.Context // of the flushes; ends when Close gives up on them
 	stop  context.CancelFunc
 	flush Flush[I, O]
 	opt   Options
 
-	track *Track // its lock guards the rest
-
+	mu      sync.Mutex // guards the rest
 	waiting []*item[I, O]
 	running int // flushers under way
 	closed  bool
@@ -72,8 +59,8 @@ type item[I, O any] struct {
 	done chan struct{}
 }
 
-// New returns a Committer that writes by flush. The flushes run under a context
-// of their own, detached from those of the items they carry.
+// New returns a Committer that writes with flush. The flushes run under a context
+// of their own, detached from the contexts of the items they carry.
 func New[I, O any](flush Flush[I, O], opt Options) *Committer[I, O] {
 	if opt.MaxGroup <= 0 {
 		opt.MaxGroup = 1024
@@ -81,21 +68,14 @@ func New[I, O any](flush Flush[I, O], opt Options) *Committer[I, O] {
 	if opt.Parallel <= 0 {
 		opt.Parallel = 1
 	}
-	if opt.Track == nil {
-		opt.Track = &Track{}
-	}
 	ctx, stop := context.WithCancel(context.Background())
-	c := &Committer[I, O]{ctx: ctx, stop: stop, flush: flush, opt: opt, track: opt.Track, idle: make(chan struct{})}
-	c.track.mu.Lock()
-	defer c.track.mu.Unlock()
-	c.track.members = append(c.track.members, c)
-	return c
+	return &Committer[I, O]{ctx: ctx, stop: stop, flush: flush, opt: opt, idle: make(chan struct{})}
 }
 
-// Do hands the item to the next flush and waits for its result. When ctx ends
-// before the item's flush has begun, the item is withdrawn and nothing of it is
-// written; from then on Do waits, because the outcome is not known before, unless
-// the Committer is Impatient.
+// Do hands the item to the next flush and waits for its result. If ctx ends before
+// the item's flush has begun, the item is withdrawn and not written. Once the
+// flush has begun, Do waits for it whatever ctx does, because only the flush knows
+// the outcome; an Impatient Committer gives up instead.
 func (c *Committer[I, O]) Do(ctx context.Context, in I) (O, error) {
 	it := &item[I, O]{in: in, done: make(chan struct{})}
 	if err := c.add(it); err != nil {
@@ -104,7 +84,7 @@ func (c *Committer[I, O]) Do(ctx context.Context, in I) (O, error) {
 	return c.await(ctx, it)
 }
 
-// await waits for an item's result, or withdraws the item.
+// await waits for the result of an item, or withdraws the item.
 func (c *Committer[I, O]) await(ctx context.Context, it *item[I, O]) (O, error) {
 	select {
 	case <-it.done:
@@ -121,15 +101,15 @@ func (c *Committer[I, O]) await(ctx context.Context, it *item[I, O]) (O, error) 
 	return it.out, it.err
 }
 
-// Result is what became of one item of DoAll.
+// Result is the result of one item of DoAll.
 type Result[O any] struct {
 	Out O
 	Err error
 }
 
-// DoAll is Do for items that arrive together: one result an item, in their order.
-// They share flushes with each other and with whatever else waits, and each is
-// withdrawn, written or refused on its own.
+// DoAll is Do for items that arrive together. It returns one result per item, in
+// their order. The items share flushes with each other and with other waiting
+// items, and each is withdrawn, written or refused on its own.
 func (c *Committer[I, O]) DoAll(ctx context.Context, in []I) []Result[O] {
 	items := make([]*item[I, O], len(in))
 	for i := range in {
@@ -148,16 +128,16 @@ func (c *Committer[I, O]) DoAll(ctx context.Context, in []I) []Result[O] {
 	return out
 }
 
-// Close takes no more items, flushes those that wait, and returns when all are
-// written. When ctx ends first, the flushes under way are canceled, the items
-// that wait fail, and Close returns the error of ctx.
+// Close accepts no more items, flushes the waiting ones, and returns when all are
+// written. If ctx ends first, Close cancels the flushes under way, fails the
+// waiting items, and returns the error of ctx.
 func (c *Committer[I, O]) Close(ctx context.Context) error {
-	c.track.mu.Lock()
+	c.mu.Lock()
 	if !c.closed {
 		c.closed = true
 		c.finishIfIdle()
 	}
-	c.track.mu.Unlock()
+	c.mu.Unlock()
 
 	defer c.stop()
 	select {
@@ -171,10 +151,10 @@ func (c *Committer[I, O]) Close(ctx context.Context) error {
 	}
 }
 
-// refuse fails what waits: its turn may be long in coming.
+// refuse fails the waiting items.
 func (c *Committer[I, O]) refuse(err error) {
-	c.track.mu.Lock()
-	defer c.track.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, it := range c.waiting {
 		it.err = err
 		close(it.done)
@@ -184,8 +164,8 @@ func (c *Committer[I, O]) refuse(err error) {
 }
 
 func (c *Committer[I, O]) add(items ...*item[I, O]) error {
-	c.track.mu.Lock()
-	defer c.track.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.closed {
 		return ErrClosed
 	}
@@ -195,8 +175,8 @@ func (c *Committer[I, O]) add(items ...*item[I, O]) error {
 }
 
 func (c *Committer[I, O]) withdraw(it *item[I, O]) bool {
-	c.track.mu.Lock()
-	defer c.track.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for i, w := range c.waiting {
 		if w == it {
 			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
@@ -207,7 +187,7 @@ func (c *Committer[I, O]) withdraw(it *item[I, O]) bool {
 	return false
 }
 
-// startFlusher starts another flusher if what waits is worth it. The caller holds
+// startFlusher starts a flusher if the waiting items justify one. The caller holds
 // the lock.
 func (c *Committer[I, O]) startFlusher() {
 	if c.admitFlusher() {
@@ -215,54 +195,47 @@ func (c *Committer[I, O]) startFlusher() {
 	}
 }
 
-// admitFlusher tells whether what waits is worth another flusher, and counts it. What
-// is not goes with the next one, at the latest when the track is free. The caller
-// holds the lock.
+// admitFlusher reports whether the waiting items justify one more flusher, and
+// counts it. Otherwise the items go with a later flush, at the latest when the
+// flushers under way have ended. The caller holds the lock.
 func (c *Committer[I, O]) admitFlusher() bool {
-	worth := len(c.waiting) > 0 && (c.track.running == 0 || len(c.waiting) >= c.opt.Fill)
-	if !worth || c.running == c.opt.Parallel {
+	justified := len(c.waiting) > 0 && (c.running == 0 || len(c.waiting) >= c.opt.Fill)
+	if !justified || c.running == c.opt.Parallel {
 		return false
 	}
 	c.running++
-	c.track.running++
 	return true
 }
 
-// run flushes group after group until nothing waits, or until it is another
-// Committer's turn.
+// run flushes group after group until the waiting items no longer justify it.
 func (c *Committer[I, O]) run() {
-	for again := true; again; again = c.pass() {
+	for again := true; again; again = c.endFlush() {
 		if group := c.take(); len(group) > 0 {
 			c.write(group)
 		}
 	}
 }
 
-// take returns the next group; none when all that waited was withdrawn.
+// take returns the next group, which is empty when all waiting items were
+// withdrawn.
 func (c *Committer[I, O]) take() []*item[I, O] {
-	c.track.mu.Lock()
-	defer c.track.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	n := min(len(c.waiting), c.opt.MaxGroup)
 	group := c.waiting[:n:n]
 	c.waiting = c.waiting[n:]
 	if len(c.waiting) == 0 {
-		c.waiting = nil // frees the array that the group still uses
+		c.waiting = nil // releases the array once the group is done with it
 	}
 	return group
 }
 
-// pass ends a flush: first the others on the track may go on, then the Committer
-// itself, with the same flusher.
-func (c *Committer[I, O]) pass() (again bool) {
-	c.track.mu.Lock()
-	defer c.track.mu.Unlock()
+// endFlush counts a flush as ended, and reports whether its flusher is to begin
+// another one.
+func (c *Committer[I, O]) endFlush() (again bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.running--
-	c.track.running--
-	for _, m := range c.track.members {
-		if m != any(c) {
-			m.startFlusher()
-		}
-	}
 	again = c.admitFlusher()
 	c.finishIfIdle()
 	return again
@@ -273,7 +246,7 @@ func (c *Committer[I, O]) finishIfIdle() {
 		return
 	}
 	select {
-	case <-c.idle: // somebody said so before
+	case <-c.idle: // closed before
 	default:
 		close(c.idle)
 	}
@@ -304,8 +277,8 @@ func (c *Committer[I, O]) write(group []*item[I, O]) {
 	}
 }
 
-// call turns a panic of the flush into an error of its group: the items' owners
-// must be told, and the Committer must go on.
+// call calls the flush. A panic of the flush becomes an error of its group: the
+// callers of Do are waiting for an answer, and the Committer must go on.
 func (c *Committer[I, O]) call(in []I) (out []O, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -75,107 +75,29 @@ func TestItemsGatherWhileAFlushIsUnderWay(t *testing.T) {
 		for i, ch := range rs {
 			assert.Equal(t, result{out: 2 * (i + 1)}, <-ch)
 		}
-		assert.Equal(t, [][]int{{1}, {2, 3, 4}}, r.groups, "the first goes at once, the others together and in order")
+		assert.Equal(t, [][]int{{1}, {2, 3, 4}}, r.groups, "the first item is flushed at once, the others together and in order")
 		require.NoError(t, c.Close(t.Context()))
 	})
 }
 
-func TestAFlushBesideAnotherMustBeWorthIt(t *testing.T) {
+func TestASecondFlushWaitsUntilItIsJustified(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{gate: make(chan struct{})}
 		c := groupcommit.New(r.flush, groupcommit.Options{Parallel: 2, Fill: 3})
 		rs := submit(t.Context(), c, 1, 2, 3)
-		assert.Equal(t, [][]int{{1}}, r.groups, "two are not worth it")
+		assert.Equal(t, [][]int{{1}}, r.groups, "two waiting items do not justify a second flush")
 		rs = append(rs, submit(t.Context(), c, 4, 5)...)
-		assert.Equal(t, [][]int{{1}, {2, 3, 4}}, r.groups, "three are")
+		assert.Equal(t, [][]int{{1}, {2, 3, 4}}, r.groups, "three do")
 		r.gate <- struct{}{} // one of the two flushes ends
 		synctest.Wait()
-		assert.Len(t, r.groups, 2, "one item waits as long as the other flush is under way")
+		assert.Len(t, r.groups, 2, "one item waits while the other flush is under way")
 		close(r.gate)
 		for i, ch := range rs {
 			assert.Equal(t, result{out: 2 * (i + 1)}, <-ch)
 		}
 		assert.Equal(t, [][]int{{1}, {2, 3, 4}, {5}}, r.groups)
 		require.NoError(t, c.Close(t.Context()))
-	})
-}
-
-func TestCommittersOfATrackTakeTurns(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := &recorder{gate: make(chan struct{})}
-		track := &groupcommit.Track{}
-		one := groupcommit.New(r.flush, groupcommit.Options{Fill: 9, Track: track})
-		two := groupcommit.New(r.flush, groupcommit.Options{Fill: 2, Track: track})
-		rs := submit(t.Context(), one, 1, 2, 3)
-		rs = append(rs, submit(t.Context(), two, 21)...)
-		assert.Equal(t, [][]int{{1}}, r.groups, "one flush at a time")
-		r.gate <- struct{}{}
-		synctest.Wait()
-		assert.Equal(t, [][]int{{1}, {21}}, r.groups, "the other's turn, though more waits here")
-		r.gate <- struct{}{}
-		synctest.Wait()
-		assert.Equal(t, [][]int{{1}, {21}, {2, 3}}, r.groups)
-		rs = append(rs, submit(t.Context(), two, 22, 23)...)
-		assert.Equal(t, [][]int{{1}, {21}, {2, 3}, {22, 23}}, r.groups, "what is worth it does not wait for its turn")
-		close(r.gate)
-		for _, ch := range rs {
-			require.NoError(t, (<-ch).err)
-		}
-		require.NoError(t, one.Close(t.Context()))
-		require.NoError(t, two.Close(t.Context()))
-	})
-}
-
-func TestAWithdrawnItemLeavesTheTrackFree(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := &recorder{gate: make(chan struct{})}
-		track := &groupcommit.Track{}
-		one := groupcommit.New(r.flush, groupcommit.Options{Track: track, Fill: 9})
-		two := groupcommit.New(r.flush, groupcommit.Options{Track: track, Fill: 9})
-		first := submit(t.Context(), one, 1)
-		ctx, cancel := context.WithCancel(t.Context())
-		second := submit(ctx, two, 2)
-		third := submit(t.Context(), one, 3)
-		cancel()
-		require.ErrorIs(t, (<-second[0]).err, context.Canceled)
-		close(r.gate)
-		require.NoError(t, (<-first[0]).err)
-		require.NoError(t, (<-third[0]).err)
-		assert.Equal(t, [][]int{{1}, {3}}, r.groups)
-		require.NoError(t, two.Close(t.Context()))
-		require.NoError(t, one.Close(t.Context()))
-	})
-}
-
-func TestCloseDoesNotWaitForTheOthersOfItsTrack(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := &recorder{gate: make(chan struct{})}
-		track := &groupcommit.Track{}
-		one := groupcommit.New(r.flush, groupcommit.Options{Track: track})
-		two := groupcommit.New(r.flush, groupcommit.Options{Track: track, Fill: 9})
-		three := groupcommit.New(r.flush, groupcommit.Options{Track: track, Fill: 9})
-		first := submit(t.Context(), one, 1)
-		second := submit(t.Context(), two, 2)
-		ended, cancel := context.WithCancel(t.Context())
-		third := submit(ended, three, 3)
-
-		closed := make(chan error, 1)
-		go func() { closed <- three.Close(t.Context()) }()
-		synctest.Wait()
-		cancel()
-		require.ErrorIs(t, (<-third[0]).err, context.Canceled)
-		require.NoError(t, <-closed, "nothing is left to flush")
-
-		require.ErrorIs(t, two.Close(ended), context.Canceled)
-		require.ErrorIs(t, (<-second[0]).err, groupcommit.ErrClosed)
-		close(r.gate)
-		require.NoError(t, (<-first[0]).err)
-		require.NoError(t, one.Close(t.Context()))
-		assert.Equal(t, [][]int{{1}}, r.groups)
 	})
 }
 
@@ -225,7 +147,7 @@ func TestAnErrorFailsItsGroupOnly(t *testing.T) {
 	})
 }
 
-func TestABadItemStandsAlone(t *testing.T) {
+func TestABadItemFailsAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bad := errors.New("bad item")
@@ -293,7 +215,7 @@ func TestAnItemInFlightIsWaitedFor(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		close(r.gate)
-		assert.Equal(t, result{out: 2}, <-rs[0], "it was written, so its caller is told so")
+		assert.Equal(t, result{out: 2}, <-rs[0], "it was written, so its caller gets the result")
 	})
 }
 

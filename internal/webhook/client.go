@@ -14,42 +14,42 @@ import (
 	"time"
 )
 
-// Message is what a receiver gets. The same message has the same ID and the same
-// bytes, however often it is sent.
+// Message is sent to a receiver. A message keeps its ID and its bytes however often
+// it is sent.
 type Message struct {
-	ID   string // the receiver's means to tell repetitions; ASCII without dots
+	ID   string // lets the receiver recognize repetitions; ASCII without dots
 	Body []byte // JSON
 }
 
-// Reply is what became of one try to send a message.
+// Reply is the result of one attempt to send a message.
 type Reply struct {
-	Status     int           // of HTTP; 0 when there was no answer
-	RetryAfter time.Duration // how long the receiver asks to be left alone; 0 when it does not
-	Reason     string        // why the message does not count as delivered, for the message's owner; "" when it does
-	Err        error         // the same for our log: it may tell of our network
+	Status     int           // HTTP status; 0: no response
+	RetryAfter time.Duration // how long the receiver asks us to wait; 0: it does not ask
+	Reason     string        // why the message was not delivered, for its owner; "": it was delivered
+	Err        error         // the same for our log; it may reveal details of our network
 }
 
-// Delivered tells whether the receiver took the message.
+// Delivered reports whether the receiver accepted the message.
 func (r *Reply) Delivered() bool { return r.Reason == "" }
 
-// Gone tells whether the receiver wants no more messages.
+// Gone reports whether the receiver wants no more messages.
 func (r *Reply) Gone() bool { return r.Status == http.StatusGone }
 
 // Config tunes a Client.
 type Config struct {
 	Guard     Guard
-	Timeout   time.Duration // of one try, from the name's resolution to the end of the answer
+	Timeout   time.Duration // of one attempt, from name resolution to the end of the response
 	UserAgent string
 }
 
 const (
-	drain      = 16 << 10 // bytes of an answer that are read, so that the connection can be used again
-	headerSize = 16 << 10 // bytes of an answer's header at most
+	drainMax  = 16 << 10 // bytes of a response body that are read, so that the connection can be reused
+	headerMax = 16 << 10 // bytes of a response header
 )
 
-// Client sends messages. It follows no redirect, uses no proxy, keeps no cookie,
-// and keeps nothing of an answer but its status: whoever names an address learns
-// nothing of what is behind it.
+// Client sends messages. It follows no redirects, uses no proxy and keeps no
+// cookies. Of a response it keeps only the status, so that a client who chooses an
+// address learns nothing about the server at that address.
 type Client struct {
 	config Config
 	signer *Signer
@@ -59,7 +59,7 @@ type Client struct {
 // NewClient returns a Client that signs with the signer.
 func NewClient(c Config, s *Signer) *Client { return newClient(c, s, nil, nil) }
 
-// newClient lets tests bring a resolver and certificates of their own.
+// newClient lets tests use their own resolver and certificates.
 func newClient(c Config, s *Signer, r *net.Resolver, t *tls.Config) *Client {
 	cl := &Client{config: c, signer: s}
 	dialer := &net.Dialer{Timeout: c.Timeout, Control: cl.config.Guard.control, Resolver: r}
@@ -72,7 +72,7 @@ func newClient(c Config, s *Signer, r *net.Resolver, t *tls.Config) *Client {
 			TLSClientConfig:        t,
 			TLSHandshakeTimeout:    c.Timeout,
 			ResponseHeaderTimeout:  c.Timeout,
-			MaxResponseHeaderBytes: headerSize,
+			MaxResponseHeaderBytes: headerMax,
 			DisableCompression:     true,
 			MaxIdleConns:           32,
 			MaxIdleConnsPerHost:    2,
@@ -82,9 +82,9 @@ func newClient(c Config, s *Signer, r *net.Resolver, t *tls.Config) *Client {
 	return cl
 }
 
-// Send makes one try to deliver the message.
+// Send makes one attempt to deliver the message.
 func (c *Client) Send(ctx context.Context, url string, m Message) Reply {
-	if err := c.config.Guard.CheckURL(url); err != nil { // the rules may have changed since it was taken
+	if err := c.config.Guard.CheckURL(url); err != nil { // the rules may have changed since the URL was accepted
 		return Reply{Reason: "the callback_url is refused: it " + err.Error(), Err: err}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(m.Body))
@@ -98,10 +98,10 @@ func (c *Client) Send(ctx context.Context, url string, m Message) Reply {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return Reply{Reason: reason(err), Err: err}
+		return Reply{Reason: failureReason(err), Err: err}
 	}
 	defer resp.Body.Close()
-	_, _ = io.CopyN(io.Discard, resp.Body, drain) // what it says does not matter, nor whether it ends well
+	_, _ = io.CopyN(io.Discard, resp.Body, drainMax) // neither the content nor an error matters
 	r := Reply{Status: resp.StatusCode}
 	switch {
 	case r.Status >= 200 && r.Status < 300:
@@ -116,7 +116,7 @@ func (c *Client) Send(ctx context.Context, url string, m Message) Reply {
 	return r
 }
 
-// retryAfter reads the header's two forms (RFC 9110, 10.2.3).
+// retryAfter reads both forms of the header (RFC 9110, section 10.2.3).
 func retryAfter(value string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second
@@ -127,9 +127,9 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
-// reason says in few words why there was no answer. It names no address: a
-// stranger could learn from it what a name is in our network.
-func reason(err error) string {
+// failureReason says briefly why there was no response. It contains no address: a
+// client could learn from it how names resolve in our network.
+func failureReason(err error) string {
 	var (
 		dns     *net.DNSError
 		timeout net.Error
@@ -141,11 +141,11 @@ func reason(err error) string {
 	case errors.Is(err, errForbidden):
 		return errForbidden.Error()
 	case errors.Is(err, context.Canceled):
-		return "the try was broken off"
+		return "the attempt was interrupted"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "the receiver did not answer in time"
 	case errors.As(err, &dns):
-		return "the host's name could not be resolved"
+		return "the host name could not be resolved"
 	case errors.As(err, &cert):
 		return "the receiver's certificate is not valid"
 	case errors.As(err, &record), errors.As(err, &alert):

@@ -1,7 +1,7 @@
-// Package webhook sends a message to an address that a stranger named: it signs
-// by the Standard Webhooks scheme (standardwebhooks.com), and guards against
-// addresses that would make this process reach into networks where the stranger
-// cannot (SSRF, server-side request forgery).
+// Package webhook sends messages to addresses that clients choose. It signs them by
+// the Standard Webhooks scheme (standardwebhooks.com), and refuses addresses that
+// would make this process reach into networks that the client cannot reach itself
+// (SSRF, server-side request forgery).
 //
-// It knows neither SQL nor queue, nor what the messages are about.
+// The package must know neither SQL nor queues, nor what the messages are about.
 package webhook

@@ -12,14 +12,14 @@ import (
 	"syscall"
 )
 
-// MaxURL is the length of a callback's URL at most, in bytes.
+// MaxURL is the maximum length of a callback URL, in bytes.
 const MaxURL = 2048
 
-// Guard says where messages may go. The zero value allows what a public service
-// may allow to strangers: https to addresses of the public internet.
+// Guard decides where messages may go. The zero value is fit for a public service:
+// it allows https to addresses of the public internet.
 type Guard struct {
-	AllowHTTP bool           // http, too
-	AllowNets []netip.Prefix // these as well, whatever they are
+	AllowHTTP bool           // http is allowed, too
+	AllowNets []netip.Prefix // allowed even if they are not public
 }
 
 // ParseNets reads networks such as 10.1.0.0/16 or 127.0.0.1, separated by commas
@@ -43,19 +43,20 @@ func ParseNets(text string) ([]netip.Prefix, error) {
 	return nets, nil
 }
 
-// Addresses of the special-purpose registries of IANA (RFC 6890 and later) that
-// are not, or not only, hosts of the public internet; and what clouds put beside
-// them. Of IPv6 only 2000::/3 is assigned to hosts, so that is where it begins.
+// These networks are not, or not only, hosts of the public internet: those in the
+// special-purpose registries of IANA (RFC 6890 and later), and the addresses of
+// cloud platforms. In IPv6 only 2000::/3 is assigned to hosts, so everything else
+// is forbidden.
 var (
-	forbidden4 = prefixes(
+	forbidden4 = mustParsePrefixes(
 		"0.0.0.0/8",        // this network
 		"10.0.0.0/8",       // private
-		"100.64.0.0/10",    // carrier-grade NAT; Alibaba's metadata
+		"100.64.0.0/10",    // carrier-grade NAT; Alibaba Cloud metadata
 		"127.0.0.0/8",      // loopback
-		"168.63.129.16/32", // Azure's platform address
-		"169.254.0.0/16",   // link-local; everybody's metadata
+		"168.63.129.16/32", // Azure platform address
+		"169.254.0.0/16",   // link-local; metadata of most clouds
 		"172.16.0.0/12",    // private
-		"192.0.0.0/24",     // protocol assignments; Oracle's metadata
+		"192.0.0.0/24",     // protocol assignments; Oracle Cloud metadata
 		"192.0.2.0/24",     // documentation
 		"192.31.196.0/24",  // AS112
 		"192.52.193.0/24",  // AMT
@@ -69,16 +70,16 @@ var (
 		"240.0.0.0/4",      // reserved, broadcast
 	)
 	global6    = netip.MustParsePrefix("2000::/3")
-	forbidden6 = prefixes(
+	forbidden6 = mustParsePrefixes(
 		"2001::/23",         // protocol assignments: Teredo, ORCHID, benchmarking …
 		"2001:db8::/32",     // documentation
-		"2002::/16",         // 6to4: any IPv4 address within
+		"2002::/16",         // 6to4: may contain any IPv4 address
 		"2620:4f:8000::/48", // AS112
 		"3fff::/20",         // documentation
 	)
 )
 
-func prefixes(list ...string) []netip.Prefix {
+func mustParsePrefixes(list ...string) []netip.Prefix {
 	out := make([]netip.Prefix, len(list))
 	for i, p := range list {
 		out[i] = netip.MustParsePrefix(p)
@@ -86,10 +87,10 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-// errForbidden is the guard's refusal of an address, at whatever time.
-var errForbidden = errors.New("the host's address is not of the public internet")
+// errForbidden refuses an address, either in a URL or when it is dialed.
+var errForbidden = errors.New("the host's address is not on the public internet")
 
-// CheckAddr tells whether a connection to the address is allowed.
+// CheckAddr returns an error if a connection to the address is not allowed.
 func (g *Guard) CheckAddr(addr netip.Addr) error {
 	if addr.Zone() != "" {
 		return errForbidden
@@ -109,16 +110,16 @@ func (g *Guard) CheckAddr(addr netip.Addr) error {
 	return errForbidden
 }
 
-// CheckURL tells whether the URL may be called, as far as can be told without
-// resolving its host; the address behind a name is judged when it is dialed. The
-// error says what is wrong, after "must".
+// CheckURL returns an error if the URL may not be called. It does not resolve host
+// names: their addresses are checked when they are dialed. The error is a
+// requirement that begins with "must".
 func (g *Guard) CheckURL(raw string) error {
 	if len(raw) > MaxURL {
 		return fmt.Errorf("must have at most %d bytes", MaxURL)
 	}
 	for _, c := range []byte(raw) {
 		if c <= ' ' || c >= 0x7f || c == '\\' {
-			return errors.New("must be of printable ASCII: names in punycode, everything else percent-encoded")
+			return errors.New("must be printable ASCII: write host names in punycode and percent-encode everything else")
 		}
 	}
 	u, err := url.Parse(raw)
@@ -131,9 +132,9 @@ func (g *Guard) CheckURL(raw string) error {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return errors.New("must be https")
 	case u.User != nil:
-		return errors.New("must not hold a user or password: messages are signed instead")
+		return errors.New("must not contain a user or password: messages are signed instead")
 	case strings.Contains(raw, "#"):
-		return errors.New("must not have a fragment: it would not be sent")
+		return errors.New("must not have a fragment, because fragments are not sent")
 	}
 	if err := checkPort(u); err != nil {
 		return err
@@ -141,8 +142,8 @@ func (g *Guard) CheckURL(raw string) error {
 	return g.checkHost(u.Hostname(), strings.HasPrefix(u.Host, "["))
 }
 
-// checkPort allows the scheme's own port and those that ordinary programs may
-// open. The others belong to services that are no receivers of webhooks.
+// checkPort allows the default port of the scheme and ports that unprivileged
+// programs may open. All others belong to services that do not receive webhooks.
 func checkPort(u *url.URL) error {
 	_, text, colon := strings.Cut(u.Host[strings.LastIndexByte(u.Host, ']')+1:], ":")
 	if !colon {
@@ -154,13 +155,13 @@ func checkPort(u *url.URL) error {
 		own = 80
 	}
 	if err != nil || port != own && port < 1024 {
-		return fmt.Errorf("must name no port, or %d, or one from 1024 to 65535", own)
+		return fmt.Errorf("must have no port, port %d, or a port from 1024 to 65535", own)
 	}
 	return nil
 }
 
 func (g *Guard) checkHost(host string, bracketed bool) error {
-	public := errors.New("must be an address of the public internet")
+	public := errors.New("must be an address on the public internet")
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if addr.Is6() != bracketed || g.CheckAddr(addr) != nil {
 			return public
@@ -173,7 +174,7 @@ func (g *Guard) checkHost(host string, bracketed bool) error {
 	host = strings.ToLower(host)
 	labels := strings.Split(host, ".")
 	if len(host) > 253 || slices.ContainsFunc(labels, func(l string) bool { return !isLabel(l) }) {
-		return errors.New("must name a host of letters, digits and dashes, without a dot at the end")
+		return errors.New("must name a host of letters, digits and dashes, without a trailing dot")
 	}
 	last := labels[len(labels)-1]
 	switch {
@@ -184,7 +185,7 @@ func (g *Guard) checkHost(host string, bracketed bool) error {
 		if g.CheckAddr(netip.MustParseAddr("127.0.0.1")) != nil && g.CheckAddr(netip.IPv6Loopback()) != nil {
 			return public
 		}
-	// Names that only a private network can resolve are of use only where one is allowed.
+	// A name that only a private network can resolve requires an allowed network.
 	case len(g.AllowNets) == 0 && (len(labels) == 1 || slices.Contains([]string{"local", "internal", "intranet", "lan", "home", "corp", "arpa"}, last)):
 		return public
 	}
@@ -203,8 +204,8 @@ func isLabel(l string) bool {
 	return true
 }
 
-// isNumber tells whether the last label makes a host an IPv4 address in some
-// notation (WHATWG URL, "ends in a number").
+// isNumber reports whether this last label makes a host an IPv4 address in some
+// notation (the "ends in a number" rule of the WHATWG URL standard).
 func isNumber(l string) bool {
 	if strings.Trim(l, "0123456789") == "" {
 		return true
@@ -213,9 +214,9 @@ func isNumber(l string) bool {
 	return ok && strings.Trim(hex, "0123456789abcdef") == ""
 }
 
-// control is called with the address of every connection before it is made, be
-// it the host itself or what its name resolved to a moment ago. Nothing can
-// change between this look and the connection.
+// control is called with the address of every connection before it is made. The
+// address is the host itself or the result of its resolution, and cannot change
+// between this check and the connection.
 func (g *Guard) control(_, address string, _ syscall.RawConn) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

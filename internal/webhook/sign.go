@@ -12,7 +12,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// The scheme wants secrets of 24 to 64 bytes.
+// The Standard Webhooks scheme requires secrets of 24 to 64 bytes.
 const (
 	secretPrefix = "whsec_"
 	secretMin    = 24
@@ -22,9 +22,9 @@ const (
 // Signer signs messages with one secret, or with several while they rotate.
 type Signer struct{ secrets []*standardwebhooks.Webhook }
 
-// ParseSecrets reads secrets of the form whsec_<base64>, separated by spaces. A
-// message is signed with all of them, so that receivers may change over in their
-// own time. The error never shows a secret.
+// ParseSecrets reads secrets of the form whsec_<base64>, separated by spaces. Each
+// message is signed with all of them, so that receivers can change to a new secret
+// at their own pace. The error never contains a secret.
 func ParseSecrets(text string) (*Signer, error) {
 	s := &Signer{}
 	for i, word := range strings.Fields(text) {
@@ -40,12 +40,12 @@ func ParseSecrets(text string) (*Signer, error) {
 		s.secrets = append(s.secrets, w)
 	}
 	if len(s.secrets) == 0 {
-		return nil, errors.New("there is no webhook secret")
+		return nil, errors.New("no webhook secret is set")
 	}
 	return s, nil
 }
 
-// sign sets the three headers of the scheme.
+// sign sets the three headers of the Standard Webhooks scheme.
 func (s *Signer) sign(h http.Header, id string, at time.Time, body []byte) error {
 	signatures := make([]string, len(s.secrets))
 	for i, w := range s.secrets {

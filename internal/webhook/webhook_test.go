@@ -209,7 +209,7 @@ func TestStatuses(t *testing.T) {
 			w.Header().Set("Retry-After", "120")
 			w.WriteHeader(503)
 		case "/huge":
-			_, _ = io.Copy(w, io.LimitReader(zeros{}, 64<<20)) // nobody reads that much
+			_, _ = io.Copy(w, io.LimitReader(zeros{}, 64<<20)) // more than the client reads
 		}
 	})
 	c := NewClient(config(Guard{AllowHTTP: true, AllowNets: loopback}), signer(t, secret))
@@ -314,7 +314,7 @@ func TestTheAddressBehindANameIsJudged(t *testing.T) {
 	guarded := newClient(config(Guard{AllowHTTP: true}), signer(t, secret), resolver, nil)
 	r = guarded.Send(t.Context(), named, m)
 	assert.False(t, r.Delivered())
-	assert.Equal(t, "the host's address is not of the public internet", r.Reason)
+	assert.Equal(t, "the host's address is not on the public internet", r.Reason)
 	assert.ErrorIs(t, r.Err, errForbidden)
 
 	// Past the look at the URL, too: each of these leads to this machine.

@@ -25,8 +25,8 @@ import (
 
 var hookSecret = "whsec_" + base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))
 
-// receiver keeps what it is sent and answers what a test says.
-type receiver struct {
+// testReceiver keeps the messages that it is sent, and answers as a test says.
+type testReceiver struct {
 	url  string
 	got  chan received
 	next chan int // statuses of the answers; 204 when there is none
@@ -37,9 +37,9 @@ type received struct {
 	body   []byte
 }
 
-func newReceiver(t *testing.T) *receiver {
+func newReceiver(t *testing.T) *testReceiver {
 	t.Helper()
-	r := &receiver{got: make(chan received, 1000), next: make(chan int, 100)}
+	r := &testReceiver{got: make(chan received, 1000), next: make(chan int, 100)}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, _ := io.ReadAll(req.Body)
 		status := http.StatusNoContent
@@ -69,7 +69,7 @@ func hooks(t *testing.T) worker.WebhookConfig {
 	}
 }
 
-// submitWith stores one request with a callback and enqueues it unless told not to.
+// submitWith stores one request with a callback, and enqueues it if the test says so.
 func (s *system) submitWith(callback string, enqueue bool) int64 {
 	s.t.Helper()
 	in, err := s.store.InsertRequests(s.t.Context(), []store.NewRequest{{
@@ -136,7 +136,7 @@ func TestACallbackIsSignedAndDeliveredOnce(t *testing.T) {
 	assert.Equal(t, []string{"submit", "claim", "finish", "callback_delivered"}, s.actions(id))
 }
 
-func TestACallbackIsTriedAgainUntilItIsDead(t *testing.T) {
+func TestACallbackIsAttemptedUntilItIsDead(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	r := newReceiver(t)
@@ -175,11 +175,11 @@ func TestACallbackIsTriedAgainUntilItIsDead(t *testing.T) {
 	r.next <- http.StatusGone
 	id = s.submitWith(r.url, true)
 	d = s.untilDelivery(id, jobs.DeliveryDead)
-	assert.Equal(t, 1, d.Attempts, "who is gone is left alone")
+	assert.Equal(t, 1, d.Attempts, "a receiver that is gone is not called again")
 }
 
-// Every end of a request makes a delivery; the states and the words for them come
-// of the table of transitions.
+// Every final state of a request makes a delivery. The states and their names come
+// from the table of transitions.
 func TestEveryEndCallsBack(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
@@ -195,7 +195,7 @@ func TestEveryEndCallsBack(t *testing.T) {
 	cancelled := s.submitWith(r.url, false)
 	_, err := s.store.MoveRequest(t.Context(), cancelled, jobs.StatusCancelled, store.Origin{Actor: "test"})
 	require.NoError(t, err)
-	assert.Equal(t, "mass_request.cancelled", s.untilDelivery(cancelled, jobs.DeliveryDelivered).Event, "nobody enqueued it but the reconciler")
+	assert.Equal(t, "mass_request.cancelled", s.untilDelivery(cancelled, jobs.DeliveryDelivered).Event, "only the leader enqueued it")
 
 	_, err = s.db.ExecContext(t.Context(), `
         INSERT INTO mass_requests (batch_id, payload, schema_version, callback_url, run_at, expires_at)
@@ -220,8 +220,8 @@ func TestNoCallbackWithoutURL(t *testing.T) {
 	assert.Zero(t, n)
 }
 
-// A worker without a secret ends the request; its task, if it made one, is lost
-// with Redis. A later worker delivers.
+// A worker without a secret ends the request. The task of the callback, if the worker
+// made one, is lost with Redis. A later worker delivers the callback.
 func TestCallbacksSurviveRedis(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
@@ -240,8 +240,8 @@ func TestCallbacksSurviveRedis(t *testing.T) {
 	assert.Empty(t, r.got)
 }
 
-// A try whose worker died in the middle of it is made again when it counts as lost.
-func TestALostTryIsMadeAgain(t *testing.T) {
+// An attempt whose worker died in the middle of it is repeated once it counts as lost.
+func TestALostAttemptIsRepeated(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	r := newReceiver(t)
@@ -262,13 +262,13 @@ func TestALostTryIsMadeAgain(t *testing.T) {
 	_, err = s.store.SettleDelivery(t.Context(), 1, jobs.DeliveryOutcome{
 		DeliveryRef: jobs.DeliveryRef{ID: d.ID, Attempts: 1}, Status: jobs.DeliveryDead, Error: "late",
 	})
-	require.ErrorIs(t, err, store.ErrConflict, "the lost try changes nothing anymore")
+	require.ErrorIs(t, err, store.ErrConflict, "the lost attempt changes nothing anymore")
 	assert.Equal(t, []string{"submit", "claim", "finish", "callback_delivered"}, s.actions(id))
 }
 
-// One receiver hangs for as long as the test lasts: requests are done, and other
-// receivers are called, meanwhile.
-func TestAReceiverThatHangsHoldsUpNobodyElse(t *testing.T) {
+// One receiver hangs for as long as the test lasts. Meanwhile requests are done and
+// other receivers are called.
+func TestAHangingReceiverDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	begun, open := make(chan struct{}, 100), make(chan struct{})
@@ -296,7 +296,7 @@ func TestAReceiverThatHangsHoldsUpNobodyElse(t *testing.T) {
 		s.untilStatus(id, jobs.StatusDone)
 		assert.Equal(t, jobs.DeliveryPending, s.untilDelivery(id, jobs.DeliveryPending).Status)
 	}
-	assert.Empty(t, begun, "half of what may be under way, and no more")
+	assert.Empty(t, begun, "half of the deliveries that may be under way, and no more")
 }
 
 func TestADeletedRequestIsNotCalledBack(t *testing.T) {
@@ -319,8 +319,8 @@ func TestADeletedRequestIsNotCalledBack(t *testing.T) {
 	assert.Empty(t, list)
 }
 
-// A worker that dies between taking the task of a callback and beginning the try
-// leaves a task that looks alive until Asynq's own recovery, minutes later.
+// A worker that dies after it took the task of a callback and before it began the
+// attempt leaves a task that looks alive until Asynq's own recovery, minutes later.
 func TestACallbackTakenByADeadWorkerIsDelivered(t *testing.T) {
 	t.Parallel()
 	s := setup(t)

@@ -1,4 +1,4 @@
-package worker_test
+package leader_test
 
 import (
 	"testing"
@@ -6,11 +6,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-func TestTheLeaderRemovesWhatIsOlderThanTheRetention(t *testing.T) {
+func TestOldRequestsAreRemovedInSteps(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	fill := func(status string, n int) {
@@ -26,17 +24,15 @@ func TestTheLeaderRemovesWhatIsOlderThanTheRetention(t *testing.T) {
 	fill("failed", 10)
 	fill("pending", 10)
 	c := quick()
-	c.Reconcile.Retention = time.Hour
-	s.start(c, echo)
+	c.Retention = time.Hour
+	s.start(c)
 	count := func(where string) (n int) {
 		t.Helper()
 		require.NoError(t, s.db.GetContext(t.Context(), &n, `SELECT count(*) FROM `+where))
 		return n
 	}
-	require.Eventually(t, func() bool { return count(`mass_requests WHERE finished_at < now() - interval '1 hour'`) == 0 }, time.Minute, 10*time.Millisecond)
+	s.until(func() bool { return count(`mass_requests WHERE finished_at < now() - interval '1 hour'`) == 0 }, "the old requests are removed")
 	assert.Equal(t, 10, count(`mass_requests WHERE status = 'pending'`))
-	id := s.submit(true, `{}`)[0]
-	s.untilStatus(id, jobs.StatusDone) // and it goes on working
 	assert.GreaterOrEqual(t, count(`audit_events WHERE action = 'retain' AND request_id IS NULL`), 3, "in steps")
 }
 
@@ -47,8 +43,9 @@ func TestWithoutARetentionEverythingStays(t *testing.T) {
         INSERT INTO mass_requests (batch_id, payload, schema_version, status, result, created_at, finished_at)
         VALUES (1, '{}', '1.0-simple', 'done', '{}', now() - interval '10 years', now() - interval '10 years')`)
 	require.NoError(t, err)
-	s.start(quick(), echo)
-	s.untilStatus(s.submit(false, `{}`)[0], jobs.StatusDone) // the leader has looked several times: this one waited for it
+	s.start(quick())
+	batch := s.insert(1)[0].BatchID
+	s.until(func() bool { return s.queued(batch) }, "several rounds have passed")
 	var n int
 	require.NoError(t, s.db.GetContext(t.Context(), &n, `SELECT count(*) FROM mass_requests`))
 	assert.Equal(t, 2, n)

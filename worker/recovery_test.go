@@ -14,16 +14,6 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-func TestRowsWithoutATaskAreEnqueued(t *testing.T) {
-	t.Parallel()
-	s := setup(t)
-	ids := s.submit(false, `{"n": 1}`, `{"n": 2}`) // the API died between commit and enqueue
-	s.start(quick(), echo)
-	for _, id := range ids {
-		s.untilStatus(id, jobs.StatusDone)
-	}
-}
-
 func TestAWipedRedisLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
@@ -93,18 +83,7 @@ func TestASilentWorkersRequestsGoToOthers(t *testing.T) {
 	}, time.Minute, 5*time.Millisecond, "the dead worker is forgotten")
 }
 
-func TestAClaimOfAForgottenWorkerIsRescued(t *testing.T) {
-	t.Parallel()
-	s := setup(t)
-	id := s.submit(false, `{}`)[0]
-	r := s.until(id, "is there", func(jobs.Request) bool { return true })
-	_, err := s.store.ClaimBatches(t.Context(), 4711, []int64{r.BatchID}) // no such worker
-	require.NoError(t, err)
-	s.start(quick(), echo)
-	s.untilStatus(id, jobs.StatusDone)
-}
-
-func TestAWorkerDeclaredDeadStartsAnew(t *testing.T) {
+func TestAWorkerDeclaredDeadRegistersAgain(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	g := newGate()
@@ -139,21 +118,6 @@ func TestAClaimWhoseAnswerGotLostIsHandedBack(t *testing.T) {
 	assert.Contains(t, s.actions(id), "release")
 }
 
-func TestADeliveryThatNobodyClaimsIsMadeAnew(t *testing.T) {
-	t.Parallel()
-	s := setup(t)
-	id := s.submit(true, `{}`)[0]
-	r := s.until(id, "is there", func(jobs.Request) bool { return true })
-	// A worker took the task from the queue and died before its claim: the task
-	// is active, and Asynq would notice in two minutes at best.
-	task := jobs.TaskID(r.BatchID)
-	require.NoError(t, s.rdb.LMove(t.Context(), "asynq:{default}:pending", "asynq:{default}:active", "RIGHT", "LEFT").Err())
-	require.NoError(t, s.rdb.HSet(t.Context(), "asynq:{default}:t:"+task, "state", "active").Err())
-	s.start(quick(), echo)
-	done := s.untilStatus(id, jobs.StatusDone)
-	assert.NotEqual(t, r.BatchID, done.BatchID)
-}
-
 func TestARetryThatWaitsIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
@@ -170,41 +134,9 @@ func TestARetryThatWaitsIsLeftAlone(t *testing.T) {
 	assert.Equal(t, r, s.until(id, "is there", func(jobs.Request) bool { return true }))
 }
 
-func TestAnotherWorkerTakesTheLead(t *testing.T) {
-	t.Parallel()
-	s := setup(t)
-	stop := s.start(quick(), echo)
-	s.start(quick(), echo)
-	require.Eventually(t, func() bool {
-		lead, err := s.store.TryLead(t.Context())
-		if err == nil {
-			require.NoError(t, lead.Resign(t.Context()))
-		}
-		return err != nil
-	}, time.Minute, 20*time.Millisecond, "one of them leads")
-	stop()
-	s.untilStatus(s.submit(false, `{}`)[0], jobs.StatusDone)
-}
-
-func TestWhatNobodyBeganInTimeExpires(t *testing.T) {
-	t.Parallel()
-	s := setup(t)
-	in, err := s.store.InsertRequests(t.Context(), []store.NewRequest{
-		{Payload: json.RawMessage(`{}`), SchemaVersion: "1.0-simple", Priority: jobs.Default, ExpiresAt: time.Now().Add(-time.Second)},
-		{Payload: json.RawMessage(`{}`), SchemaVersion: "1.0-simple", Priority: jobs.Default, ExpiresAt: time.Now().Add(time.Hour)},
-	})
-	require.NoError(t, err)
-	require.NoError(t, s.enq.Enqueue(t.Context(), jobs.Batch{ID: in[0].BatchID, Priority: jobs.Default}))
-	s.start(quick(), echo)
-	late := s.untilStatus(in[0].ID, jobs.StatusFailed)
-	assert.Contains(t, late.Error, "expired")
-	assert.Equal(t, []string{"submit", "expire"}, s.actions(in[0].ID), "it was never tried")
-	s.untilStatus(in[1].ID, jobs.StatusDone)
-}
-
-// A worker whose clock is hours ahead, and that cannot reach Postgres, leaves its
-// delivery to be tried again in hours.
-func TestADeliveryPutOffForHoursIsMadeNow(t *testing.T) {
+// A worker whose clock is hours ahead and that cannot reach Postgres postpones its
+// delivery by hours.
+func TestADeliveryPostponedForHoursIsMadeNow(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	id := s.submit(true, `{}`)[0]

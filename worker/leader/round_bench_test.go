@@ -1,4 +1,4 @@
-package worker
+package leader
 
 import (
 	"context"
@@ -20,11 +20,23 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// waiting is a system with many rows waiting, a live task for each batch,
-// and a leader that nobody helps.
+// waiting is a system with many rows waiting, a live task for each batch, and
+// the duties of a leader, without any worker.
 type waiting struct {
-	*reconciler
-	db *sqlx.DB
+	workplace
+	duties roster
+	db     *sqlx.DB
+}
+
+// round runs all duties once. Any error ends the benchmark.
+func (w waiting) round(b *testing.B) {
+	b.Helper()
+	now := time.Now()
+	for _, d := range w.duties {
+		if err := d.run(b.Context(), now); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func manyWaiting(b *testing.B, rows, batch int) waiting {
@@ -70,11 +82,11 @@ func manyWaiting(b *testing.B, rows, batch int) waiting {
 			b.Fatal(err)
 		}
 	}
-	return waiting{db: db, reconciler: &reconciler{
-		store: st, redis: rdb, enqueuer: enq, batchMax: 64, log: slog.New(slog.DiscardHandler),
-		config: ReconcileConfig{Interval: time.Second, Grace: 0, SilentAfter: 5 * time.Second, Step: 500, MaxRescues: 10},
-		seen:   map[int64]sighting{}, stuck: map[int64]time.Time{},
-	}}
+	work := workplace{
+		store: st, redis: rdb, enqueuer: enq, log: slog.New(slog.DiscardHandler),
+		config: Config{Interval: time.Second, SilentAfter: 5 * time.Second, Step: 500, MaxRescues: 10, BatchMax: 64},
+	}
+	return waiting{workplace: work, duties: newRoster(dutyTable, work), db: db}
 }
 
 // cost is the processor time that the leader, its Postgres backends and Redis
@@ -131,23 +143,19 @@ func (w waiting) cost(b *testing.B) (c cost) {
 	return c
 }
 
-// BenchmarkReconcilerAtRest measures what the leader costs while a million rows
-// wait and nothing is wrong: one look a second, as configured by default.
+// BenchmarkLeaderAtRest measures what the leader costs while a million rows
+// wait and nothing is wrong: one round per second, as configured by default.
 //
-//	go test ./worker -run '^$' -bench ReconcilerAtRest -benchtime 20x
-func BenchmarkReconcilerAtRest(b *testing.B) {
+//	go test ./worker/leader -run '^$' -bench LeaderAtRest -benchtime 20x
+func BenchmarkLeaderAtRest(b *testing.B) {
 	w := manyWaiting(b, 1_000_000, 64)
-	if err := w.look(b.Context(), time.Now()); err != nil {
-		b.Fatal(err)
-	}
+	w.round(b)
 	before, started := w.cost(b), time.Now()
 	tick := time.NewTicker(w.config.Interval)
 	defer tick.Stop()
 	b.ResetTimer()
 	for b.Loop() {
-		if err := w.look(b.Context(), time.Now()); err != nil {
-			b.Fatal(err)
-		}
+		w.round(b)
 		<-tick.C
 	}
 	after, elapsed := w.cost(b), time.Since(started)
@@ -159,11 +167,11 @@ func BenchmarkReconcilerAtRest(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// BenchmarkReconcilerAfterFlush measures how long the leader takes to enqueue
-// 100,000 waiting rows again after a FLUSHALL, from its next look on.
+// BenchmarkLeaderAfterFlush measures how long the leader takes to enqueue
+// 100,000 waiting rows again after a FLUSHALL, from its next round on.
 //
-//	go test ./worker -run '^$' -bench ReconcilerAfterFlush -benchtime 3x
-func BenchmarkReconcilerAfterFlush(b *testing.B) {
+//	go test ./worker/leader -run '^$' -bench LeaderAfterFlush -benchtime 3x
+func BenchmarkLeaderAfterFlush(b *testing.B) {
 	const rows = 100_000
 	for _, batch := range []int{50, 1} { // as under load, and the worst there is
 		b.Run(fmt.Sprintf("batches of %d", batch), func(b *testing.B) {
@@ -174,9 +182,7 @@ func BenchmarkReconcilerAfterFlush(b *testing.B) {
 					b.Fatal(err)
 				}
 				for w.queued(b.Context()) < int64(rows/batch) {
-					if err := w.look(b.Context(), time.Now()); err != nil {
-						b.Fatal(err)
-					}
+					w.round(b)
 				}
 			}
 		})

@@ -17,7 +17,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// summary waits until the task of a batch has ended, and returns what it says.
+// summary waits until the task of a request's batch has ended, and returns its result.
 func (s *system) summary(id int64) (sum jobs.BatchSummary) {
 	s.t.Helper()
 	batch := s.until(id, "is there", func(jobs.Request) bool { return true }).BatchID
@@ -51,9 +51,9 @@ func TestAnOutcomeDoesNotWaitForSlowNeighbors(t *testing.T) {
 	assert.Equal(t, jobs.BatchSummary{Claimed: 3, Done: 3}, s.summary(ids[0]))
 }
 
-// One request of a batch is taken away: the batch does not wait for its pipeline,
-// and goes on with the other, whether the pipeline listens or not.
-func TestABatchGoesOnWithoutWhatIsTakenAway(t *testing.T) {
+// One request of a batch is taken away. The batch does not wait for its pipeline and
+// continues with the other request, whether the pipeline heeds its context or not.
+func TestABatchContinuesWithoutACancelledRequest(t *testing.T) {
 	t.Parallel()
 	for name, listens := range map[string]bool{"listens": true, "deaf": false} {
 		t.Run(name, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestAnOutcomeThatComesTooLateIsNotCounted(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	c := quick()
-	c.Heartbeat = time.Hour // so that nobody tells the try
+	c.Heartbeat = time.Hour // so that the attempt is not told to stop
 	g := newGate()
 	s.start(c, g.run)
 	ids := s.submit(true, `{"n": 1}`, `{"n": 2}`)
@@ -108,8 +108,9 @@ func TestAnOutcomeThatComesTooLateIsNotCounted(t *testing.T) {
 	s.untilStatus(ids[1], jobs.StatusCancelled)
 }
 
-// A try that heeds the shutdown ends with an error of its own, which is not a failure.
-func TestShutdownHandsBackWhatListens(t *testing.T) {
+// An attempt that heeds the shutdown ends with an error of its own, which does not
+// count as a failure.
+func TestShutdownHandsBackInterruptedAttempts(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	c := quick()
@@ -131,11 +132,11 @@ func TestShutdownHandsBackWhatListens(t *testing.T) {
 	}
 }
 
-func TestARetryDoesNotWaitForTheReconciler(t *testing.T) {
+func TestARetryDoesNotWaitForTheLeader(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	c := quick()
-	c.Reconcile.Grace = time.Hour
+	c.Leader.Grace = time.Hour
 	var failed bool
 	s.start(c, func(_ context.Context, raw []byte) (json.RawMessage, error) {
 		if string(raw) == `{"n": 1}` && !failed {
@@ -149,10 +150,10 @@ func TestARetryDoesNotWaitForTheReconciler(t *testing.T) {
 	assert.Equal(t, []string{"submit", "claim", "retry", "claim", "finish"}, s.actions(ids[0]))
 }
 
-// While the connections of its statements die, an outcome is written again and again;
-// the request is not tried anew. What is refused in the middle of a group is written
-// as a failure in its place.
-func TestOutcomesAreWrittenUntilTheyAre(t *testing.T) {
+// While the connections of its statements die, an outcome is written again and again,
+// and its request is not attempted again. An outcome that Postgres refuses in the
+// middle of a group is replaced by a failure.
+func TestOutcomesAreWrittenAgainUntilTheyAreStored(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	g := newGate()
@@ -184,7 +185,7 @@ func TestOutcomesAreWrittenUntilTheyAre(t *testing.T) {
             SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
             WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%as_submitted%'`)
 		cut += n
-		return err == nil && cut >= 12 // the driver repeats some of them itself
+		return err == nil && cut >= 12 // the driver itself repeats some of them
 	}, time.Minute, 5*time.Millisecond, "statements that end requests")
 	require.NoError(t, tx.Rollback())
 

@@ -1,0 +1,92 @@
+package leader
+
+import (
+	"context"
+	"time"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+// callbacksDuty enqueues callbacks that are due and have no task: Redis lost the
+// task, or a worker died before it enqueued the callback or during an attempt.
+type callbacksDuty struct {
+	workplace
+	last store.DueDelivery // the last callback examined
+
+	// Attempts at callbacks that are due and yet taken by a worker, and since
+	// when: as the last whole walk found them, and as the present one does.
+	taken, takenNow map[jobs.DeliveryRef]time.Time
+}
+
+func newCallbacksDuty(w workplace) Duty {
+	return &callbacksDuty{workplace: w, takenNow: map[jobs.DeliveryRef]time.Time{}}
+}
+
+// Perform examines the next step of due callbacks, and further steps under the
+// same condition as redeliverDuty.
+func (d *callbacksDuty) Perform(ctx context.Context, now time.Time) error {
+	for {
+		due, err := d.store.DueDeliveries(ctx, d.last, d.config.Grace, d.config.Step)
+		if err != nil {
+			return err
+		}
+		if len(due) == 0 {
+			d.last = store.DueDelivery{}
+			d.taken, d.takenNow = d.takenNow, map[jobs.DeliveryRef]time.Time{}
+			return nil
+		}
+		refs := make([]jobs.DeliveryRef, len(due))
+		for i, one := range due {
+			refs[i] = one.DeliveryRef
+		}
+		missing, taken, err := queue.DeliveriesWithoutTask(ctx, d.redis, refs)
+		if err != nil {
+			return err
+		}
+		missing = append(missing, d.overdue(taken, now)...)
+		if err := d.redeliver(ctx, missing); err != nil {
+			return err
+		}
+		d.last = due[len(due)-1]
+		if 2*len(missing) < len(due) || time.Since(now) >= d.config.Interval {
+			return nil
+		}
+	}
+}
+
+func (d *callbacksDuty) redeliver(ctx context.Context, missing []jobs.DeliveryRef) error {
+	if len(missing) > 0 {
+		d.log.Info("enqueued callbacks that had no task", "deliveries", len(missing), "first", missing[0].ID)
+	}
+	for _, ref := range missing {
+		bounded, cancel := context.WithTimeout(ctx, enqueueTimeout)
+		err := d.enqueuer.EnqueueDelivery(bounded, ref)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overdue returns the attempts that have been due, and taken by a worker that
+// does not begin them, for as long as a worker may be silent. Each gets another
+// task; if two workers begin the same attempt, Postgres lets one of them go on.
+func (d *callbacksDuty) overdue(taken []jobs.DeliveryRef, now time.Time) []jobs.DeliveryRef {
+	var list []jobs.DeliveryRef
+	for _, ref := range taken {
+		first, known := d.taken[ref]
+		if !known {
+			first = now
+		}
+		if d.takenNow[ref] = first; now.Sub(first) < d.config.SilentAfter {
+			continue
+		}
+		d.takenNow[ref] = now
+		ref.Again = int(now.Unix())
+		list = append(list, ref)
+	}
+	return list
+}

@@ -1,0 +1,27 @@
+package leader
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// tidyDuty fails requests that have expired, removes idempotency keys that have
+// expired, and releases held requests when callers have no limit anymore.
+type tidyDuty struct{ workplace }
+
+func newTidyDuty(w workplace) Duty { return &tidyDuty{w} }
+
+// Perform does one step of each.
+func (d *tidyDuty) Perform(ctx context.Context, _ time.Time) error {
+	expired, err := d.store.ExpireRequests(ctx, d.config.Step)
+	if len(expired) > 0 {
+		d.log.Info("requests expired", "count", len(expired), "first", expired[0])
+	}
+	_, keysErr := d.store.RemoveExpiredKeys(ctx, d.config.Step)
+	var heldErr error
+	if d.config.CallerMax <= 0 {
+		_, heldErr = d.store.Unhold(ctx, d.config.Step)
+	}
+	return errors.Join(err, keysErr, heldErr)
+}
