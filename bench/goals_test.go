@@ -70,7 +70,7 @@ func TestTheFloorsThatAreKeptAreOfGoals(t *testing.T) {
 func TestTheDocumentKeepsWhatPeopleWrote(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "benchmarks.md")
-	require.NoError(t, os.WriteFile(path, []byte("before\n"+beginMark+"\nold\n"+endMark+"\nafter\n"), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte("before\n"+goalsBeginMark+"\nold\n"+goalsEndMark+"\nbetween\n"+beginMark+"\nold\n"+endMark+"\nafter\n"), 0o600))
 	r := posted([]float64{150}, []float64{100})
 	for range 2 {
 		require.NoError(t, r.writeDocument(path))
@@ -78,10 +78,15 @@ func TestTheDocumentKeepsWhatPeopleWrote(t *testing.T) {
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
 	text := string(content)
-	assert.Regexp(t, "^before\n"+beginMark, text)
+	assert.Regexp(t, "^before\n"+goalsBeginMark, text)
+	assert.Regexp(t, goalsEndMark+"\nbetween\n"+beginMark, text)
 	assert.Regexp(t, endMark+"\nafter\n$", text)
 	assert.NotContains(t, text, "\nold\n")
 	assert.Contains(t, text, "| POST/s at 64 connections ÷ pgbench single-row INSERT/s, 64 clients | ≥ 1.5 | 1.50 | met |")
+	require.NoError(t, posted([]float64{100}, []float64{100}).writeDocument(path))
+	content, err = os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Contains(t, string(content), "| ≥ 1.5 | 1.00 | **missed**: a POST also pays for ")
 
 	require.NoError(t, os.WriteFile(path, []byte("no marks"), 0o600))
 	assert.ErrorContains(t, r.writeDocument(path), "lacks the marks")

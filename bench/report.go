@@ -152,26 +152,34 @@ var contestantNames = map[string]string{
 	"mass": "MASS", "mass_tokens": "MASS, with tokens", "mass_other_form": "MASS, normal form differs", "river": "River", "asynq": "Asynq", "pgbench": "pgbench INSERT",
 }
 
-// markdown writes everything that was measured.
-func (r *results) markdown(w io.Writer) {
-	lines := r.lines()
-	fmt.Fprintf(w, "%s, %d rounds in %s. Median (min–max).\n\n", r.Began.UTC().Format("2 January 2006"), r.Rounds, r.Took)
-	fmt.Fprint(w, "| machine | |\n|---|---|\n")
-	for _, name := range slices.Sorted(maps.Keys(r.Machine)) {
-		fmt.Fprintf(w, "| %s | %s |\n", name, r.Machine[name])
-	}
-	fmt.Fprint(w, "\n### Goals\n\n| figure | goal | median (min–max) of the rounds | |\n|---|---|---|---|\n")
+// goalsMarkdown writes the table that a reader sees first: each goal, what was
+// reached, and what keeps MASS from it where it is missed.
+func (r *results) goalsMarkdown(w io.Writer) {
+	fmt.Fprint(w, "| figure | goal | reached: median (min–max) | met or missed, and why |\n|---|---|---|---|\n")
 	for _, g := range goals() {
 		got, ok := g.reached(r)
 		if !ok {
 			fmt.Fprintf(w, "| %s | %s | not measured | |\n", g.title, g.wanted())
 			continue
 		}
-		verdict := "**missed**"
-		if g.holds(got.Median, g.want) {
-			verdict = "met"
+		verdict := "met"
+		if !g.holds(got.Median, g.want) {
+			verdict = "**missed**"
+			if g.why != "" {
+				verdict += ": " + g.why
+			}
 		}
 		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", g.title, g.wanted(), got, verdict)
+	}
+}
+
+// markdown writes the machine, every figure that was measured, and the plots.
+func (r *results) markdown(w io.Writer) {
+	lines := r.lines()
+	fmt.Fprintf(w, "%s, %d rounds in %s. Median (min–max).\n\n", r.Began.UTC().Format("2 January 2006"), r.Rounds, r.Took)
+	fmt.Fprint(w, "| machine | |\n|---|---|\n")
+	for _, name := range slices.Sorted(maps.Keys(r.Machine)) {
+		fmt.Fprintf(w, "| %s | %s |\n", name, r.Machine[name])
 	}
 	for _, t := range tables() {
 		t.markdown(w, lines)
@@ -294,27 +302,40 @@ func readResults(path string) (*results, error) {
 }
 
 const (
-	beginMark = "<!-- bench: begin; written by `make bench` -->"
-	endMark   = "<!-- bench: end -->"
+	goalsBeginMark = "<!-- goals: begin; written by `make bench` -->"
+	goalsEndMark   = "<!-- goals: end -->"
+	beginMark      = "<!-- bench: begin; written by `make bench` -->"
+	endMark        = "<!-- bench: end -->"
 )
 
-// writeDocument replaces what stands between the marks of a document, and nothing else.
+// writeDocument replaces the text between the marks of a document and keeps
+// everything else.
 func (r *results) writeDocument(path string) error {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	before, rest, ok1 := bytes.Cut(content, []byte(beginMark))
-	_, after, ok2 := bytes.Cut(rest, []byte(endMark))
+	content, err = replaceBetween(content, goalsBeginMark, goalsEndMark, r.goalsMarkdown)
+	if err == nil {
+		content, err = replaceBetween(content, beginMark, endMark, r.markdown)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return os.WriteFile(path, content, 0o644)
+}
+
+func replaceBetween(content []byte, begin, end string, write func(io.Writer)) ([]byte, error) {
+	before, rest, ok1 := bytes.Cut(content, []byte(begin))
+	_, after, ok2 := bytes.Cut(rest, []byte(end))
 	if !ok1 || !ok2 {
-		return fmt.Errorf("%s lacks the marks %q and %q", path, beginMark, endMark)
+		return nil, fmt.Errorf("the document lacks the marks %q and %q", begin, end)
 	}
 	var b bytes.Buffer
 	b.Write(before)
-	b.WriteString(beginMark + "\n\n")
-	r.markdown(&b)
-	b.WriteString("\n")
-	b.WriteString(endMark)
+	b.WriteString(begin + "\n\n")
+	write(&b)
+	b.WriteString("\n" + end)
 	b.Write(after)
-	return os.WriteFile(path, b.Bytes(), 0o644)
+	return b.Bytes(), nil
 }
