@@ -1,5 +1,5 @@
-# MASS as one static binary and nothing else: no shell, no package manager, no root.
-# The root file system may be read-only. Build: docker build --build-arg VERSION=$(git describe --tags --always) -t mass .
+# MASS as one static binary and nothing else: no shell, no package manager, no root user.
+# The root file system may be read-only. Build with: docker build --build-arg VERSION=$(git describe --tags --always) -t mass .
 ARG GO_VERSION=1.26
 
 FROM golang:${GO_VERSION} AS build
@@ -11,10 +11,10 @@ ARG VERSION=dev
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /mass ./cmd/mass
 
 FROM scratch
-# TLS to a managed Postgres or Redis needs the usual certificate authorities.
+# TLS to a managed PostgreSQL or Redis needs the public certificate authorities.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /mass /mass
-# A number, so that Kubernetes' runAsNonRoot can tell.
+# A number, because Kubernetes' runAsNonRoot cannot check a name.
 USER 65532:65532
 EXPOSE 8000
 ENTRYPOINT ["/mass"]
