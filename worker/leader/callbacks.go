@@ -12,7 +12,7 @@ import (
 // callbacksDuty enqueues callbacks that are due and have no task: Redis lost the
 // task, or a worker died before it enqueued the callback or during an attempt.
 type callbacksDuty struct {
-	workplace
+	dutyBase
 	last store.DueDelivery // the last callback examined
 
 	// Attempts at callbacks that are due and yet taken by a worker, and since
@@ -20,8 +20,8 @@ type callbacksDuty struct {
 	taken, takenNow map[jobs.DeliveryRef]time.Time
 }
 
-func newCallbacksDuty(w workplace) Duty {
-	return &callbacksDuty{workplace: w, takenNow: map[jobs.DeliveryRef]time.Time{}}
+func newCallbacksDuty(b dutyBase) Duty {
+	return &callbacksDuty{dutyBase: b, takenNow: map[jobs.DeliveryRef]time.Time{}}
 }
 
 // Perform examines the next step of due callbacks, and further steps under the

@@ -23,9 +23,9 @@ type Duty interface {
 
 // dutyEntry registers a duty.
 type dutyEntry struct {
-	name  string               // names the duty in the log
-	every time.Duration        // pause after a successful run; everyRound: none
-	start func(workplace) Duty // makes the duty when a leadership begins
+	name  string              // names the duty in the log
+	every time.Duration       // pause after a successful run; everyRound: none
+	start func(dutyBase) Duty // makes the duty when a leadership begins
 }
 
 // everyRound is the interval of a duty that runs once per Config.Interval.
@@ -52,8 +52,9 @@ const (
 	enqueueTimeout = 5 * time.Second
 )
 
-// workplace is what every duty works with.
-type workplace struct {
+// dutyBase is embedded by every duty: the connections, settings and logger that it
+// works with.
+type dutyBase struct {
 	store    *store.Store
 	redis    redis.UniversalClient
 	enqueuer *queue.Enqueuer
@@ -62,10 +63,10 @@ type workplace struct {
 }
 
 // enqueue puts batches into their queues. It stops at the first failure.
-func (w *workplace) enqueue(ctx context.Context, list []jobs.Batch) error {
-	for _, b := range list {
+func (b *dutyBase) enqueue(ctx context.Context, list []jobs.Batch) error {
+	for _, batch := range list {
 		bounded, cancel := context.WithTimeout(ctx, enqueueTimeout)
-		err := w.enqueuer.Enqueue(bounded, b)
+		err := b.enqueuer.Enqueue(bounded, batch)
 		cancel()
 		if err != nil {
 			return err
@@ -74,8 +75,8 @@ func (w *workplace) enqueue(ctx context.Context, list []jobs.Batch) error {
 	return nil
 }
 
-// roster holds the duties of one leadership.
-type roster []*scheduledDuty
+// dutyList holds the duties of one leadership.
+type dutyList []*scheduledDuty
 
 type scheduledDuty struct {
 	Duty
@@ -84,20 +85,20 @@ type scheduledDuty struct {
 	log   *slog.Logger
 }
 
-func newRoster(table []dutyEntry, w workplace) roster {
-	list := make(roster, len(table))
-	log := w.log
+func newDutyList(table []dutyEntry, b dutyBase) dutyList {
+	list := make(dutyList, len(table))
+	log := b.log
 	for i, e := range table {
-		w.log = log.With("duty", e.name)
-		list[i] = &scheduledDuty{Duty: e.start(w), every: e.every, log: w.log}
+		b.log = log.With("duty", e.name)
+		list[i] = &scheduledDuty{Duty: e.start(b), every: e.every, log: b.log}
 	}
 	return list
 }
 
 // round runs the duties that are due, one after the other. The duties are
 // independent: while Redis is away, silent workers are still found.
-func (r roster) round(ctx context.Context, now time.Time) {
-	for _, d := range r {
+func (l dutyList) round(ctx context.Context, now time.Time) {
+	for _, d := range l {
 		if err := d.run(ctx, now); err != nil && ctx.Err() == nil {
 			d.log.Warn("duty failed; the next round repeats it", "error", err)
 		}

@@ -30,10 +30,10 @@ func (d recordedDuty) Perform(ctx context.Context, _ time.Time) error {
 
 // entry registers a recordedDuty.
 func entry(runs *[]string, name string, every time.Duration, perform func(context.Context) error) dutyEntry {
-	return dutyEntry{name, every, func(workplace) Duty { return recordedDuty{name, runs, perform} }}
+	return dutyEntry{name, every, func(dutyBase) Duty { return recordedDuty{name, runs, perform} }}
 }
 
-func quiet() workplace { return workplace{log: slog.New(slog.DiscardHandler)} }
+func quiet() dutyBase { return dutyBase{log: slog.New(slog.DiscardHandler)} }
 
 func TestEveryDutyHasANameOfItsOwn(t *testing.T) {
 	t.Parallel()
@@ -48,7 +48,7 @@ func TestEveryDutyHasANameOfItsOwn(t *testing.T) {
 func TestARoundRunsTheDueDutiesInTheirOrder(t *testing.T) {
 	t.Parallel()
 	var runs []string
-	duties := newRoster([]dutyEntry{
+	duties := newDutyList([]dutyEntry{
 		entry(&runs, "first", everyRound, nil),
 		entry(&runs, "seldom", time.Minute, nil),
 		entry(&runs, "last", everyRound, nil),
@@ -64,9 +64,9 @@ func TestAFailedDutyIsNamedRepeatedAndDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	var runs []string
 	var out strings.Builder
-	w := workplace{log: slog.New(slog.NewTextHandler(&out, nil))}
+	w := dutyBase{log: slog.New(slog.NewTextHandler(&out, nil))}
 	failed := false
-	duties := newRoster([]dutyEntry{
+	duties := newDutyList([]dutyEntry{
 		entry(&runs, "fragile", time.Hour, func(context.Context) error {
 			if failed {
 				return nil
@@ -89,7 +89,7 @@ func TestADutyThatHangsIsCutOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var runs []string
-		duties := newRoster([]dutyEntry{
+		duties := newDutyList([]dutyEntry{
 			entry(&runs, "hanging", everyRound, func(ctx context.Context) error {
 				<-ctx.Done()
 				return ctx.Err()
@@ -111,7 +111,7 @@ func TestALostLeadershipEndsTheDutyUnderWay(t *testing.T) {
 	var out strings.Builder
 	ctx, lose := context.WithCancelCause(t.Context())
 	lost := errors.New("the session ended")
-	duties := newRoster([]dutyEntry{
+	duties := newDutyList([]dutyEntry{
 		entry(&runs, "interrupted", everyRound, func(ctx context.Context) error {
 			lose(lost)
 			<-ctx.Done()
@@ -121,7 +121,7 @@ func TestALostLeadershipEndsTheDutyUnderWay(t *testing.T) {
 			require.ErrorIs(t, context.Cause(ctx), lost)
 			return ctx.Err()
 		}),
-	}, workplace{log: slog.New(slog.NewTextHandler(&out, nil))})
+	}, dutyBase{log: slog.New(slog.NewTextHandler(&out, nil))})
 	duties.round(ctx, time.Now())
 	assert.Equal(t, []string{"interrupted", "next"}, runs)
 	assert.Empty(t, out.String())

@@ -39,12 +39,12 @@ type Config struct {
 // Leader is a candidate for the leadership, and performs the leader's duties
 // while it holds it. Make it with New and run it once with Run.
 type Leader struct {
-	work workplace // of the duties, whose loggers add their names
+	base dutyBase // of the duties; each adds its name to the logger
 }
 
 // New returns a Leader on shared connections, which the caller closes after Run.
 func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, c Config, log *slog.Logger) *Leader {
-	return &Leader{workplace{store: st, redis: rdb, enqueuer: enq, config: c, log: log}}
+	return &Leader{base: dutyBase{store: st, redis: rdb, enqueuer: enq, config: c, log: log}}
 }
 
 const (
@@ -56,7 +56,7 @@ const (
 // process is the leader. The log names the process by its worker id, which may
 // change while Run is under way.
 func (l *Leader) Run(ctx context.Context, worker *atomic.Int64) {
-	tick := time.NewTicker(l.work.config.Interval)
+	tick := time.NewTicker(l.base.config.Interval)
 	defer tick.Stop()
 	for {
 		select {
@@ -64,20 +64,20 @@ func (l *Leader) Run(ctx context.Context, worker *atomic.Int64) {
 			return
 		case <-tick.C:
 		}
-		leadership, err := l.work.store.TryLead(ctx)
+		leadership, err := l.base.store.TryLead(ctx)
 		if err != nil {
 			if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil {
-				l.work.log.Warn("leader election failed", "worker", worker.Load(), "error", err)
+				l.base.log.Warn("leader election failed", "worker", worker.Load(), "error", err)
 			}
 			continue
 		}
-		l.work.log.Info("became leader", "worker", worker.Load())
+		l.base.log.Info("became leader", "worker", worker.Load())
 		err = l.lead(ctx, leadership, tick.C)
 		if rerr := resign(ctx, leadership); err == nil {
 			err = rerr
 		}
 		if err != nil && ctx.Err() == nil {
-			l.work.log.Warn("lost the leadership", "worker", worker.Load(), "error", err)
+			l.base.log.Warn("lost the leadership", "worker", worker.Load(), "error", err)
 		}
 	}
 }
@@ -98,7 +98,7 @@ func (l *Leader) lead(ctx context.Context, leadership *store.Leadership, tick <-
 	// A goroutine of its own keeps the leadership, because a round on a frozen
 	// Redis takes longer than a leader may be silent.
 	keeper.Go(func() { keep(ctx, leadership, lose) })
-	duties := newRoster(dutyTable, l.work)
+	duties := newDutyList(dutyTable, l.base)
 	for {
 		duties.round(ctx, time.Now())
 		select {

@@ -9,9 +9,9 @@ import (
 
 // publishDuty lists the queues in Redis, so that Asynqmon shows them also after
 // a loss of Redis.
-type publishDuty struct{ workplace }
+type publishDuty struct{ dutyBase }
 
-func newPublishDuty(w workplace) Duty { return &publishDuty{w} }
+func newPublishDuty(b dutyBase) Duty { return &publishDuty{b} }
 
 // Perform lists all queues.
 func (d *publishDuty) Perform(ctx context.Context, _ time.Time) error {

@@ -12,7 +12,7 @@ import (
 // the enqueue failed or Redis lost the task, and enqueues them again. It walks
 // the open batches by id, one step of them per statement.
 type redeliverDuty struct {
-	workplace
+	dutyBase
 	marks  []watermark // newest last
 	cursor int64       // the last batch examined
 }
@@ -23,7 +23,7 @@ type watermark struct {
 	at    time.Time
 }
 
-func newRedeliverDuty(w workplace) Duty { return &redeliverDuty{workplace: w} }
+func newRedeliverDuty(b dutyBase) Duty { return &redeliverDuty{dutyBase: b} }
 
 // Perform examines the next step of open batches. When at least half of a step
 // had no task, as after a loss of Redis, it continues with the next step right

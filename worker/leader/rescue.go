@@ -12,7 +12,7 @@ import (
 // rescueDuty takes the requests of workers that fell silent, moves them to new
 // batches and enqueues those for other workers.
 type rescueDuty struct {
-	workplace
+	dutyBase
 	seen map[int64]lastBeat // by worker id
 }
 
@@ -22,8 +22,8 @@ type lastBeat struct {
 	since time.Time
 }
 
-func newRescueDuty(w workplace) Duty {
-	return &rescueDuty{workplace: w, seen: map[int64]lastBeat{}}
+func newRescueDuty(b dutyBase) Duty {
+	return &rescueDuty{dutyBase: b, seen: map[int64]lastBeat{}}
 }
 
 // Perform rescues from each worker whose heartbeat has not changed for

@@ -21,14 +21,14 @@ const (
 // retention. It walks over them from the oldest on, and pauses once it has
 // reached one that is to be kept.
 type retainDuty struct {
-	workplace
+	dutyBase
 	next        store.Position // after the last row examined
 	pausedUntil time.Time      // zero: not paused
 	step        int            // rows of the next statement
 	removed     int            // requests, in this walk
 }
 
-func newRetainDuty(w workplace) Duty { return &retainDuty{workplace: w, step: retainStep} }
+func newRetainDuty(b dutyBase) Duty { return &retainDuty{dutyBase: b, step: retainStep} }
 
 // Perform removes step by step until its share of the interval is used up.
 func (d *retainDuty) Perform(ctx context.Context, now time.Time) error {

@@ -23,8 +23,8 @@ import (
 // waiting is a system with many rows waiting, a live task for each batch, and
 // the duties of a leader, without any worker.
 type waiting struct {
-	workplace
-	duties roster
+	dutyBase
+	duties dutyList
 	db     *sqlx.DB
 }
 
@@ -82,11 +82,11 @@ func manyWaiting(b *testing.B, rows, batch int) waiting {
 			b.Fatal(err)
 		}
 	}
-	work := workplace{
+	work := dutyBase{
 		store: st, redis: rdb, enqueuer: enq, log: slog.New(slog.DiscardHandler),
 		config: Config{Interval: time.Second, SilentAfter: 5 * time.Second, Step: 500, MaxRescues: 10, BatchMax: 64},
 	}
-	return waiting{workplace: work, duties: newRoster(dutyTable, work), db: db}
+	return waiting{dutyBase: work, duties: newDutyList(dutyTable, work), db: db}
 }
 
 // cost is the processor time that the leader, its Postgres backends and Redis

@@ -22,7 +22,7 @@ const (
 // below which every transaction has ended. It does not delay those who write to
 // the trail.
 type sealDuty struct {
-	workplace
+	dutyBase
 	mark     *store.TrailMark // not yet settled; nil: none has been taken
 	markedAt time.Time
 	settled  int64 // every event up to here can be sealed
@@ -32,7 +32,7 @@ type sealDuty struct {
 	warnedAt time.Time
 }
 
-func newSealDuty(w workplace) Duty { return &sealDuty{workplace: w} }
+func newSealDuty(b dutyBase) Duty { return &sealDuty{dutyBase: b} }
 
 // Perform seals block by block until its share of the interval is used up.
 func (d *sealDuty) Perform(ctx context.Context, now time.Time) error {

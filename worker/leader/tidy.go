@@ -8,9 +8,9 @@ import (
 
 // tidyDuty fails requests that have expired, removes idempotency keys that have
 // expired, and releases held requests when callers have no limit anymore.
-type tidyDuty struct{ workplace }
+type tidyDuty struct{ dutyBase }
 
-func newTidyDuty(w workplace) Duty { return &tidyDuty{w} }
+func newTidyDuty(b dutyBase) Duty { return &tidyDuty{b} }
 
 // Perform does one step of each.
 func (d *tidyDuty) Perform(ctx context.Context, _ time.Time) error {

@@ -11,11 +11,11 @@ import (
 // claimed: the worker died in between, or Asynq lost the lease and will keep the
 // task active forever. Their requests move to new batches.
 type unstickDuty struct {
-	workplace
+	dutyBase
 	unclaimed map[int64]time.Time // since when a batch has been active without a claim
 }
 
-func newUnstickDuty(w workplace) Duty { return &unstickDuty{workplace: w} }
+func newUnstickDuty(b dutyBase) Duty { return &unstickDuty{dutyBase: b} }
 
 // Perform moves the requests of all batches that have been active and unclaimed
 // for as long as a worker may be silent.
