@@ -14,10 +14,12 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
-	_ "github.com/lib/pq" // the driver of this package's connections
 	migrate "github.com/rubenv/sql-migrate"
+
+	"github.com/leomutto/pilot-in-a-box/internal/pgconn"
 )
 
 //go:embed *.sql
@@ -45,7 +47,8 @@ func Down(ctx context.Context, databaseURL string, steps int) (int, error) {
 }
 
 func run(ctx context.Context, databaseURL string, dir migrate.MigrationDirection, limit int) (n int, err error) {
-	db, err := open(databaseURL)
+	// A migration may take as long as it needs, but it ends with its context.
+	db, err := open(ctx, databaseURL, 0)
 	if err != nil {
 		return 0, err
 	}
@@ -61,8 +64,8 @@ func run(ctx context.Context, databaseURL string, dir migrate.MigrationDirection
 		return 0, fmt.Errorf("wait for the migration lock: %w", err)
 	}
 	defer func() {
-		// The pool outlives the session no longer than this call; unlocking
-		// explicitly lets the next process start without waiting for the close.
+		// Closing the session frees the lock, too; unlocking it lets the next
+		// process start without waiting for that.
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, lockKey)
 	}()
 
@@ -118,7 +121,7 @@ func Unknown(ctx context.Context, databaseURL string) ([]string, error) {
 // compare returns the migrations of this program, in order, and those of the
 // database with their times.
 func compare(ctx context.Context, databaseURL string) (known []string, applied map[string]time.Time, err error) {
-	db, err := open(databaseURL)
+	db, err := open(ctx, databaseURL, statusTimeout)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -173,14 +176,25 @@ func source() *migrate.EmbedFileSystemMigrationSource {
 	return &migrate.EmbedFileSystemMigrationSource{FileSystem: files, Root: "."}
 }
 
-func open(databaseURL string) (*sql.DB, error) {
-	// The driver reads what it is given when it connects, and its error shows a wrong URL with the password in it.
-	if u, err := url.Parse(databaseURL); err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+// statusTimeout bounds the statements that read what was applied.
+const statusTimeout = 10 * time.Second
+
+// open returns connections that end when the context does, because sql-migrate
+// makes some of its calls without one. A statementTimeout of 0 sets none.
+func open(ctx context.Context, databaseURL string, statementTimeout time.Duration) (*sql.DB, error) {
+	// The parser's error would show the URL, and the password in it.
+	u, err := url.Parse(databaseURL)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return nil, errors.New("the database URL is not of the form postgres://user:password@host:port/name")
 	}
-	db, err := sql.Open("postgres", databaseURL)
-	if err != nil {
-		return nil, fmt.Errorf("open the database to migrate: %w", err)
+	if statementTimeout > 0 {
+		q := u.Query()
+		q.Set("statement_timeout", strconv.FormatInt(statementTimeout.Milliseconds(), 10))
+		u.RawQuery = q.Encode()
 	}
-	return db, nil
+	connector, err := pgconn.NewConnector(ctx, u.String())
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
 }

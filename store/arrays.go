@@ -152,7 +152,6 @@ func (a floatArray) Value() (driver.Value, error) {
 	return b, nil
 }
 
-// epoch is where Postgres counts the microseconds of a timestamp from.
 // Value implements driver.Valuer.
 func (a boolArray) Value() (driver.Value, error) {
 	b := array(oidBool, len(a), len(a))
@@ -167,6 +166,8 @@ func (a boolArray) Value() (driver.Value, error) {
 	return b, nil
 }
 
+// epoch is the instant from which Postgres counts the microseconds of a
+// timestamp.
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Value implements driver.Valuer.

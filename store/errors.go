@@ -10,6 +10,8 @@ import (
 	"net"
 
 	"github.com/lib/pq"
+
+	"github.com/leomutto/pilot-in-a-box/internal/pgconn"
 )
 
 // The errors callers may test for. All others are faults of ours.
@@ -20,6 +22,10 @@ var (
 	ErrConflict = errors.New("conflict")
 	// ErrInvalid: Postgres refused a value; trying again cannot help.
 	ErrInvalid = errors.New("invalid value")
+	// ErrOutcomeUnknown: a statement was sent and its answer was lost, so that it
+	// may have taken effect or not. It comes together with ErrUnavailable, or with
+	// context.Canceled.
+	ErrOutcomeUnknown = pgconn.ErrOutcomeUnknown
 	// ErrUnavailable: Postgres cannot be asked now; trying again later may help.
 	ErrUnavailable = errors.New("database unavailable")
 )
@@ -60,7 +66,8 @@ func classify(err error) error {
 		return ErrNotFound
 	case errors.Is(err, context.Canceled):
 		return nil
-	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone),
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, pgconn.ErrOutcomeUnknown),
+		errors.Is(err, sql.ErrTxDone), // the end of its context rolled the transaction back before we could commit it
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne):
 		return ErrUnavailable
