@@ -62,7 +62,7 @@ func (s *Store) AddAPIKey(ctx context.Context, name string, role auth.Role, secr
 func (s *Store) APIKey(ctx context.Context, id int64) (APIKey, error) {
 	var row apiKeyRow
 	err := s.db.GetContext(ctx, &row, `SELECT `+apiKeyColumns+` FROM api_keys WHERE id = $1`, id)
-	return row.key(), fault(fmt.Sprintf("read API key %d", id), err)
+	return row.key(), fault(fmt.Sprintf("read API key %d", id), missing(NounAPIKey, err))
 }
 
 // APIKeys lists up to limit keys behind the one with id after, in the order they were made.
@@ -84,7 +84,7 @@ func (s *Store) RevokeAPIKey(ctx context.Context, id int64, by Origin) error {
 	return s.transact(ctx, fmt.Sprintf("revoke API key %d", id), func(tx *sqlx.Tx) error {
 		var row apiKeyRow
 		if err := tx.GetContext(ctx, &row, `SELECT `+apiKeyColumns+` FROM api_keys WHERE id = $1 FOR UPDATE`, id); err != nil {
-			return err
+			return missing(NounAPIKey, err)
 		}
 		if row.RevokedAt.Valid {
 			return nil

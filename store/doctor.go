@@ -148,7 +148,7 @@ func (s *Store) Leader(ctx context.Context) (Leader, error) {
         FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = 0 AND l.objid::bigint = $1
           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`, leaderKey)
-	return l, fault("look for the leader", err)
+	return l, fault("look for the leader", missing(NounLeader, err))
 }
 
 // OverdueWebhooks counts up to most webhooks that should have been delivered, or

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"fmt"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
@@ -102,7 +101,7 @@ func (s *Store) TryLead(ctx context.Context) (*Leadership, error) {
 	}
 	if !got {
 		_ = conn.Close()
-		return nil, fmt.Errorf("try to lead: %w: another process does", ErrConflict)
+		return nil, fault("try to lead", &ConflictError{Noun: NounLeader, Reason: "another process leads"})
 	}
 	// Servers before PostgreSQL 14 do not know the setting, and go without.
 	_, err = conn.ExecContext(ctx, `

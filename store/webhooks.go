@@ -58,7 +58,7 @@ func (s *Store) DeliveryURL(ctx context.Context, ref jobs.DeliveryRef) (string, 
 	var url string
 	err := s.db.GetContext(ctx, &url,
 		`SELECT url FROM webhook_deliveries WHERE id = $1 AND attempts = $2 AND status = 'pending'`, ref.ID, ref.Attempts)
-	return url, fault(fmt.Sprintf("look at delivery %d", ref.ID), err)
+	return url, fault(fmt.Sprintf("look at delivery %d", ref.ID), missing(NounDelivery, err))
 }
 
 // ClaimDelivery begins the try that ref names, and returns the delivery with one
@@ -72,7 +72,7 @@ func (s *Store) ClaimDelivery(ctx context.Context, ref jobs.DeliveryRef, lease t
         WHERE id = $1 AND attempts = $2 AND status = 'pending'
         RETURNING `+deliveryColumns, ref.ID, ref.Attempts, lease.Seconds())
 	if err != nil {
-		return jobs.Delivery{}, fault(fmt.Sprintf("claim delivery %d", ref.ID), err)
+		return jobs.Delivery{}, fault(fmt.Sprintf("claim delivery %d", ref.ID), missing(NounDelivery, err))
 	}
 	return row.delivery(), nil
 }
@@ -121,7 +121,7 @@ func (s *Store) SettleDelivery(ctx context.Context, worker int64, o jobs.Deliver
 	case err != nil:
 		return jobs.DeliveryRef{}, fault(act, err)
 	case len(rows) == 0:
-		return jobs.DeliveryRef{}, fmt.Errorf("%s: %w: it is not the try under way", act, ErrConflict)
+		return jobs.DeliveryRef{}, fault(act, &ConflictError{Noun: NounDelivery, Reason: "it is not the try under way"})
 	case rows[0].Status != string(jobs.DeliveryPending):
 		return jobs.DeliveryRef{}, nil
 	}
@@ -184,7 +184,7 @@ func (s *Store) ReplayDelivery(ctx context.Context, request int64, by Origin) (j
 		Attempt int   `db:"attempt"`
 	}
 	if err := tx.GetContext(ctx, &owner, `SELECT batch_id, attempt FROM mass_requests WHERE id = $1 FOR UPDATE`, request); err != nil {
-		return jobs.DeliveryRef{}, fault(act, err)
+		return jobs.DeliveryRef{}, fault(act, missing(NounRequest, err))
 	}
 	var rows []deliveryRow
 	err = tx.SelectContext(ctx, &rows, `
@@ -196,7 +196,7 @@ func (s *Store) ReplayDelivery(ctx context.Context, request int64, by Origin) (j
 		return jobs.DeliveryRef{}, fault(act, err)
 	}
 	if len(rows) == 0 {
-		return jobs.DeliveryRef{}, fmt.Errorf("%s: %w: none has come to its end", act, ErrConflict)
+		return jobs.DeliveryRef{}, fault(act, &ConflictError{Noun: NounCallback, Reason: "the request has no callback that has ended"})
 	}
 	_, err = tx.ExecContext(ctx, `
         INSERT INTO audit_events (request_id, batch_id, attempt, action, detail, `+originColumns+`)

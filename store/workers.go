@@ -45,7 +45,7 @@ func (s *Store) Beat(ctx context.Context, worker int64) ([]jobs.Lease, error) {
 		return nil, fault(act, err)
 	}
 	if len(rows) == 0 {
-		return nil, fmt.Errorf("%s: %w", act, ErrNotFound)
+		return nil, fault(act, &NotFoundError{Noun: NounWorker})
 	}
 	var held []jobs.Lease
 	for _, r := range rows {
