@@ -1,7 +1,7 @@
 // Package migrations owns the schema: the SQL files, applied in the order of
 // their names, and the code that applies them. It knows nothing of the rows.
 //
-// Files are append-only: a released one is never edited, and the program runs
+// Files are append-only: a released file is never edited, and the program works
 // before and after each of them.
 package migrations
 
@@ -25,8 +25,8 @@ import (
 //go:embed *.sql
 var files embed.FS
 
-// lockKey is the advisory lock that migrating processes take in turn. The
-// number is "mass" in ASCII.
+// lockKey is the advisory lock that migrating processes take one after another.
+// The number is "mass" in ASCII.
 const lockKey = 0x6d617373
 
 // Migration is one file of the schema.
@@ -76,8 +76,8 @@ func run(ctx context.Context, databaseURL string, dir migrate.MigrationDirection
 	return n, nil
 }
 
-// Status lists all migrations in order. It creates nothing, so it may be asked
-// of an empty database by a role that cannot create tables.
+// Status lists all migrations in order. It creates nothing, so it works on an
+// empty database and for a role that cannot create tables.
 func Status(ctx context.Context, databaseURL string) ([]Migration, error) {
 	known, applied, err := compare(ctx, databaseURL)
 	if err != nil {
@@ -90,7 +90,7 @@ func Status(ctx context.Context, databaseURL string) ([]Migration, error) {
 	return list, nil
 }
 
-// Pending counts the migrations that are still to be applied.
+// Pending counts the migrations that have not been applied.
 func Pending(ctx context.Context, databaseURL string) (int, error) {
 	list, err := Status(ctx, databaseURL)
 	if err != nil {
@@ -105,8 +105,8 @@ func Pending(ctx context.Context, databaseURL string) (int, error) {
 	return n, nil
 }
 
-// Unknown lists migrations that were applied and that this program does not know:
-// a newer one made them.
+// Unknown lists migrations that were applied and that this program does not know.
+// A newer version of the program applied them.
 func Unknown(ctx context.Context, databaseURL string) ([]string, error) {
 	known, applied, err := compare(ctx, databaseURL)
 	if err != nil {

@@ -9,15 +9,16 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// What follows is asked by a person who looks for what is wrong. Every statement
-// is bounded: none counts what is done, and none reads more than a sample.
+// The doctor asks the following on behalf of an operator. Each statement is
+// bounded: none counts the requests that are done, and none reads more than a
+// sample.
 
-// Server is what Postgres says of itself.
+// Server describes the Postgres server.
 type Server struct {
 	Version        string    `db:"version"`
 	VersionNumber  int       `db:"version_number"` // 150003 is 15.3
 	Now            time.Time `db:"now"`
-	ReadOnly       bool      `db:"read_only"` // a standby, or told so
+	ReadOnly       bool      `db:"read_only"` // a standby, or set to read-only
 	Role           string    `db:"role"`
 	MaxConnections int       `db:"max_connections"` // for roles like this one
 	Connections    int       `db:"connections"`     // of clients, now
@@ -34,8 +35,8 @@ func (s *Store) Server(ctx context.Context) (Server, error) {
 	return v, fault("ask the database about itself", err)
 }
 
-// MissingPrivileges lists what the role may not do and has to, as "INSERT on
-// audit_events". Tables that do not exist are passed over.
+// MissingPrivileges lists the privileges that the role needs and lacks, such as
+// "INSERT on audit_events". It ignores tables that do not exist.
 func (s *Store) MissingPrivileges(ctx context.Context) ([]string, error) {
 	var list []string
 	err := s.db.SelectContext(ctx, &list, `
@@ -108,10 +109,10 @@ func (s *Store) Overdue(ctx context.Context, age time.Duration, limit int) ([]in
 	return list, fault("look for overdue requests", err)
 }
 
-// Failures tells of the requests that failed lately.
+// Failures summarizes the requests that failed recently.
 type Failures struct {
 	Count int    `db:"count"`
-	Error string `db:"error"` // the most frequent one, cut
+	Error string `db:"error"` // the most frequent one, truncated
 }
 
 const countFailures = `
@@ -130,10 +131,10 @@ func (s *Store) FailuresSince(ctx context.Context, age time.Duration, sample int
 	var f Failures
 	err := s.db.GetContext(ctx, &f, countFailures,
 		age.Seconds(), sample)
-	return f, fault("count what failed lately", err)
+	return f, fault("count recent failures", err)
 }
 
-// Leader is the session that leads the reconciliation.
+// Leader describes the session that leads the reconciliation.
 type Leader struct {
 	PID         int    `db:"pid"` // of the server's process
 	Application string `db:"application"`
