@@ -77,7 +77,8 @@ func (s *Store) MoveRequests(ctx context.Context, m BulkMove) (Moved, error) {
 func moveQuery(m BulkMove) (query string, args []any, err error) {
 	for _, from := range m.From {
 		if !slices.Contains(m.Action.From(), from) {
-			return "", nil, fmt.Errorf("%s many requests: %w: not those that are %s", m.Action, ErrConflict, from)
+			return "", nil, fault(fmt.Sprintf("%s many requests", m.Action),
+				&ConflictError{Noun: NounRequest, Reason: "this is not possible for requests that are " + string(from)})
 		}
 	}
 	from, args, found := m.found()
@@ -106,7 +107,8 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
         SELECT id, was, batch_id FROM run JOIN batch USING (priority, run)
     )`
 	default:
-		return "", nil, fmt.Errorf("%s many requests: %w: that is no move of a person", m.Action, ErrConflict)
+		return "", nil, fault(fmt.Sprintf("%s many requests", m.Action),
+			&ConflictError{Noun: NounRequest, Reason: "a person cannot ask for this action"})
 	}
 	return `
     WITH found AS MATERIALIZED (` + found + `), held AS MATERIALIZED (

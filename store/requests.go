@@ -306,7 +306,7 @@ func (s *Store) Request(ctx context.Context, id int64) (jobs.Request, error) {
 	var row requestRow
 	err := s.db.GetContext(ctx, &row, `SELECT `+requestColumns+` FROM mass_requests WHERE id = $1`, id)
 	if err != nil {
-		return jobs.Request{}, fault(fmt.Sprintf("read request %d", id), err)
+		return jobs.Request{}, fault(fmt.Sprintf("read request %d", id), missing(NounRequest, err))
 	}
 	return row.request(), nil
 }
@@ -437,7 +437,7 @@ func (s *Store) DeleteRequest(ctx context.Context, id int64, by Origin) error {
         INSERT INTO audit_events (request_id, batch_id, attempt, action, from_status, `+originColumns+`)
         SELECT id, batch_id, attempt, 'delete', status, $2, $3, $4, $5::bytea, $6::bytea FROM gone
         RETURNING request_id`, append([]any{id}, by.columns()...)...)
-	return fault(fmt.Sprintf("delete request %d", id), err)
+	return fault(fmt.Sprintf("delete request %d", id), missing(NounRequest, err))
 }
 
 // CountPending counts the pending requests, up to limit.

@@ -136,7 +136,7 @@ func (s *Store) Settled(ctx context.Context, m TrailMark) (bool, error) {
         SELECT pg_postmaster_start_time(), EXISTS (SELECT `+trailWriters+` AND virtualtransaction = ANY ($1))`, pq.StringArray(m.writers)).
 		Scan(&server, &busy)
 	if err == nil && !server.Equal(m.server) {
-		return false, fmt.Errorf("look at a mark of the trail: %w: the server was started anew", ErrConflict)
+		return false, fault("look at a mark of the trail", &ConflictError{Noun: NounMark, Reason: "the server was restarted"})
 	}
 	return !busy && err == nil, fault("look at a mark of the trail", err)
 }
@@ -159,7 +159,7 @@ func (s *Store) SealEvents(ctx context.Context, upTo int64, atMost int) (Seal, e
 		b.addHash(int64(binary.BigEndian.Uint64(event)), event[8:]) //nolint:gosec // it is one
 	}
 	if b.events == 0 {
-		return Seal{}, fmt.Errorf("%s: %w", act, ErrNotFound)
+		return Seal{}, fault(act, &NotFoundError{Noun: NounSeal})
 	}
 	if b.events == atMost { // there may be more
 		seal.LastEvent = b.last
@@ -177,7 +177,7 @@ func (s *Store) SealEvents(ctx context.Context, upTo int64, atMost int) (Seal, e
 		return Seal{}, fault(act, err)
 	}
 	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return Seal{}, fmt.Errorf("%s: %w: another process sealed it", act, ErrConflict)
+		return Seal{}, fault(act, &ConflictError{Noun: NounSeal, Reason: "another process sealed these events"})
 	}
 	return seal, nil
 }

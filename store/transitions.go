@@ -391,11 +391,12 @@ func (s *Store) MoveRequest(ctx context.Context, id int64, to jobs.Status, by Or
 	var from string
 	err = tx.GetContext(ctx, &from, `SELECT status FROM mass_requests WHERE id = $1 FOR UPDATE`, id)
 	if err != nil {
-		return jobs.Request{}, fault(act, err)
+		return jobs.Request{}, fault(act, missing(NounRequest, err))
 	}
 	action, ok := jobs.PersonAction(jobs.Status(from), to)
 	if !ok {
-		return jobs.Request{}, fmt.Errorf("%s: %w: %w", act, ErrConflict, &jobs.TransitionError{From: jobs.Status(from), To: to})
+		return jobs.Request{}, fmt.Errorf("%s: %w: %w", act,
+			&ConflictError{Noun: NounRequest, Reason: "its status does not allow this"}, &jobs.TransitionError{From: jobs.Status(from), To: to})
 	}
 	query := cancelRequest
 	if action == jobs.Replay {
