@@ -32,7 +32,7 @@ func (s *Store) Server(ctx context.Context) (Server, error) {
                clock_timestamp() AS now, current_setting('transaction_read_only') = 'on' AS read_only, current_user AS role,
                current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS max_connections,
                (SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL AND pid <> pg_backend_pid()) AS connections`)
-	return v, fault("ask the database about itself", err)
+	return v, wrap("ask the database about itself", err)
 }
 
 // MissingPrivileges lists the privileges that the role needs and lacks, such as
@@ -49,7 +49,7 @@ func (s *Store) MissingPrivileges(ctx context.Context) ([]string, error) {
         UNION ALL
         SELECT 'USAGE on ' || seq FROM (VALUES ('mass_batches'), ('mass_requests_id_seq')) AS need(seq)
         WHERE to_regclass(seq) IS NOT NULL AND NOT has_sequence_privilege(to_regclass(seq), 'USAGE')`)
-	return list, fault("look up the privileges", err)
+	return list, wrap("look up the privileges", err)
 }
 
 // Backlog counts requests of one status and priority.
@@ -81,7 +81,7 @@ const countBacklog = `
 func (s *Store) Backlog(ctx context.Context, most int) ([]Backlog, error) {
 	var list []Backlog
 	err := s.db.SelectContext(ctx, &list, countBacklog, most)
-	return list, fault("count the backlog", err)
+	return list, wrap("count the backlog", err)
 }
 
 const findStale = `
@@ -95,7 +95,7 @@ const findStale = `
 func (s *Store) StaleBatches(ctx context.Context, ids []int64, age time.Duration) ([]int64, error) {
 	var list []int64
 	err := s.db.SelectContext(ctx, &list, findStale, pq.Int64Array(ids), age.Seconds())
-	return list, fault("look for stale batches", err)
+	return list, wrap("look for stale batches", err)
 }
 
 const findOverdue = `
@@ -106,7 +106,7 @@ const findOverdue = `
 func (s *Store) Overdue(ctx context.Context, age time.Duration, limit int) ([]int64, error) {
 	var list []int64
 	err := s.db.SelectContext(ctx, &list, findOverdue, age.Seconds(), limit)
-	return list, fault("look for overdue requests", err)
+	return list, wrap("look for overdue requests", err)
 }
 
 // Failures summarizes the requests that failed recently.
@@ -131,7 +131,7 @@ func (s *Store) FailuresSince(ctx context.Context, age time.Duration, sample int
 	var f Failures
 	err := s.db.GetContext(ctx, &f, countFailures,
 		age.Seconds(), sample)
-	return f, fault("count recent failures", err)
+	return f, wrap("count recent failures", err)
 }
 
 // Leader describes the session that leads the reconciliation.
@@ -149,7 +149,7 @@ func (s *Store) Leader(ctx context.Context) (Leader, error) {
         FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = 0 AND l.objid::bigint = $1
           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`, leaderKey)
-	return l, fault("look for the leader", missing(NounLeader, err))
+	return l, wrap("look for the leader", missing(NounLeader, err))
 }
 
 // OverdueWebhooks counts up to most webhooks that should have been delivered, or
@@ -158,11 +158,11 @@ func (s *Store) OverdueWebhooks(ctx context.Context, age time.Duration, most int
 	var there bool
 	err := s.db.GetContext(ctx, &there, `SELECT to_regclass('webhook_deliveries') IS NOT NULL`)
 	if err != nil || !there {
-		return 0, fault("look for the webhooks", err)
+		return 0, wrap("look for the webhooks", err)
 	}
 	var n int
 	err = s.db.GetContext(ctx, &n, `
         SELECT count(*) FROM (SELECT FROM webhook_deliveries
         WHERE status = 'pending' AND next_at < now() - make_interval(secs => $1) LIMIT $2) late`, age.Seconds(), most)
-	return n, fault("count overdue webhooks", err)
+	return n, wrap("count overdue webhooks", err)
 }

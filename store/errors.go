@@ -91,9 +91,9 @@ var constraintErrors = map[string]error{
 	"users_email_taken": ErrEmailTaken,
 }
 
-// fault wraps a driver error with the act that failed and with the error of this
+// wrap wraps a driver error with the act that failed and with the error of this
 // package that it means. nil stays nil.
-func fault(act string, err error) error {
+func wrap(act string, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -68,7 +68,7 @@ func (s *Store) OpenSession(ctx context.Context, n NewSession, by Origin) (expir
 
 // RecordFailedLogin writes a login that was refused into the trail.
 func (s *Store) RecordFailedLogin(ctx context.Context, email string, by Origin) error {
-	return fault("record a failed login", appendEvent(ctx, s.db, by, "login_failed", email))
+	return wrap("record a failed login", appendEvent(ctx, s.db, by, "login_failed", email))
 }
 
 type tokenRow struct {
@@ -164,14 +164,14 @@ func (s *Store) BrowserSession(ctx context.Context, tokenHash []byte, idle time.
         WHERE token_hash = $1 AND kind = 'session' AND revoked_at IS NULL AND expires_at > now()
           AND seen_at > now() - make_interval(secs => $2)`, tokenHash, idle.Seconds())
 	if err != nil {
-		return Session{}, fault(act, missing(NounSession, err))
+		return Session{}, wrap(act, missing(NounSession, err))
 	}
 	u, err := s.User(ctx, row.UserID)
 	if err != nil {
 		return Session{}, err
 	}
 	if u.Disabled() {
-		return Session{}, fault(act, &NotFoundError{Noun: NounSession})
+		return Session{}, wrap(act, &NotFoundError{Noun: NounSession})
 	}
 	return Session{User: u, ExpiresAt: row.ExpiresAt.UTC(), SeenAt: row.SeenAt.UTC()}, nil
 }
@@ -181,7 +181,7 @@ func (s *Store) SawSession(ctx context.Context, tokenHash []byte) error {
 	_, err := s.db.ExecContext(ctx, `
         UPDATE refresh_tokens SET seen_at = now()
         WHERE token_hash = $1 AND revoked_at IS NULL AND seen_at < now() - interval '1 minute'`, tokenHash)
-	return fault("note the use of a session", err)
+	return wrap("note the use of a session", err)
 }
 
 // lockToken finds a token and locks its user first and then, as all do that

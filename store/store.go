@@ -107,7 +107,7 @@ func (s *Store) Close() error { return s.db.Close() }
 
 // Ping returns an error when Postgres does not answer.
 func (s *Store) Ping(ctx context.Context) error {
-	return fault("ping the database", s.db.PingContext(ctx))
+	return wrap("ping the database", s.db.PingContext(ctx))
 }
 
 // Stats returns the statistics of the connection pool.
