@@ -131,10 +131,10 @@ func (l *link) heed(ctx context.Context) (unheed func() bool) {
 	}
 	stop := context.AfterFunc(ctx, func() { l.giveUp(ctx.Err()) })
 	return func() bool {
-		if stop() {
+		if stop() || ctx.Err() == nil {
 			return true
 		}
-		l.giveUp(ctx.Err()) // the function above has started and may not have come this far
+		l.giveUp(ctx.Err()) // the function above has started, but may not have reached its end
 		return false
 	}
 }
