@@ -222,10 +222,13 @@ func TestFrozenPostgresIsNotWaitedFor(t *testing.T) {
 	})
 
 	thaw := p.freeze()
+	begun := time.Now()
 	e.call(http.MethodPost, "/mass-requests/", `{"payload":{}}`).problem(t, http.StatusServiceUnavailable, "unavailable")
 	e.call(http.MethodGet, "/mass-requests/1", "").problem(t, http.StatusServiceUnavailable, "unavailable")
 	e.call(http.MethodDelete, "/mass-requests/1", "").problem(t, http.StatusServiceUnavailable, "unavailable")
 	require.Equal(t, http.StatusServiceUnavailable, e.call(http.MethodGet, "/health/ready", "").StatusCode)
+	// Without a bound, each call would wait for the statement timeout of 30 s.
+	require.Less(t, time.Since(begun), 15*time.Second, "each answer is bounded by 100 ms")
 	thaw()
 	eventually(t, "recovery", func() bool {
 		return e.call(http.MethodPost, "/mass-requests/", `{"payload":{}}`).StatusCode == http.StatusCreated

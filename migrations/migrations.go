@@ -1,7 +1,7 @@
 // Package migrations owns the schema: the SQL files, applied in the order of
 // their names, and the code that applies them. It knows nothing of the rows.
 //
-// Files are append-only: a released one is never edited, and the program runs
+// Files are append-only: a released file is never edited, and the program works
 // before and after each of them.
 package migrations
 
@@ -14,17 +14,19 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
-	_ "github.com/lib/pq" // the driver of this package's connections
 	migrate "github.com/rubenv/sql-migrate"
+
+	"github.com/leomutto/pilot-in-a-box/internal/pgconn"
 )
 
 //go:embed *.sql
 var files embed.FS
 
-// lockKey is the advisory lock that migrating processes take in turn. The
-// number is "mass" in ASCII.
+// lockKey is the advisory lock that migrating processes take one after another.
+// The number is "mass" in ASCII.
 const lockKey = 0x6d617373
 
 // Migration is one file of the schema.
@@ -45,7 +47,8 @@ func Down(ctx context.Context, databaseURL string, steps int) (int, error) {
 }
 
 func run(ctx context.Context, databaseURL string, dir migrate.MigrationDirection, limit int) (n int, err error) {
-	db, err := open(databaseURL)
+	// A migration may take as long as it needs, but it ends with its context.
+	db, err := open(ctx, databaseURL, 0)
 	if err != nil {
 		return 0, err
 	}
@@ -61,8 +64,8 @@ func run(ctx context.Context, databaseURL string, dir migrate.MigrationDirection
 		return 0, fmt.Errorf("wait for the migration lock: %w", err)
 	}
 	defer func() {
-		// The pool outlives the session no longer than this call; unlocking
-		// explicitly lets the next process start without waiting for the close.
+		// Closing the session frees the lock, too; unlocking it lets the next
+		// process start without waiting for that.
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, lockKey)
 	}()
 
@@ -73,8 +76,8 @@ func run(ctx context.Context, databaseURL string, dir migrate.MigrationDirection
 	return n, nil
 }
 
-// Status lists all migrations in order. It creates nothing, so it may be asked
-// of an empty database by a role that cannot create tables.
+// Status lists all migrations in order. It creates nothing, so it works on an
+// empty database and for a role that cannot create tables.
 func Status(ctx context.Context, databaseURL string) ([]Migration, error) {
 	known, applied, err := compare(ctx, databaseURL)
 	if err != nil {
@@ -87,7 +90,7 @@ func Status(ctx context.Context, databaseURL string) ([]Migration, error) {
 	return list, nil
 }
 
-// Pending counts the migrations that are still to be applied.
+// Pending counts the migrations that have not been applied.
 func Pending(ctx context.Context, databaseURL string) (int, error) {
 	list, err := Status(ctx, databaseURL)
 	if err != nil {
@@ -102,8 +105,8 @@ func Pending(ctx context.Context, databaseURL string) (int, error) {
 	return n, nil
 }
 
-// Unknown lists migrations that were applied and that this program does not know:
-// a newer one made them.
+// Unknown lists migrations that were applied and that this program does not know.
+// A newer version of the program applied them.
 func Unknown(ctx context.Context, databaseURL string) ([]string, error) {
 	known, applied, err := compare(ctx, databaseURL)
 	if err != nil {
@@ -118,7 +121,7 @@ func Unknown(ctx context.Context, databaseURL string) ([]string, error) {
 // compare returns the migrations of this program, in order, and those of the
 // database with their times.
 func compare(ctx context.Context, databaseURL string) (known []string, applied map[string]time.Time, err error) {
-	db, err := open(databaseURL)
+	db, err := open(ctx, databaseURL, statusTimeout)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -173,14 +176,25 @@ func source() *migrate.EmbedFileSystemMigrationSource {
 	return &migrate.EmbedFileSystemMigrationSource{FileSystem: files, Root: "."}
 }
 
-func open(databaseURL string) (*sql.DB, error) {
-	// The driver reads what it is given when it connects, and its error shows a wrong URL with the password in it.
-	if u, err := url.Parse(databaseURL); err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+// statusTimeout bounds the statements that read what was applied.
+const statusTimeout = 10 * time.Second
+
+// open returns connections that end when the context does, because sql-migrate
+// makes some of its calls without one. A statementTimeout of 0 sets none.
+func open(ctx context.Context, databaseURL string, statementTimeout time.Duration) (*sql.DB, error) {
+	// The parser's error would show the URL, and the password in it.
+	u, err := url.Parse(databaseURL)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return nil, errors.New("the database URL is not of the form postgres://user:password@host:port/name")
 	}
-	db, err := sql.Open("postgres", databaseURL)
-	if err != nil {
-		return nil, fmt.Errorf("open the database to migrate: %w", err)
+	if statementTimeout > 0 {
+		q := u.Query()
+		q.Set("statement_timeout", strconv.FormatInt(statementTimeout.Milliseconds(), 10))
+		u.RawQuery = q.Encode()
 	}
-	return db, nil
+	connector, err := pgconn.NewConnector(ctx, u.String())
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
 }

@@ -1,9 +1,11 @@
 package migrations_test
 
 import (
+	"context"
 	"database/sql"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -111,5 +113,64 @@ func TestWrongURLsAreNotShown(t *testing.T) {
 		_, err := migrations.Status(t.Context(), wrong)
 		require.ErrorContains(t, err, "postgres://user:password@host:port/name")
 		assert.NotContains(t, err.Error(), "hush")
+	}
+}
+
+// ends returns the error of a call whose context ends while the server is silent
+// or busy, or fails the test when the call goes on.
+func ends(t *testing.T, call func(context.Context) error) error {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- call(ctx) }()
+	select {
+	case err := <-done:
+		require.Fail(t, "the call did not wait", "%v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	cancel()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(20 * time.Second):
+		require.FailNow(t, "the call did not return")
+		return nil
+	}
+}
+
+func TestTheEndOfAContextEndsAMigration(t *testing.T) {
+	t.Parallel()
+	url := devtest.EmptyDatabase(t)
+	_, err := migrations.Up(t.Context(), url)
+	require.NoError(t, err)
+	up := func(url string) func(context.Context) error {
+		return func(ctx context.Context) error { _, err := migrations.Up(ctx, url); return err }
+	}
+
+	t.Run("frozen network", func(t *testing.T) {
+		t.Parallel()
+		proxy, through := devtest.NewProxy(t, url)
+		proxy.Swallow()
+		require.ErrorIs(t, ends(t, up(through)), context.Canceled)
+		require.ErrorIs(t, ends(t, func(ctx context.Context) error { _, err := migrations.Status(ctx, through); return err }), context.Canceled)
+	})
+	for name, lock := range map[string]string{
+		"wait for another migration":    `SELECT pg_advisory_xact_lock(x'6d617373'::int)`,
+		"statement without the context": `LOCK TABLE mass_migrations IN ACCESS EXCLUSIVE MODE`, // sql-migrate reads the table so
+	} {
+		t.Run(name, func(t *testing.T) {
+			db, err := sql.Open("postgres", url)
+			require.NoError(t, err)
+			defer db.Close()
+			tx, err := db.BeginTx(t.Context(), nil)
+			require.NoError(t, err)
+			_, err = tx.ExecContext(t.Context(), lock)
+			require.NoError(t, err)
+			require.ErrorIs(t, ends(t, up(url)), context.Canceled)
+			require.NoError(t, tx.Rollback())
+			_, err = migrations.Up(t.Context(), url)
+			require.NoError(t, err, "nothing of it is left")
+		})
 	}
 }

@@ -62,7 +62,7 @@ func (s *Store) AddAPIKey(ctx context.Context, name string, role auth.Role, secr
 func (s *Store) APIKey(ctx context.Context, id int64) (APIKey, error) {
 	var row apiKeyRow
 	err := s.db.GetContext(ctx, &row, `SELECT `+apiKeyColumns+` FROM api_keys WHERE id = $1`, id)
-	return row.key(), fault(fmt.Sprintf("read API key %d", id), err)
+	return row.key(), wrap(fmt.Sprintf("read API key %d", id), missing(NounAPIKey, err))
 }
 
 // APIKeys lists up to limit keys behind the one with id after, in the order they were made.
@@ -70,7 +70,7 @@ func (s *Store) APIKeys(ctx context.Context, after int64, limit int) ([]APIKey, 
 	var rows []apiKeyRow
 	err := s.db.SelectContext(ctx, &rows, `SELECT `+apiKeyColumns+` FROM api_keys WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
 	if err != nil {
-		return nil, fault("list the API keys", err)
+		return nil, wrap("list the API keys", err)
 	}
 	list := make([]APIKey, len(rows))
 	for i := range rows {
@@ -84,7 +84,7 @@ func (s *Store) RevokeAPIKey(ctx context.Context, id int64, by Origin) error {
 	return s.transact(ctx, fmt.Sprintf("revoke API key %d", id), func(tx *sqlx.Tx) error {
 		var row apiKeyRow
 		if err := tx.GetContext(ctx, &row, `SELECT `+apiKeyColumns+` FROM api_keys WHERE id = $1 FOR UPDATE`, id); err != nil {
-			return err
+			return missing(NounAPIKey, err)
 		}
 		if row.RevokedAt.Valid {
 			return nil
@@ -100,7 +100,7 @@ func (s *Store) RevokeAPIKey(ctx context.Context, id int64, by Origin) error {
 func (s *Store) RevokeAPIKeysNamed(ctx context.Context, name string, by Origin) error {
 	var ids []int64
 	if err := s.db.SelectContext(ctx, &ids, `SELECT id FROM api_keys WHERE name = $1 AND revoked_at IS NULL ORDER BY id`, name); err != nil {
-		return fault("look up API keys by name", err)
+		return wrap("look up API keys by name", err)
 	}
 	for _, id := range ids {
 		if err := s.RevokeAPIKey(ctx, id, by); err != nil {
@@ -115,5 +115,5 @@ func (s *Store) UsedAPIKey(ctx context.Context, id int64) error {
 	_, err := s.db.ExecContext(ctx, `
         UPDATE api_keys SET last_used_at = now()
         WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')`, id)
-	return fault(fmt.Sprintf("note the use of API key %d", id), err)
+	return wrap(fmt.Sprintf("note the use of API key %d", id), err)
 }

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// The arrays of the statements that every request goes through, in the binary
-// format of the wire: no element is quoted here or unquoted by Postgres, which
-// for a payload is most of the work. lib/pq sends a []byte that way when the
-// connection has binary_parameters.
+// The arrays of the statements that every request goes through are sent in
+// PostgreSQL's binary format. No element is quoted here or unquoted by the server,
+// which would be most of the work for a payload. lib/pq sends a []byte in binary
+// when the connection has binary_parameters.
 //
 // The format is that of array_recv in src/backend/utils/adt/arrayfuncs.c: the
-// number of dimensions, whether there are NULLs, the element's type, for each
-// dimension its length and lower bound, then each element behind its length;
-// -1 is NULL.
+// number of dimensions, whether there are NULLs, the element type, the length and
+// lower bound of each dimension, and then each element after its length. A length
+// of -1 means NULL.
 type (
 	textArray  []string    // text[]; "" is an empty string
 	nullArray  []string    // text[]; "" is NULL
@@ -28,7 +28,7 @@ type (
 	timeArray  []time.Time // timestamptz[]; the zero time is NULL
 )
 
-// Types of elements: pg_type.oid of the types that are built in.
+// The types of elements: pg_type.oid of built-in types.
 const (
 	oidBool        = 16
 	oidBytea       = 17
@@ -42,7 +42,8 @@ const (
 
 const arrayNull = math.MaxUint32 // -1 as a length
 
-// array begins an array of n elements that take size bytes together, their lengths not included.
+// array begins an array of n elements that take size bytes together, without their
+// lengths.
 func array(oid uint32, n, size int) []byte {
 	b := make([]byte, 0, 20+4*n+size)
 	dimensions := uint32(1)
@@ -152,7 +153,6 @@ func (a floatArray) Value() (driver.Value, error) {
 	return b, nil
 }
 
-// epoch is where Postgres counts the microseconds of a timestamp from.
 // Value implements driver.Valuer.
 func (a boolArray) Value() (driver.Value, error) {
 	b := array(oidBool, len(a), len(a))
@@ -167,6 +167,8 @@ func (a boolArray) Value() (driver.Value, error) {
 	return b, nil
 }
 
+// epoch is the instant from which Postgres counts the microseconds of a
+// timestamp.
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Value implements driver.Valuer.

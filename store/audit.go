@@ -93,7 +93,7 @@ func (s *Store) AuditSpan(ctx context.Context, f AuditFilter) (Span, error) {
 	var low, high *int64
 	err := s.db.QueryRowContext(ctx, `SELECT min(id), max(id) FROM audit_events`).Scan(&low, &high)
 	if err != nil || low == nil {
-		return Span{Low: 1}, fault(act, err)
+		return Span{Low: 1}, wrap(act, err)
 	}
 	span := Span{*low, *high}
 	if f.From.IsZero() && f.Before.IsZero() {
@@ -101,7 +101,7 @@ func (s *Store) AuditSpan(ctx context.Context, f AuditFilter) (Span, error) {
 	}
 	probe, err := s.db.PrepareContext(ctx, `SELECT id, at FROM audit_events WHERE id >= $1 ORDER BY id LIMIT 1`)
 	if err != nil {
-		return Span{}, fault(act, err)
+		return Span{}, wrap(act, err)
 	}
 	defer probe.Close()
 	all := span
@@ -111,7 +111,7 @@ func (s *Store) AuditSpan(ctx context.Context, f AuditFilter) (Span, error) {
 	if !f.Before.IsZero() && err == nil {
 		span.High, err = firstSince(ctx, probe, all, f.Before.Add(auditSkew))
 	}
-	return span, fault(act, err)
+	return span, wrap(act, err)
 }
 
 // firstSince finds the first event at or after t by halving; the one behind the
@@ -159,7 +159,7 @@ func (s *Store) WalkAudit(ctx context.Context, f AuditFilter, span Span, newestF
         SELECT `+auditColumns+` FROM audit_events e LEFT JOIN audit_sources s ON s.id = e.source_id
         WHERE `+strings.Join(where, ` AND `)+` ORDER BY e.id `+order+fmt.Sprintf(` LIMIT %d`, limit), args...)
 	if err != nil {
-		return nil, span, fault("read the trail", err)
+		return nil, span, wrap("read the trail", err)
 	}
 	if len(found) == limit && limit > 0 {
 		rest = span
@@ -193,10 +193,10 @@ func (s *Store) auditWindow(ctx context.Context, span Span, newestFirst bool) (w
 	default:
 		window.High, rest = edge[0], Span{edge[0] + 1, span.High}
 	}
-	return window, rest, fault("look for a part of the trail", err)
+	return window, rest, wrap("look for a part of the trail", err)
 }
 
 // RecordExport writes down that somebody takes a part of the trail with them.
 func (s *Store) RecordExport(ctx context.Context, o Origin, action, detail string) error {
-	return fault("record an export of the trail", appendEvent(ctx, s.db, o, action, detail))
+	return wrap("record an export of the trail", appendEvent(ctx, s.db, o, action, detail))
 }

@@ -49,7 +49,7 @@ func (s *Store) MoveRequests(ctx context.Context, m BulkMove) (Moved, error) {
 		Lane     int16   `db:"lane"`
 	}
 	if err := s.db.SelectContext(ctx, &rows, query, args...); err != nil {
-		return Moved{}, fault(string(m.Action)+" many requests", err)
+		return Moved{}, wrap(string(m.Action)+" many requests", err)
 	}
 	out := Moved{Matched: len(rows)}
 	var replayed []movedRow
@@ -77,7 +77,8 @@ func (s *Store) MoveRequests(ctx context.Context, m BulkMove) (Moved, error) {
 func moveQuery(m BulkMove) (query string, args []any, err error) {
 	for _, from := range m.From {
 		if !slices.Contains(m.Action.From(), from) {
-			return "", nil, fmt.Errorf("%s many requests: %w: not those that are %s", m.Action, ErrConflict, from)
+			return "", nil, wrap(fmt.Sprintf("%s many requests", m.Action),
+				&ConflictError{Noun: NounRequest, Reason: "this is not possible for requests that are " + string(from)})
 		}
 	}
 	from, args, found := m.found()
@@ -106,7 +107,8 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
         SELECT id, was, batch_id FROM run JOIN batch USING (priority, run)
     )`
 	default:
-		return "", nil, fmt.Errorf("%s many requests: %w: that is no move of a person", m.Action, ErrConflict)
+		return "", nil, wrap(fmt.Sprintf("%s many requests", m.Action),
+			&ConflictError{Noun: NounRequest, Reason: "a person cannot ask for this action"})
 	}
 	return `
     WITH found AS MATERIALIZED (` + found + `), held AS MATERIALIZED (
@@ -167,7 +169,7 @@ func (s *Store) CountMoves(ctx context.Context, m BulkMove) (Moved, error) {
         WITH found AS MATERIALIZED (`+found+`), last AS (SELECT id, created_at FROM found ORDER BY created_at, id LIMIT 1)
         SELECT (SELECT count(*) FROM found) AS n, (SELECT id FROM last) AS id, (SELECT created_at FROM last) AS created_at`, args...)
 	if err != nil {
-		return Moved{}, fault("count requests to "+string(m.Action), err)
+		return Moved{}, wrap("count requests to "+string(m.Action), err)
 	}
 	out := Moved{Matched: row.N}
 	if row.N == m.Filter.Limit && row.ID != nil {

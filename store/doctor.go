@@ -9,15 +9,16 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// What follows is asked by a person who looks for what is wrong. Every statement
-// is bounded: none counts what is done, and none reads more than a sample.
+// The doctor asks the following on behalf of an operator. Each statement is
+// bounded: none counts the requests that are done, and none reads more than a
+// sample.
 
-// Server is what Postgres says of itself.
+// Server describes the Postgres server.
 type Server struct {
 	Version        string    `db:"version"`
 	VersionNumber  int       `db:"version_number"` // 150003 is 15.3
 	Now            time.Time `db:"now"`
-	ReadOnly       bool      `db:"read_only"` // a standby, or told so
+	ReadOnly       bool      `db:"read_only"` // a standby, or set to read-only
 	Role           string    `db:"role"`
 	MaxConnections int       `db:"max_connections"` // for roles like this one
 	Connections    int       `db:"connections"`     // of clients, now
@@ -31,11 +32,11 @@ func (s *Store) Server(ctx context.Context) (Server, error) {
                clock_timestamp() AS now, current_setting('transaction_read_only') = 'on' AS read_only, current_user AS role,
                current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS max_connections,
                (SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL AND pid <> pg_backend_pid()) AS connections`)
-	return v, fault("ask the database about itself", err)
+	return v, wrap("ask the database about itself", err)
 }
 
-// MissingPrivileges lists what the role may not do and has to, as "INSERT on
-// audit_events". Tables that do not exist are passed over.
+// MissingPrivileges lists the privileges that the role needs and lacks, such as
+// "INSERT on audit_events". It ignores tables that do not exist.
 func (s *Store) MissingPrivileges(ctx context.Context) ([]string, error) {
 	var list []string
 	err := s.db.SelectContext(ctx, &list, `
@@ -48,7 +49,7 @@ func (s *Store) MissingPrivileges(ctx context.Context) ([]string, error) {
         UNION ALL
         SELECT 'USAGE on ' || seq FROM (VALUES ('mass_batches'), ('mass_requests_id_seq')) AS need(seq)
         WHERE to_regclass(seq) IS NOT NULL AND NOT has_sequence_privilege(to_regclass(seq), 'USAGE')`)
-	return list, fault("look up the privileges", err)
+	return list, wrap("look up the privileges", err)
 }
 
 // Backlog counts requests of one status and priority.
@@ -80,7 +81,7 @@ const countBacklog = `
 func (s *Store) Backlog(ctx context.Context, most int) ([]Backlog, error) {
 	var list []Backlog
 	err := s.db.SelectContext(ctx, &list, countBacklog, most)
-	return list, fault("count the backlog", err)
+	return list, wrap("count the backlog", err)
 }
 
 const findStale = `
@@ -94,7 +95,7 @@ const findStale = `
 func (s *Store) StaleBatches(ctx context.Context, ids []int64, age time.Duration) ([]int64, error) {
 	var list []int64
 	err := s.db.SelectContext(ctx, &list, findStale, pq.Int64Array(ids), age.Seconds())
-	return list, fault("look for stale batches", err)
+	return list, wrap("look for stale batches", err)
 }
 
 const findOverdue = `
@@ -105,13 +106,13 @@ const findOverdue = `
 func (s *Store) Overdue(ctx context.Context, age time.Duration, limit int) ([]int64, error) {
 	var list []int64
 	err := s.db.SelectContext(ctx, &list, findOverdue, age.Seconds(), limit)
-	return list, fault("look for overdue requests", err)
+	return list, wrap("look for overdue requests", err)
 }
 
-// Failures tells of the requests that failed lately.
+// Failures summarizes the requests that failed recently.
 type Failures struct {
 	Count int    `db:"count"`
-	Error string `db:"error"` // the most frequent one, cut
+	Error string `db:"error"` // the most frequent one, truncated
 }
 
 const countFailures = `
@@ -130,10 +131,10 @@ func (s *Store) FailuresSince(ctx context.Context, age time.Duration, sample int
 	var f Failures
 	err := s.db.GetContext(ctx, &f, countFailures,
 		age.Seconds(), sample)
-	return f, fault("count what failed lately", err)
+	return f, wrap("count recent failures", err)
 }
 
-// Leader is the session that leads the reconciliation.
+// Leader describes the session that leads the reconciliation.
 type Leader struct {
 	PID         int    `db:"pid"` // of the server's process
 	Application string `db:"application"`
@@ -148,7 +149,7 @@ func (s *Store) Leader(ctx context.Context) (Leader, error) {
         FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = 0 AND l.objid::bigint = $1
           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`, leaderKey)
-	return l, fault("look for the leader", err)
+	return l, wrap("look for the leader", missing(NounLeader, err))
 }
 
 // OverdueWebhooks counts up to most webhooks that should have been delivered, or
@@ -157,11 +158,11 @@ func (s *Store) OverdueWebhooks(ctx context.Context, age time.Duration, most int
 	var there bool
 	err := s.db.GetContext(ctx, &there, `SELECT to_regclass('webhook_deliveries') IS NOT NULL`)
 	if err != nil || !there {
-		return 0, fault("look for the webhooks", err)
+		return 0, wrap("look for the webhooks", err)
 	}
 	var n int
 	err = s.db.GetContext(ctx, &n, `
         SELECT count(*) FROM (SELECT FROM webhook_deliveries
         WHERE status = 'pending' AND next_at < now() - make_interval(secs => $1) LIMIT $2) late`, age.Seconds(), most)
-	return n, fault("count overdue webhooks", err)
+	return n, wrap("count overdue webhooks", err)
 }

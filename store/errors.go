@@ -10,23 +10,90 @@ import (
 	"net"
 
 	"github.com/lib/pq"
+
+	"github.com/leomutto/pilot-in-a-box/internal/pgconn"
 )
 
-// The errors callers may test for. All others are faults of ours.
+// The errors that callers may test for. All others are faults of this program.
 var (
-	// ErrNotFound: no such row.
+	// ErrNotFound: there is no such row. Its NotFoundError says of what.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict: the row is not in a state that allows this.
+	// ErrConflict: the row is not in a state that allows this. Its ConflictError
+	// says which row and why.
 	ErrConflict = errors.New("conflict")
 	// ErrInvalid: Postgres refused a value; trying again cannot help.
 	ErrInvalid = errors.New("invalid value")
-	// ErrUnavailable: Postgres cannot be asked now; trying again later may help.
+	// ErrOutcomeUnknown: a statement was sent and its answer was lost, so it may
+	// have taken effect or not. It comes together with ErrUnavailable, or with
+	// context.Canceled.
+	ErrOutcomeUnknown = pgconn.ErrOutcomeUnknown
+	// ErrUnavailable: Postgres does not answer now; trying again later may help.
 	ErrUnavailable = errors.New("database unavailable")
+
+	// ErrEmailTaken: another user has this e-mail address. It is an ErrConflict.
+	ErrEmailTaken error = &ConflictError{Noun: NounUser, Reason: "another user has this e-mail address"}
+	// ErrLastAdmin: no other admin is enabled, so no one could manage users any
+	// more. It is an ErrConflict.
+	ErrLastAdmin error = &ConflictError{Noun: NounUser, Reason: "no other admin is enabled"}
 )
 
-// fault wraps a driver error with the act that failed and with the error of
-// this package that it means. nil stays nil.
-func fault(act string, err error) error {
+// Noun names what an error is about, as a person calls it.
+type Noun string
+
+// The nouns of errors.
+const (
+	NounRequest  Noun = "MassRequest"
+	NounCallback Noun = "callback"
+	NounDelivery Noun = "delivery"
+	NounUser     Noun = "user"
+	NounSession  Noun = "session"
+	NounAPIKey   Noun = "API key"
+	NounWorker   Noun = "worker"
+	NounLeader   Noun = "leader"
+	NounSeal     Noun = "seal"
+	NounMark     Noun = "mark of the trail"
+)
+
+// NotFoundError says what was not found. errors.Is takes it for ErrNotFound.
+type NotFoundError struct{ Noun Noun }
+
+// Error implements error.
+func (e *NotFoundError) Error() string { return string(e.Noun) + " not found" }
+
+// Is reports whether target is ErrNotFound.
+func (e *NotFoundError) Is(target error) bool { return target == ErrNotFound }
+
+// ConflictError says what was not in a state that allows an act, and why.
+// errors.Is takes it for ErrConflict.
+type ConflictError struct {
+	Noun   Noun
+	Reason string
+}
+
+// Error implements error.
+func (e *ConflictError) Error() string { return "conflict of a " + string(e.Noun) + ": " + e.Reason }
+
+// Is reports whether target is ErrConflict.
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
+// missing gives sql.ErrNoRows the noun of what has no row. It leaves other
+// errors, and nil, as they are.
+func missing(noun Noun, err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return &NotFoundError{Noun: noun}
+	}
+	return err
+}
+
+// constraintErrors are what violated constraints mean, by their names in the
+// schema. A violation of any other constraint is ErrInvalid.
+var constraintErrors = map[string]error{
+	"users_email_taken": ErrEmailTaken,
+}
+
+// wrap wraps a driver error with the act that failed and with the error of this
+// package that it means. nil stays nil.
+func wrap(act string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -36,23 +103,11 @@ func fault(act string, err error) error {
 	return fmt.Errorf("%s: %w", act, err)
 }
 
-// classify goes by the SQLSTATE (PostgreSQL manual, appendix A), never by text.
+// classify returns the error of this package that a driver's error means, or nil.
 func classify(err error) error {
-	var pe *pq.Error
-	if errors.As(err, &pe) {
-		switch code := string(pe.Code); {
-		case code[:2] == "08", // connection exception
-			code[:2] == "53", // insufficient resources, too many connections
-			code[:2] == "57", // operator intervention: shutdown, starting up, statement timeout
-			code == "25006",  // read-only transaction: a standby, in the middle of a failover
-			code[:2] == "40": // deadlock, serialization failure
-			return ErrUnavailable
-		case code[:2] == "22", // data exception
-			code[:2] == "23", // integrity constraint violation
-			code[:2] == "54": // program limit exceeded
-			return ErrInvalid
-		}
-		return nil
+	var answer *pq.Error
+	if errors.As(err, &answer) {
+		return classifyAnswer(answer)
 	}
 	var ne net.Error
 	switch {
@@ -60,10 +115,32 @@ func classify(err error) error {
 		return ErrNotFound
 	case errors.Is(err, context.Canceled):
 		return nil
-	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone),
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, pgconn.ErrOutcomeUnknown),
+		errors.Is(err, sql.ErrTxDone), // the end of its context rolled the transaction back before it could be committed
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne):
 		return ErrUnavailable
+	}
+	return nil
+}
+
+// classifyAnswer goes by the constraint and by the SQLSTATE (PostgreSQL manual,
+// appendix A), never by text.
+func classifyAnswer(answer *pq.Error) error {
+	if known, ok := constraintErrors[answer.Constraint]; ok {
+		return known
+	}
+	switch code := string(answer.Code); {
+	case code[:2] == "08", // connection exception
+		code[:2] == "53", // insufficient resources, too many connections
+		code[:2] == "57", // operator intervention: shutdown, starting up, statement timeout
+		code == "25006",  // read-only transaction: a standby, in the middle of a failover
+		code[:2] == "40": // deadlock, serialization failure
+		return ErrUnavailable
+	case code[:2] == "22", // data exception
+		code[:2] == "23", // integrity constraint violation
+		code[:2] == "54": // program limit exceeded
+		return ErrInvalid
 	}
 	return nil
 }

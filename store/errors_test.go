@@ -9,7 +9,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -56,4 +58,43 @@ func TestAStatementThatTakesTooLongIsUnavailable(t *testing.T) {
 		return !errors.Is(err, store.ErrUnavailable)
 	}, time.Minute, time.Millisecond)
 	assert.ErrorIs(t, err, store.ErrNotFound)
+}
+
+// Errors name what they are about, so that one place can say it to clients.
+func TestErrorsNameTheirNoun(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	by := store.Origin{Actor: "test"}
+	for noun, call := range map[store.Noun]func() error{
+		store.NounUser:    func() error { _, err := b.User(b.ctx, 1); return err },
+		store.NounAPIKey:  func() error { return b.RevokeAPIKey(b.ctx, 1, by) },
+		store.NounSession: func() error { _, err := b.BrowserSession(b.ctx, []byte("x"), time.Hour); return err },
+		store.NounWorker:  func() error { _, err := b.Beat(b.ctx, 1); return err },
+		store.NounRequest: func() error { return b.DeleteRequest(b.ctx, 1, by) },
+	} {
+		err := call()
+		require.ErrorIs(t, err, store.ErrNotFound, noun)
+		var missing *store.NotFoundError
+		require.ErrorAs(t, err, &missing, noun)
+		assert.Equal(t, noun, missing.Noun)
+	}
+
+	_, err := b.AddUser(b.ctx, "a@example.com", auth.Admin, "hash", by)
+	require.NoError(t, err)
+	_, err = b.AddUser(b.ctx, "a@example.com", auth.Admin, "hash", by)
+	require.ErrorIs(t, err, store.ErrEmailTaken, "the constraint's name says so")
+	require.ErrorIs(t, err, store.ErrConflict)
+	require.NotErrorIs(t, err, store.ErrLastAdmin)
+
+	r := b.inStatus(jobs.StatusDone)
+	for noun, call := range map[store.Noun]func() error{
+		store.NounRequest:  func() error { _, err := b.MoveRequest(b.ctx, r.ID, jobs.StatusCancelled, by); return err },
+		store.NounCallback: func() error { _, err := b.ReplayDelivery(b.ctx, r.ID, by); return err },
+	} {
+		err := call()
+		require.ErrorIs(t, err, store.ErrConflict, noun)
+		var conflict *store.ConflictError
+		require.ErrorAs(t, err, &conflict, noun)
+		assert.Equal(t, noun, conflict.Noun)
+	}
 }

@@ -40,7 +40,7 @@ func (s *Store) Events(ctx context.Context, request, after int64, limit int) ([]
 	var list []Event
 	err := s.db.SelectContext(ctx, &list,
 		`SELECT `+eventColumns+` FROM audit_events WHERE request_id = $1 AND id > $2 ORDER BY id LIMIT $3`, request, after, limit)
-	return list, fault(fmt.Sprintf("read the events of request %d", request), err)
+	return list, wrap(fmt.Sprintf("read the events of request %d", request), err)
 }
 
 // LastChange returns the event that made the state of a request what it is, or
@@ -50,5 +50,5 @@ func (s *Store) LastChange(ctx context.Context, request int64) (Event, error) {
 	err := s.db.GetContext(ctx, &e, `
         SELECT `+eventColumns+` FROM audit_events
         WHERE request_id = $1 AND (to_status IS NOT NULL OR action = $2) ORDER BY id DESC LIMIT 1`, request, string(jobs.Delete))
-	return e, fault(fmt.Sprintf("read the latest event of request %d", request), err)
+	return e, wrap(fmt.Sprintf("read the latest event of request %d", request), missing(NounRequest, err))
 }

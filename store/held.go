@@ -78,10 +78,10 @@ func (s *Store) Unhold(ctx context.Context, limit int) (int64, error) {
         UPDATE mass_requests SET held = false, updated_at = now() WHERE id IN (
             SELECT id FROM mass_requests WHERE status = 'pending' AND held LIMIT $1 FOR UPDATE SKIP LOCKED)`, limit)
 	if err != nil {
-		return 0, fault("let go of what is held", err)
+		return 0, wrap("let go of what is held", err)
 	}
 	n, err := res.RowsAffected()
-	return n, fault("let go of what is held", err)
+	return n, wrap("let go of what is held", err)
 }
 
 // claimInTurn runs a claim that counts what runs: after every other such claim
@@ -89,18 +89,18 @@ func (s *Store) Unhold(ctx context.Context, limit int) (int64, error) {
 func (s *Store) claimInTurn(ctx context.Context, act, query string, args ...any) ([]jobs.Claimed, error) {
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
-		return nil, fault(act, err)
+		return nil, wrap(act, err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it is a no-op, before it the error is known already
 	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, claimLock); err != nil {
-		return nil, fault(act, err)
+		return nil, wrap(act, err)
 	}
 	var rows []claimedRow
 	if err := tx.SelectContext(ctx, &rows, query, args...); err != nil {
-		return nil, fault(act, err)
+		return nil, wrap(act, err)
 	}
 	if err := tx.Commit(); err != nil {
-		return nil, fault(act, err)
+		return nil, wrap(act, err)
 	}
 	return claimedOf(rows), nil
 }

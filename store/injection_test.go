@@ -35,6 +35,7 @@ func TestStatementsAreMadeOfConstants(t *testing.T) {
 		return nil
 	}))
 	require.Greater(t, len(folders), 20)
+	delete(folders, "../internal/pgconn") // a driver: it passes on the statements of the calls that are proven here
 	for folder := range folders {
 		files := map[string]string{}
 		names, err := filepath.Glob(folder + "/*.go")

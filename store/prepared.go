@@ -8,29 +8,31 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// prepared is a statement that is prepared at its first use; database/sql then
-// prepares it once on every connection, also after a restart of the server.
+// prepared is a statement that is prepared at its first use. database/sql then
+// prepares it once on each connection, also after a restart of the server.
 // Without it each call costs a second round trip and a plan.
 //
-// The server keeps the plan that it makes of it. One that was made while the
-// tables were small reads all of them, until the server happens to analyze them:
-// so a statement whose plan depends on their size is prepared anew at its first
-// use after a while, which costs one plan instead of one a call.
+// The server keeps the plan that it made. A plan that was made while the tables
+// were small reads all of them, until the server happens to analyze them. A
+// statement whose plan depends on the size of tables is therefore prepared again
+// at its first use after a while, which costs one plan instead of one per call.
 type prepared struct {
 	db    *sqlx.DB
 	query string
 	life  time.Duration // of a plan; 0: as long as the Store
 
-	mu      sync.Mutex
-	current *statement
+	mu        sync.Mutex
+	current   *statement
+	preparing chan struct{} // closed when the preparation under way has ended; nil while there is none
 }
 
-// statement is one preparation. The last one to leave it closes it.
+// statement is one preparation. It is closed when it is outdated and its last
+// user has left.
 type statement struct {
 	*sqlx.Stmt
-	since time.Time
-	users int
-	old   bool // another one took its place
+	since    time.Time
+	users    int
+	outdated bool // another one took its place
 }
 
 func (p *prepared) selectInto(ctx context.Context, dest any, args ...any) error {
@@ -42,21 +44,47 @@ func (p *prepared) selectInto(ctx context.Context, dest any, args ...any) error 
 	return stmt.SelectContext(ctx, dest, args...)
 }
 
+// enter returns the current preparation, or makes one. A caller waits for the
+// preparation of another one only when there is none at all, and no longer than
+// its context lasts: p.mu is never held while the server is asked.
 func (p *prepared) enter(ctx context.Context) (*statement, error) {
+	for {
+		p.mu.Lock()
+		fresh := p.current != nil && (p.life <= 0 || time.Since(p.current.since) <= p.life)
+		if fresh || p.current != nil && p.preparing != nil {
+			p.current.users++
+			defer p.mu.Unlock()
+			return p.current, nil
+		}
+		if p.preparing == nil {
+			p.preparing = make(chan struct{})
+			p.mu.Unlock()
+			return p.prepare(ctx)
+		}
+		others := p.preparing
+		p.mu.Unlock()
+		select {
+		case <-others:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (p *prepared) prepare(ctx context.Context) (*statement, error) {
+	stmt, err := p.db.PreparexContext(ctx, p.query)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.current == nil || p.life > 0 && time.Since(p.current.since) > p.life {
-		stmt, err := p.db.PreparexContext(ctx, p.query)
-		if err != nil {
-			return nil, err
-		}
-		if was := p.current; was != nil {
-			was.old = true
-			p.close(was)
-		}
-		p.current = &statement{Stmt: stmt, since: time.Now()}
+	close(p.preparing)
+	p.preparing = nil
+	if err != nil {
+		return nil, err
 	}
-	p.current.users++
+	if last := p.current; last != nil {
+		last.outdated = true
+		p.closeUnused(last)
+	}
+	p.current = &statement{Stmt: stmt, since: time.Now(), users: 1}
 	return p.current, nil
 }
 
@@ -64,12 +92,13 @@ func (p *prepared) leave(stmt *statement) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	stmt.users--
-	p.close(stmt)
+	p.closeUnused(stmt)
 }
 
-// close closes a statement that nobody uses or is going to use.
-func (p *prepared) close(stmt *statement) {
-	if stmt.old && stmt.users == 0 {
-		_ = stmt.Close() // a connection that cannot be told is broken anyway
+// closeUnused closes an outdated statement without users. The connections of
+// package pgconn do not ask the server for that, so it does not wait.
+func (p *prepared) closeUnused(stmt *statement) {
+	if stmt.outdated && stmt.users == 0 {
+		_ = stmt.Close() // a connection that fails here is broken for all others, too
 	}
 }

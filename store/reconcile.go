@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"fmt"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
@@ -18,7 +17,7 @@ import (
 func (s *Store) BatchWatermark(ctx context.Context) (int64, error) {
 	var n int64
 	err := s.db.GetContext(ctx, &n, `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM mass_batches`)
-	return n, fault("read the batch watermark", err)
+	return n, wrap("read the batch watermark", err)
 }
 
 // OpenBatches walks the batches that hold pending requests: up to limit of them,
@@ -43,7 +42,7 @@ func (s *Store) OpenBatches(ctx context.Context, after, upTo int64, limit int) (
         )
         SELECT batch_id, priority, lane, run_at <= now() - interval '2 seconds' AS due FROM batch ORDER BY batch_id`, after, upTo, limit)
 	if err != nil {
-		return nil, fault("walk open batches", err)
+		return nil, wrap("walk open batches", err)
 	}
 	list := make([]jobs.BatchRef, len(rows))
 	for i, r := range rows {
@@ -60,7 +59,7 @@ func (s *Store) LoadBatches(ctx context.Context, ids []int64) ([]jobs.Batch, err
         SELECT id, batch_id, priority, lane, `+dueAt+`
         FROM mass_requests WHERE batch_id = ANY ($1) AND `+free+` ORDER BY batch_id, id`, pq.Int64Array(ids))
 	if err != nil {
-		return nil, fault("load batches", err)
+		return nil, wrap("load batches", err)
 	}
 	return batches(rows), nil
 }
@@ -72,7 +71,7 @@ func (s *Store) PendingBatches(ctx context.Context, ids []int64) ([]int64, error
 	err := s.db.SelectContext(ctx, &list, `
         SELECT b FROM unnest($1::bigint[]) AS b
         WHERE EXISTS (SELECT FROM mass_requests r WHERE r.batch_id = b AND `+free+`)`, pq.Int64Array(ids))
-	return list, fault("look up batches", err)
+	return list, wrap("look up batches", err)
 }
 
 // Leadership is the advisory lock that one process at a time holds. It lives as
@@ -93,35 +92,35 @@ const leaderPatience = "5s"
 func (s *Store) TryLead(ctx context.Context) (*Leadership, error) {
 	conn, err := s.db.Connx(ctx)
 	if err != nil {
-		return nil, fault("connect to lead", err)
+		return nil, wrap("connect to lead", err)
 	}
 	l := &Leadership{conn: conn}
 	var got bool
 	if err := conn.GetContext(ctx, &got, `SELECT pg_try_advisory_lock($1)`, leaderKey); err != nil {
-		return nil, fault("try to lead", errors.Join(err, l.end()))
+		return nil, wrap("try to lead", errors.Join(err, l.end()))
 	}
 	if !got {
 		_ = conn.Close()
-		return nil, fmt.Errorf("try to lead: %w: another process does", ErrConflict)
+		return nil, wrap("try to lead", &ConflictError{Noun: NounLeader, Reason: "another process leads"})
 	}
 	// Servers before PostgreSQL 14 do not know the setting, and go without.
 	_, err = conn.ExecContext(ctx, `
         SELECT set_config(name, $1, false) FROM pg_settings WHERE name = 'idle_session_timeout'`, leaderPatience)
 	if err != nil {
-		return nil, fault("try to lead", errors.Join(err, l.end()))
+		return nil, wrap("try to lead", errors.Join(err, l.end()))
 	}
 	return l, nil
 }
 
 // Check returns an error when the leadership is lost.
 func (l *Leadership) Check(ctx context.Context) error {
-	return fault("check the leadership", l.conn.PingContext(ctx))
+	return wrap("check the leadership", l.conn.PingContext(ctx))
 }
 
 // Resign gives the leadership up. It ends when the session does.
 func (l *Leadership) Resign(ctx context.Context) error {
 	_, err := l.conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, leaderKey)
-	return fault("resign the leadership", errors.Join(err, l.end()))
+	return wrap("resign the leadership", errors.Join(err, l.end()))
 }
 
 // end closes the session: it may hold the lock, and it bears the leader's

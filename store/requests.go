@@ -157,7 +157,7 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 	}
 	err := insert.selectInto(ctx, &rows, args...)
 	if err != nil {
-		return nil, fault("insert requests", err)
+		return nil, wrap("insert requests", err)
 	}
 	out := make([]Inserted, n)
 	for _, r := range rows {
@@ -174,7 +174,7 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 func (s *Store) DrawBatches(ctx context.Context, n int) ([]int64, error) {
 	var ids []int64
 	err := s.db.SelectContext(ctx, &ids, `SELECT nextval('mass_batches') FROM generate_series(1, $1)`, n)
-	return ids, fault("draw ids of batches", err)
+	return ids, wrap("draw ids of batches", err)
 }
 
 // lookUpKeys fills in the items that were not stored, from what their keys stand for.
@@ -197,7 +197,7 @@ func (s *Store) lookUpKeys(ctx context.Context, items []NewRequest, out []Insert
         SELECT DISTINCT caller, key, digest, request_id, batch_id, created_at
         FROM idempotency_keys JOIN unnest($1::text[], $2::text[]) AS u(caller, key) USING (caller, key)`, by, keys)
 	if err != nil {
-		return fault("look up idempotency keys", err)
+		return wrap("look up idempotency keys", err)
 	}
 	type name struct{ caller, key string }
 	place := make(map[name]int, len(rows))
@@ -231,10 +231,10 @@ func (s *Store) RemoveExpiredKeys(ctx context.Context, limit int) (int64, error)
             WHERE created_at < now() - make_interval(secs => $1) ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)`,
 		IdempotencyTTL.Seconds(), limit)
 	if err != nil {
-		return 0, fault("remove expired idempotency keys", err)
+		return 0, wrap("remove expired idempotency keys", err)
 	}
 	n, err := res.RowsAffected()
-	return n, fault("remove expired idempotency keys", err)
+	return n, wrap("remove expired idempotency keys", err)
 }
 
 const requestColumns = `id, payload, schema_version, correlation_id, site_id, cluster_id, status, priority, lane, attempt,
@@ -306,7 +306,7 @@ func (s *Store) Request(ctx context.Context, id int64) (jobs.Request, error) {
 	var row requestRow
 	err := s.db.GetContext(ctx, &row, `SELECT `+requestColumns+` FROM mass_requests WHERE id = $1`, id)
 	if err != nil {
-		return jobs.Request{}, fault(fmt.Sprintf("read request %d", id), err)
+		return jobs.Request{}, wrap(fmt.Sprintf("read request %d", id), missing(NounRequest, err))
 	}
 	return row.request(), nil
 }
@@ -333,7 +333,7 @@ func (s *Store) ListRequests(ctx context.Context, f Filter) ([]jobs.Request, err
 	query, args := listQuery(f)
 	var rows []requestRow
 	if err := s.db.SelectContext(ctx, &rows, query, args...); err != nil {
-		return nil, fault("list requests", err)
+		return nil, wrap("list requests", err)
 	}
 	list := make([]jobs.Request, len(rows))
 	for i := range rows {
@@ -437,7 +437,7 @@ func (s *Store) DeleteRequest(ctx context.Context, id int64, by Origin) error {
         INSERT INTO audit_events (request_id, batch_id, attempt, action, from_status, `+originColumns+`)
         SELECT id, batch_id, attempt, 'delete', status, $2, $3, $4, $5::bytea, $6::bytea FROM gone
         RETURNING request_id`, append([]any{id}, by.columns()...)...)
-	return fault(fmt.Sprintf("delete request %d", id), err)
+	return wrap(fmt.Sprintf("delete request %d", id), missing(NounRequest, err))
 }
 
 // CountPending counts the pending requests, up to limit.
@@ -446,5 +446,5 @@ func (s *Store) CountPending(ctx context.Context, limit int) (int, error) {
 	err := s.db.GetContext(ctx, &n, `
         SELECT count(*) FROM (SELECT FROM (SELECT FROM mass_requests WHERE `+free+`
                               UNION ALL SELECT FROM mass_requests WHERE `+held+`) p LIMIT $1) q`, limit)
-	return n, fault("count pending requests", err)
+	return n, wrap("count pending requests", err)
 }

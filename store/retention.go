@@ -56,7 +56,7 @@ func (s *Store) RetainRequests(ctx context.Context, age time.Duration, behind Po
 	}
 	err := s.db.SelectContext(ctx, &rows, retainRequests, behind.CreatedAt, behind.ID, age.Seconds(), step, states(jobs.Retain.From()))
 	if err != nil || len(rows) == 0 {
-		return Retained{}, fault("remove old requests", err)
+		return Retained{}, wrap("remove old requests", err)
 	}
 	r := Retained{Removed: rows[0].Removed}
 	if rows[0].Walked == step {

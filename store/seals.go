@@ -124,7 +124,7 @@ func (s *Store) MarkTrail(ctx context.Context) (TrailMark, error) {
             SELECT pg_postmaster_start_time(), array(SELECT DISTINCT virtualtransaction `+trailWriters+`)`).
 			Scan(&m.server, (*pq.StringArray)(&m.writers))
 	}
-	return m, fault("mark the trail", err)
+	return m, wrap("mark the trail", err)
 }
 
 // Settled tells whether every event up to the mark is there for all to see.
@@ -136,9 +136,9 @@ func (s *Store) Settled(ctx context.Context, m TrailMark) (bool, error) {
         SELECT pg_postmaster_start_time(), EXISTS (SELECT `+trailWriters+` AND virtualtransaction = ANY ($1))`, pq.StringArray(m.writers)).
 		Scan(&server, &busy)
 	if err == nil && !server.Equal(m.server) {
-		return false, fmt.Errorf("look at a mark of the trail: %w: the server was started anew", ErrConflict)
+		return false, wrap("look at a mark of the trail", &ConflictError{Noun: NounMark, Reason: "the server was restarted"})
 	}
-	return !busy && err == nil, fault("look at a mark of the trail", err)
+	return !busy && err == nil, wrap("look at a mark of the trail", err)
 }
 
 // SealEvents seals the next events, atMost of them, up to a place that is
@@ -153,19 +153,19 @@ func (s *Store) SealEvents(ctx context.Context, upTo int64, atMost int) (Seal, e
 	b := newBlock(seal.FirstEvent)
 	var hashes []byte
 	if err := s.db.GetContext(ctx, &hashes, hashBlock, seal.FirstEvent, upTo, atMost); err != nil {
-		return Seal{}, fault(act, err)
+		return Seal{}, wrap(act, err)
 	}
 	for event := range slices.Chunk(hashes, 8+sha256.Size) {
 		b.addHash(int64(binary.BigEndian.Uint64(event)), event[8:]) //nolint:gosec // it is one
 	}
 	if b.events == 0 {
-		return Seal{}, fmt.Errorf("%s: %w", act, ErrNotFound)
+		return Seal{}, wrap(act, &NotFoundError{Noun: NounSeal})
 	}
 	if b.events == atMost { // there may be more
 		seal.LastEvent = b.last
 	}
 	if err := s.db.GetContext(ctx, &seal.SealedAt, `SELECT clock_timestamp()`); err != nil {
-		return Seal{}, fault(act, err)
+		return Seal{}, wrap(act, err)
 	}
 	seal.Events, seal.Block, seal.Marks = b.events, b.hash.Sum(nil), b.marks
 	seal.Hash = seal.hashed()
@@ -174,10 +174,10 @@ func (s *Store) SealEvents(ctx context.Context, upTo int64, atMost int) (Seal, e
         VALUES (:id, :first_event, :last_event, :sealed_at, :events, :version, :block_hash, :previous_hash, :seal_hash, :marks)
         ON CONFLICT (id) DO NOTHING`, seal)
 	if err != nil {
-		return Seal{}, fault(act, err)
+		return Seal{}, wrap(act, err)
 	}
 	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return Seal{}, fmt.Errorf("%s: %w: another process sealed it", act, ErrConflict)
+		return Seal{}, wrap(act, &ConflictError{Noun: NounSeal, Reason: "another process sealed these events"})
 	}
 	return seal, nil
 }
@@ -190,7 +190,7 @@ func (s *Store) LastSeal(ctx context.Context) (Seal, error) {
         SELECT id, first_event, last_event, sealed_at, events, version, block_hash, previous_hash, seal_hash
         FROM audit_seals ORDER BY id DESC LIMIT 1`)
 	if err != nil {
-		return Seal{}, fault("read the last seal", err)
+		return Seal{}, wrap("read the last seal", err)
 	}
 	if len(list) == 0 {
 		return Seal{Hash: start()}, nil

@@ -44,7 +44,7 @@ func (s *Store) OpenSession(ctx context.Context, n NewSession, by Origin) (expir
 			return err
 		}
 		if row.DisabledAt.Valid || row.Generation != n.Generation {
-			return ErrNotFound
+			return &NotFoundError{Noun: NounUser}
 		}
 		// Here, because nothing else looks at tokens that have expired.
 		if _, err := tx.ExecContext(ctx, `DELETE FROM refresh_tokens WHERE user_id = $1 AND expires_at < now()`, n.User); err != nil {
@@ -68,7 +68,7 @@ func (s *Store) OpenSession(ctx context.Context, n NewSession, by Origin) (expir
 
 // RecordFailedLogin writes a login that was refused into the trail.
 func (s *Store) RecordFailedLogin(ctx context.Context, email string, by Origin) error {
-	return fault("record a failed login", appendEvent(ctx, s.db, by, "login_failed", email))
+	return wrap("record a failed login", appendEvent(ctx, s.db, by, "login_failed", email))
 }
 
 type tokenRow struct {
@@ -101,7 +101,7 @@ func (s *Store) RotateRefreshToken(ctx context.Context, old, fresh []byte, by Or
 		by.Actor = auth.Identity{Kind: auth.User, ID: user.ID}.Subject()
 		switch {
 		case token.Void || user.DisabledAt.Valid:
-			return ErrNotFound
+			return &NotFoundError{Noun: NounSession}
 		case token.RotatedAt.Valid:
 			reused = true // which must be committed
 			if err := revokeFamily(ctx, tx, token.Family); err != nil {
@@ -133,7 +133,7 @@ func (s *Store) EndSession(ctx context.Context, kind SessionKind, tokenHash []by
 			return err
 		}
 		if token.Void {
-			return ErrNotFound
+			return &NotFoundError{Noun: NounSession}
 		}
 		if err := revokeFamily(ctx, tx, token.Family); err != nil {
 			return err
@@ -164,14 +164,14 @@ func (s *Store) BrowserSession(ctx context.Context, tokenHash []byte, idle time.
         WHERE token_hash = $1 AND kind = 'session' AND revoked_at IS NULL AND expires_at > now()
           AND seen_at > now() - make_interval(secs => $2)`, tokenHash, idle.Seconds())
 	if err != nil {
-		return Session{}, fault(act, err)
+		return Session{}, wrap(act, missing(NounSession, err))
 	}
 	u, err := s.User(ctx, row.UserID)
 	if err != nil {
 		return Session{}, err
 	}
 	if u.Disabled() {
-		return Session{}, fmt.Errorf("%s: %w", act, ErrNotFound)
+		return Session{}, wrap(act, &NotFoundError{Noun: NounSession})
 	}
 	return Session{User: u, ExpiresAt: row.ExpiresAt.UTC(), SeenAt: row.SeenAt.UTC()}, nil
 }
@@ -181,7 +181,7 @@ func (s *Store) SawSession(ctx context.Context, tokenHash []byte) error {
 	_, err := s.db.ExecContext(ctx, `
         UPDATE refresh_tokens SET seen_at = now()
         WHERE token_hash = $1 AND revoked_at IS NULL AND seen_at < now() - interval '1 minute'`, tokenHash)
-	return fault("note the use of a session", err)
+	return wrap("note the use of a session", err)
 }
 
 // lockToken finds a token and locks its user first and then, as all do that
@@ -190,7 +190,7 @@ func lockToken(ctx context.Context, tx *sqlx.Tx, hash []byte, kind SessionKind) 
 	var owner int64
 	err = tx.GetContext(ctx, &owner, `SELECT user_id FROM refresh_tokens WHERE token_hash = $1 AND kind = $2`, hash, string(kind))
 	if err != nil {
-		return token, user, err
+		return token, user, missing(NounSession, err)
 	}
 	if user, err = lockUser(ctx, tx, owner); err != nil {
 		return token, user, err
@@ -198,7 +198,7 @@ func lockToken(ctx context.Context, tx *sqlx.Tx, hash []byte, kind SessionKind) 
 	err = tx.GetContext(ctx, &token, `
         SELECT id, family, user_id, expires_at, rotated_at, (revoked_at IS NOT NULL OR expires_at <= now()) AS void
         FROM refresh_tokens WHERE token_hash = $1`, hash)
-	return token, user, err
+	return token, user, missing(NounSession, err)
 }
 
 func revokeFamily(ctx context.Context, tx execer, family int64) error {

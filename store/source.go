@@ -5,36 +5,38 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"strconv"
-	"sync"
 
-	"github.com/lib/pq"
+	"github.com/leomutto/pilot-in-a-box/internal/pgconn"
 )
 
 // Source is a process that writes events.
 type Source struct {
-	Kind    string // subcommand; "" for a process that the trail need not know
+	Kind    string // subcommand; "" for a process that the trail does not record
 	Version string
 	Commit  string // of the build
 	Host    string
 	PID     int
 }
 
-// connector tells each new connection which process it is of, so that the trail
-// knows without a word in any statement: the column's default reads the setting.
+// connector tells the server, on each new connection, which process the
+// connection belongs to. The trail then records the process without a parameter
+// in any statement, because the default of its column reads this setting.
 type connector struct {
 	driver.Connector
 	source Source
 
-	mu sync.Mutex
-	id string // of the row in audit_sources; "" before the first connection
+	// turn is held while id is read or made. It is a channel because a wait for it
+	// has to end with its context.
+	turn chan struct{}
+	id   string // of the row in audit_sources; "" before the first connection
 }
 
 func newConnector(dsn string, source Source) (driver.Connector, error) {
-	inner, err := pq.NewConnector(dsn)
+	inner, err := pgconn.NewConnector(context.Background(), dsn)
 	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
+		return nil, err
 	}
-	return &connector{Connector: inner, source: source}, nil
+	return &connector{Connector: inner, source: source, turn: make(chan struct{}, 1)}, nil
 }
 
 // Connect implements driver.Connector.
@@ -50,29 +52,40 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-// introduce enters the process in the trail with its first connection. Before the
-// migration that makes the table there is nothing to enter it in.
+// introduce names the process to the server.
 func (c *connector) introduce(ctx context.Context, conn driver.Conn) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.id == "" {
-		there, err := ask(ctx, conn, `SELECT to_regclass('audit_sources') IS NOT NULL`)
-		if err != nil || there != "true" {
-			return err
-		}
-		id, err := ask(ctx, conn, `
-            INSERT INTO audit_sources (kind, version, build_commit, host, pid) VALUES ($1, $2, $3, $4, $5) RETURNING id`,
-			c.source.Kind, c.source.Version, c.source.Commit, c.source.Host, int64(c.source.PID))
-		if err != nil {
-			return err
-		}
-		c.id = id
+	id, err := c.register(ctx, conn)
+	if err != nil || id == "" {
+		return err
 	}
-	_, err := ask(ctx, conn, `SELECT set_config('mass.source', $1, false)`, c.id)
+	_, err = ask(ctx, conn, `SELECT set_config('mass.source', $1, false)`, id)
 	return err
 }
 
-// ask returns the one value of a statement's one row.
+// register enters the process in the trail with its first connection, and
+// returns the id of its row. Before the migration that creates the table it
+// returns "".
+func (c *connector) register(ctx context.Context, conn driver.Conn) (string, error) {
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if c.id != "" {
+		return c.id, nil
+	}
+	exists, err := ask(ctx, conn, `SELECT to_regclass('audit_sources') IS NOT NULL`)
+	if err != nil || exists != "true" {
+		return "", err
+	}
+	c.id, err = ask(ctx, conn, `
+            INSERT INTO audit_sources (kind, version, build_commit, host, pid) VALUES ($1, $2, $3, $4, $5) RETURNING id`,
+		c.source.Kind, c.source.Version, c.source.Commit, c.source.Host, int64(c.source.PID))
+	return c.id, err
+}
+
+// ask runs a statement that returns one row of one column, and returns its value.
 func ask(ctx context.Context, conn driver.Conn, query string, args ...any) (string, error) {
 	named := make([]driver.NamedValue, len(args))
 	for i, a := range args {

@@ -1,7 +1,10 @@
-// Package store owns all SQL of MASS and nothing else: one file a table or
-// aggregate, each statement beside the method that runs it. It returns domain
-// types of package jobs and the errors of this file; it knows no HTTP and no
-// queue.
+// Package store owns all SQL of MASS and nothing else. It has one file per table
+// or aggregate, and each statement is next to the method that runs it. It returns
+// domain types of package jobs and the errors of errors.go. It must not know HTTP
+// or the queue.
+//
+// A method returns as soon as its context ends, also when the server is silent
+// (see package pgconn), so callers need no bound of their own.
 package store
 
 import (
@@ -15,14 +18,14 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// Config says how to reach Postgres.
+// Config tells how to reach Postgres.
 type Config struct {
 	URL              string        // postgres:// URL
-	MaxOpen          int           // connections at most
-	MaxIdle          int           // connections kept
-	ConnLifetime     time.Duration // a connection's age at most
-	ConnectTimeout   time.Duration // whole seconds
-	StatementTimeout time.Duration // enforced by the server
+	MaxOpen          int           // maximum number of connections
+	MaxIdle          int           // maximum number of idle connections that are kept
+	ConnLifetime     time.Duration // maximum age of a connection
+	ConnectTimeout   time.Duration // rounded down to whole seconds, at least one
+	StatementTimeout time.Duration // enforced by the server; a little later a silent server is given up
 	Application      string        // shown in pg_stat_activity
 	Source           Source        // shown in the trail
 }
@@ -31,16 +34,18 @@ type Config struct {
 type Store struct {
 	db *sqlx.DB
 
-	// The statements of every request's life are prepared once a connection.
+	// The statements that every request goes through are prepared once per
+	// connection.
 	insert, insertKeyed, claim, settle *prepared
 }
 
-// planLife is how long claims and ends keep a plan. In that time a new table does
-// not grow so far that reading all of it takes long.
+// planLife is how long the statements that claim and settle requests keep a plan.
+// In that time a new table does not grow so large that reading all of it is slow.
 const planLife = 5 * time.Second
 
-// Open returns a Store. It does not connect: the first statement does, so that a
-// process starts, and tells the truth on /health/ready, while Postgres is away.
+// Open returns a Store. It does not connect; the first statement does. A process
+// can therefore start, and report its state on /health/ready, while Postgres is
+// away.
 func Open(c Config) (*Store, error) {
 	dsn, err := dataSourceName(c)
 	if err != nil {
@@ -63,12 +68,13 @@ func Open(c Config) (*Store, error) {
 	}, nil
 }
 
-// dataSourceName adds to the URL what it does not say itself: the driver passes
-// unknown parameters to the server as run-time settings.
+// dataSourceName adds the settings that the URL does not contain. The driver
+// passes parameters that it does not know to the server as run-time settings.
 func dataSourceName(c Config) (string, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
-		// The URL holds a password, so neither it nor the parser's error is shown.
+		// The URL contains a password, so the error shows neither the URL nor the
+		// parser's error.
 		return "", fmt.Errorf("the database URL is not of the form postgres://user:password@host:port/name")
 	}
 	q := u.Query()
@@ -83,8 +89,12 @@ func dataSourceName(c Config) (string, error) {
 	if c.StatementTimeout > 0 {
 		set("statement_timeout", strconv.FormatInt(c.StatementTimeout.Milliseconds(), 10))
 	}
-	set("binary_parameters", "yes") // see arrays.go; and a statement that is not prepared costs one round trip instead of two
-	set("random_page_cost", "1.1")  // of disks without a head to move; what is looked up is mostly in memory
+	// See arrays.go. A statement that is not prepared also costs one round trip
+	// instead of two.
+	set("binary_parameters", "yes")
+	// The default of 4 is for disks with moving heads; these tables are mostly in
+	// memory.
+	set("random_page_cost", "1.1")
 	if c.Application != "" {
 		set("application_name", c.Application)
 	}
@@ -95,10 +105,10 @@ func dataSourceName(c Config) (string, error) {
 // Close closes all connections.
 func (s *Store) Close() error { return s.db.Close() }
 
-// Ping tells whether Postgres answers.
+// Ping returns an error when Postgres does not answer.
 func (s *Store) Ping(ctx context.Context) error {
-	return fault("ping the database", s.db.PingContext(ctx))
+	return wrap("ping the database", s.db.PingContext(ctx))
 }
 
-// Stats are the figures of the connection pool.
+// Stats returns the statistics of the connection pool.
 func (s *Store) Stats() sql.DBStats { return s.db.Stats() }

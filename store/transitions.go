@@ -71,7 +71,7 @@ func claimedOf(rows []claimedRow) []jobs.Claimed {
 func (s *Store) ClaimBatches(ctx context.Context, worker int64, batches []int64) ([]jobs.Claimed, error) {
 	var rows []claimedRow
 	if err := s.claim.selectInto(ctx, &rows, worker, int64Array(batches)); err != nil {
-		return nil, fault("claim batches", err)
+		return nil, wrap("claim batches", err)
 	}
 	return claimedOf(rows), nil
 }
@@ -83,7 +83,7 @@ func (s *Store) DueIn(ctx context.Context, batch int64) (time.Duration, error) {
 	err := s.db.GetContext(ctx, &seconds, `
         SELECT coalesce(extract(epoch FROM min(run_at) - now()), 0)::float8
         FROM mass_requests WHERE batch_id = $1 AND `+free+` AND run_at > now()`, batch)
-	return time.Duration(seconds * float64(time.Second)), fault(fmt.Sprintf("look when batch %d is due", batch), err)
+	return time.Duration(seconds * float64(time.Second)), wrap(fmt.Sprintf("look when batch %d is due", batch), err)
 }
 
 // settleRequests writes the ends of many attempts, each a compare-and-set on
@@ -163,7 +163,7 @@ func (s *Store) SettleRequests(ctx context.Context, worker int64, outcomes []job
 		input[i], asSubmitted[i] = o.InputDigest, o.Result.AsSubmitted
 	}
 	if err := s.settle.selectInto(ctx, &rows, id, attempt, action, status, result, errs, faults, delay, input, worker, asSubmitted); err != nil {
-		return nil, fault("settle requests", err)
+		return nil, wrap("settle requests", err)
 	}
 	for _, r := range rows {
 		i := place[r.ID]
@@ -249,7 +249,7 @@ func (s *Store) ReleaseRequests(ctx context.Context, leases []jobs.Lease, reason
         SELECT id, batch_id, priority, lane, `+dueAt+` FROM moved ORDER BY batch_id, id`,
 		ids, attempts, reason, size)
 	if err != nil {
-		return nil, fault("release requests", err)
+		return nil, wrap("release requests", err)
 	}
 	return batches(rows), nil
 }
@@ -303,7 +303,7 @@ func (s *Store) RescueRequests(ctx context.Context, worker int64, lim RescueLimi
         SELECT id, batch_id, priority, lane, status, `+dueAt+` FROM moved ORDER BY batch_id, id`,
 		worker, lim.Step, lim.BatchSize, lim.MaxRescues)
 	if err != nil {
-		return nil, false, fault(fmt.Sprintf("rescue the requests of worker %d", worker), err)
+		return nil, false, wrap(fmt.Sprintf("rescue the requests of worker %d", worker), err)
 	}
 	var again []movedRow
 	for _, r := range rows {
@@ -334,7 +334,7 @@ func (s *Store) ExpireRequests(ctx context.Context, limit int) ([]int64, error) 
             SELECT id, batch_id, attempt, 'expire', 'reconciler', 'pending', 'failed', error FROM expired
         )
         SELECT id FROM expired`, limit)
-	return list, fault("expire requests", err)
+	return list, wrap("expire requests", err)
 }
 
 // RequeueBatches moves the pending requests of batches whose delivery got stuck
@@ -357,7 +357,7 @@ func (s *Store) RequeueBatches(ctx context.Context, stuck []int64) ([]jobs.Batch
         )
         SELECT id, batch_id, priority, lane, `+dueAt+` FROM moved ORDER BY batch_id, id`, pq.Int64Array(stuck))
 	if err != nil {
-		return nil, fault("requeue batches", err)
+		return nil, wrap("requeue batches", err)
 	}
 	return batches(rows), nil
 }
@@ -384,18 +384,19 @@ func (s *Store) MoveRequest(ctx context.Context, id int64, to jobs.Status, by Or
 	act := fmt.Sprintf("set request %d to %s", id, to)
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
-		return jobs.Request{}, fault(act, err)
+		return jobs.Request{}, wrap(act, err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it is a no-op, before it the error is known already
 
 	var from string
 	err = tx.GetContext(ctx, &from, `SELECT status FROM mass_requests WHERE id = $1 FOR UPDATE`, id)
 	if err != nil {
-		return jobs.Request{}, fault(act, err)
+		return jobs.Request{}, wrap(act, missing(NounRequest, err))
 	}
 	action, ok := jobs.PersonAction(jobs.Status(from), to)
 	if !ok {
-		return jobs.Request{}, fmt.Errorf("%s: %w: %w", act, ErrConflict, &jobs.TransitionError{From: jobs.Status(from), To: to})
+		return jobs.Request{}, fmt.Errorf("%s: %w: %w", act,
+			&ConflictError{Noun: NounRequest, Reason: "its status does not allow this"}, &jobs.TransitionError{From: jobs.Status(from), To: to})
 	}
 	query := cancelRequest
 	if action == jobs.Replay {
@@ -403,17 +404,17 @@ func (s *Store) MoveRequest(ctx context.Context, id int64, to jobs.Status, by Or
 	}
 	var row requestRow
 	if err := tx.GetContext(ctx, &row, query, id); err != nil {
-		return jobs.Request{}, fault(act, err)
+		return jobs.Request{}, wrap(act, err)
 	}
 	_, err = tx.ExecContext(ctx, `
         INSERT INTO audit_events (request_id, batch_id, attempt, action, from_status, to_status, `+originColumns+`)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		append([]any{id, row.BatchID, row.Attempt, string(action), from, string(to)}, by.columns()...)...)
 	if err != nil {
-		return jobs.Request{}, fault(act, err)
+		return jobs.Request{}, wrap(act, err)
 	}
 	if err := tx.Commit(); err != nil {
-		return jobs.Request{}, fault(act, err)
+		return jobs.Request{}, wrap(act, err)
 	}
 	return row.request(), nil
 }

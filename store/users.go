@@ -3,21 +3,12 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jmoiron/sqlx"
-	"github.com/lib/pq"
 
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
-)
-
-var (
-	// ErrEmailTaken means that there is a user with this e-mail address. It is an ErrConflict.
-	ErrEmailTaken = fmt.Errorf("%w: the e-mail address is taken", ErrConflict)
-	// ErrLastAdmin means that nobody could manage users any more. It is an ErrConflict.
-	ErrLastAdmin = fmt.Errorf("%w: no other admin is enabled", ErrConflict)
 )
 
 // User is a person.
@@ -66,10 +57,6 @@ func (s *Store) AddUser(ctx context.Context, email string, role auth.Role, passw
 		}
 		return appendEvent(ctx, tx, by, "user_add", fmt.Sprintf("user:%d as %s: %s", row.ID, role, email))
 	})
-	var pe *pq.Error
-	if errors.As(err, &pe) && pe.Constraint == "users_email_taken" {
-		return User{}, fmt.Errorf("add a user: %w", ErrEmailTaken)
-	}
 	return row.user(), err
 }
 
@@ -77,14 +64,14 @@ func (s *Store) AddUser(ctx context.Context, email string, role auth.Role, passw
 func (s *Store) User(ctx context.Context, id int64) (User, error) {
 	var row userRow
 	err := s.db.GetContext(ctx, &row, `SELECT `+userColumns+` FROM users WHERE id = $1`, id)
-	return row.user(), fault(fmt.Sprintf("read user %d", id), err)
+	return row.user(), wrap(fmt.Sprintf("read user %d", id), missing(NounUser, err))
 }
 
 // UserByEmail returns the user with an address as auth.ParseEmail returns it.
 func (s *Store) UserByEmail(ctx context.Context, email string) (User, error) {
 	var row userRow
 	err := s.db.GetContext(ctx, &row, `SELECT `+userColumns+` FROM users WHERE email = $1`, email)
-	return row.user(), fault("look up a user", err)
+	return row.user(), wrap("look up a user", missing(NounUser, err))
 }
 
 // Users lists up to limit users behind the one with id after, in the order they were added.
@@ -92,7 +79,7 @@ func (s *Store) Users(ctx context.Context, after int64, limit int) ([]User, erro
 	var rows []userRow
 	err := s.db.SelectContext(ctx, &rows, `SELECT `+userColumns+` FROM users WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
 	if err != nil {
-		return nil, fault("list the users", err)
+		return nil, wrap("list the users", err)
 	}
 	list := make([]User, len(rows))
 	for i := range rows {
@@ -176,7 +163,7 @@ func (s *Store) SetPassword(ctx context.Context, id int64, passwordHash string, 
             UPDATE users SET password_hash = $2, generation = generation + 1, updated_at = now() WHERE id = $1 RETURNING `+userColumns,
 			id, passwordHash)
 		if err != nil {
-			return err
+			return missing(NounUser, err)
 		}
 		if err := revokeAll(ctx, tx, id); err != nil {
 			return err
@@ -190,7 +177,7 @@ func (s *Store) SetPassword(ctx context.Context, id int64, passwordHash string, 
 // password, unless it was changed meanwhile.
 func (s *Store) UpgradeHash(ctx context.Context, id int64, from, to string) error {
 	_, err := s.db.ExecContext(ctx, `UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2`, id, from, to)
-	return fault(fmt.Sprintf("upgrade the password hash of user %d", id), err)
+	return wrap(fmt.Sprintf("upgrade the password hash of user %d", id), err)
 }
 
 // lockUser makes all that is issued to a user, or taken from them, wait for the
@@ -198,18 +185,18 @@ func (s *Store) UpgradeHash(ctx context.Context, id int64, from, to string) erro
 // not survive it.
 func lockUser(ctx context.Context, tx *sqlx.Tx, id int64) (row userRow, err error) {
 	err = tx.GetContext(ctx, &row, `SELECT `+userColumns+` FROM users WHERE id = $1 FOR UPDATE`, id)
-	return row, err
+	return row, missing(NounUser, err)
 }
 
 // transact runs f in a transaction, and says of its error which act failed.
 func (s *Store) transact(ctx context.Context, act string, f func(tx *sqlx.Tx) error) error {
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
-		return fault(act, err)
+		return wrap(act, err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it is a no-op, before it the error is known already
 	if err := f(tx); err != nil {
-		return fault(act, err)
+		return wrap(act, err)
 	}
-	return fault(act, tx.Commit())
+	return wrap(act, tx.Commit())
 }

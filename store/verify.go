@@ -61,7 +61,7 @@ func (s *Store) VerifyTrail(ctx context.Context, v Verification) (Report, error)
 		var seals []Seal
 		err := s.db.SelectContext(ctx, &seals, `SELECT `+sealColumns+` FROM audit_seals WHERE id > $1 ORDER BY id LIMIT $2`, before.ID, verifyPage)
 		if err != nil {
-			return report, fault("read seals", err)
+			return report, wrap("read seals", err)
 		}
 		if len(seals) == 0 {
 			break
@@ -96,7 +96,7 @@ func (s *Store) trusted(ctx context.Context, from int64) (Seal, error) {
 	if from > 1 {
 		var first []Seal
 		if err := s.db.SelectContext(ctx, &first, `SELECT `+sealColumns+` FROM audit_seals WHERE id = $1`, from); err != nil {
-			return Seal{}, fault(fmt.Sprintf("read seal %d", from), err)
+			return Seal{}, wrap(fmt.Sprintf("read seal %d", from), err)
 		}
 		if len(first) == 0 {
 			return Seal{}, &BrokenTrail{Seal: from, What: "the seal is missing"}
@@ -105,7 +105,7 @@ func (s *Store) trusted(ctx context.Context, from int64) (Seal, error) {
 	}
 	var early []int64
 	if err := s.db.SelectContext(ctx, &early, `SELECT id FROM audit_events WHERE id < 1 ORDER BY id LIMIT 1`); err != nil {
-		return Seal{}, fault("look for events before the first", err)
+		return Seal{}, wrap("look for events before the first", err)
 	}
 	if len(early) > 0 {
 		return Seal{}, &BrokenTrail{Event: early[0], Seal: 1, What: "the event was added: no event has an id below 1"}
@@ -141,7 +141,7 @@ func (s *Store) verifyBlock(ctx context.Context, seal *Seal) error {
 	case errors.As(err, &found):
 		return found
 	case err != nil:
-		return fault(fmt.Sprintf("verify seal %d", seal.ID), err)
+		return wrap(fmt.Sprintf("verify seal %d", seal.ID), err)
 	case more:
 		return broken(expected.id, missing)
 	case b.events != seal.Events || !bytes.Equal(b.hash.Sum(nil), seal.Block):
@@ -178,5 +178,5 @@ func (s *Store) unsealed(ctx context.Context, after int64, report *Report) error
 	if err == nil && len(rows) > 0 {
 		report.Unsealed, report.Oldest = rows[0].Newest-after, rows[0].Oldest.UTC()
 	}
-	return fault("look for events that are not sealed", err)
+	return wrap("look for events that are not sealed", err)
 }

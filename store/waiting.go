@@ -16,7 +16,7 @@ func (s *Store) RequestsByID(ctx context.Context, ids []int64) ([]jobs.Request, 
 	var rows []requestRow
 	err := s.db.SelectContext(ctx, &rows, `SELECT `+requestColumns+` FROM mass_requests WHERE id = ANY ($1)`, pq.Int64Array(ids))
 	if err != nil {
-		return nil, fault(fmt.Sprintf("read %d requests", len(ids)), err)
+		return nil, wrap(fmt.Sprintf("read %d requests", len(ids)), err)
 	}
 	list := make([]jobs.Request, len(rows))
 	for i := range rows {
@@ -44,7 +44,7 @@ func (s *Store) EndedRequests(ctx context.Context, ids []int64) (ended []jobs.Re
         FROM unnest($1::bigint[]) AS w(id) LEFT JOIN mass_requests r ON r.id = w.id
         WHERE r.id IS NULL OR r.status = ANY ($2::text[])`, pq.Int64Array(ids), states)
 	if err != nil {
-		return nil, nil, fault(fmt.Sprintf("look for the end of %d requests", len(ids)), err)
+		return nil, nil, wrap(fmt.Sprintf("look for the end of %d requests", len(ids)), err)
 	}
 	var final []int64
 	for _, r := range rows {
@@ -96,7 +96,7 @@ func (s *Store) EventsBehind(ctx context.Context, cursors []EventCursor, limit i
         ) e
         ORDER BY w.place, e.id`, ids, after, limit)
 	if err != nil {
-		return nil, fault(fmt.Sprintf("read the events of %d requests", len(cursors)), err)
+		return nil, wrap(fmt.Sprintf("read the events of %d requests", len(cursors)), err)
 	}
 	lists := make([][]Event, len(cursors))
 	for _, r := range rows {

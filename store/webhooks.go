@@ -49,7 +49,7 @@ func (s *Store) NewDeliveries(ctx context.Context, requests []int64) ([]jobs.Del
 	var list []jobs.DeliveryRef
 	err := s.db.SelectContext(ctx, &list, `
         SELECT id FROM webhook_deliveries WHERE request_id = ANY ($1) AND status = 'pending' AND attempts = 0`, pq.Int64Array(requests))
-	return list, fault("look up new deliveries", err)
+	return list, wrap("look up new deliveries", err)
 }
 
 // DeliveryURL returns where the try that ref names would go; ErrNotFound as from
@@ -58,7 +58,7 @@ func (s *Store) DeliveryURL(ctx context.Context, ref jobs.DeliveryRef) (string, 
 	var url string
 	err := s.db.GetContext(ctx, &url,
 		`SELECT url FROM webhook_deliveries WHERE id = $1 AND attempts = $2 AND status = 'pending'`, ref.ID, ref.Attempts)
-	return url, fault(fmt.Sprintf("look at delivery %d", ref.ID), err)
+	return url, wrap(fmt.Sprintf("look at delivery %d", ref.ID), missing(NounDelivery, err))
 }
 
 // ClaimDelivery begins the try that ref names, and returns the delivery with one
@@ -72,7 +72,7 @@ func (s *Store) ClaimDelivery(ctx context.Context, ref jobs.DeliveryRef, lease t
         WHERE id = $1 AND attempts = $2 AND status = 'pending'
         RETURNING `+deliveryColumns, ref.ID, ref.Attempts, lease.Seconds())
 	if err != nil {
-		return jobs.Delivery{}, fault(fmt.Sprintf("claim delivery %d", ref.ID), err)
+		return jobs.Delivery{}, wrap(fmt.Sprintf("claim delivery %d", ref.ID), missing(NounDelivery, err))
 	}
 	return row.delivery(), nil
 }
@@ -119,9 +119,9 @@ func (s *Store) SettleDelivery(ctx context.Context, worker int64, o jobs.Deliver
 		o.ID, o.Attempts, string(o.Status), o.Delay.Seconds(), o.HTTPStatus, o.Error, worker, string(action))
 	switch {
 	case err != nil:
-		return jobs.DeliveryRef{}, fault(act, err)
+		return jobs.DeliveryRef{}, wrap(act, err)
 	case len(rows) == 0:
-		return jobs.DeliveryRef{}, fmt.Errorf("%s: %w: it is not the try under way", act, ErrConflict)
+		return jobs.DeliveryRef{}, wrap(act, &ConflictError{Noun: NounDelivery, Reason: "it is not the try under way"})
 	case rows[0].Status != string(jobs.DeliveryPending):
 		return jobs.DeliveryRef{}, nil
 	}
@@ -143,7 +143,7 @@ func (s *Store) DueDeliveries(ctx context.Context, behind DueDelivery, grace tim
         WHERE status = 'pending' AND next_at <= now() - make_interval(secs => $1) AND (next_at, id) > ($2, $3)
         ORDER BY next_at, id LIMIT $4`, grace.Seconds(), behind.DueAt, behind.ID, limit)
 	if err != nil {
-		return nil, fault("walk due deliveries", err)
+		return nil, wrap("walk due deliveries", err)
 	}
 	list := make([]DueDelivery, len(rows))
 	for i, r := range rows {
@@ -158,7 +158,7 @@ func (s *Store) Deliveries(ctx context.Context, request int64, limit int) ([]job
 	err := s.db.SelectContext(ctx, &rows,
 		`SELECT `+deliveryColumns+` FROM webhook_deliveries WHERE request_id = $1 ORDER BY id DESC LIMIT $2`, request, limit)
 	if err != nil {
-		return nil, fault(fmt.Sprintf("read the deliveries of request %d", request), err)
+		return nil, wrap(fmt.Sprintf("read the deliveries of request %d", request), err)
 	}
 	list := make([]jobs.Delivery, len(rows))
 	for i := range rows {
@@ -175,7 +175,7 @@ func (s *Store) ReplayDelivery(ctx context.Context, request int64, by Origin) (j
 	act := fmt.Sprintf("replay the callback of request %d", request)
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
-		return jobs.DeliveryRef{}, fault(act, err)
+		return jobs.DeliveryRef{}, wrap(act, err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it is a no-op, before it the error is known already
 
@@ -184,7 +184,7 @@ func (s *Store) ReplayDelivery(ctx context.Context, request int64, by Origin) (j
 		Attempt int   `db:"attempt"`
 	}
 	if err := tx.GetContext(ctx, &owner, `SELECT batch_id, attempt FROM mass_requests WHERE id = $1 FOR UPDATE`, request); err != nil {
-		return jobs.DeliveryRef{}, fault(act, err)
+		return jobs.DeliveryRef{}, wrap(act, missing(NounRequest, err))
 	}
 	var rows []deliveryRow
 	err = tx.SelectContext(ctx, &rows, `
@@ -193,20 +193,20 @@ func (s *Store) ReplayDelivery(ctx context.Context, request int64, by Origin) (j
         WHERE id = (SELECT max(id) FROM webhook_deliveries WHERE request_id = $1) AND status <> 'pending'
         RETURNING id, attempts, event`, request)
 	if err != nil {
-		return jobs.DeliveryRef{}, fault(act, err)
+		return jobs.DeliveryRef{}, wrap(act, err)
 	}
 	if len(rows) == 0 {
-		return jobs.DeliveryRef{}, fmt.Errorf("%s: %w: none has come to its end", act, ErrConflict)
+		return jobs.DeliveryRef{}, wrap(act, &ConflictError{Noun: NounCallback, Reason: "the request has no callback that has ended"})
 	}
 	_, err = tx.ExecContext(ctx, `
         INSERT INTO audit_events (request_id, batch_id, attempt, action, detail, `+originColumns+`)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 		append([]any{request, owner.BatchID, owner.Attempt, string(jobs.CallbackReplay), rows[0].Event}, by.columns()...)...)
 	if err != nil {
-		return jobs.DeliveryRef{}, fault(act, err)
+		return jobs.DeliveryRef{}, wrap(act, err)
 	}
 	if err := tx.Commit(); err != nil {
-		return jobs.DeliveryRef{}, fault(act, err)
+		return jobs.DeliveryRef{}, wrap(act, err)
 	}
 	return jobs.DeliveryRef{ID: rows[0].ID, Attempts: rows[0].Attempts}, nil
 }

@@ -24,7 +24,7 @@ func (s *Store) RegisterWorker(ctx context.Context, host string, pid int, versio
 	var id int64
 	err := s.db.GetContext(ctx, &id,
 		`INSERT INTO mass_workers (host, pid, version) VALUES ($1, $2, $3) RETURNING id`, host, pid, version)
-	return id, fault("register the worker", err)
+	return id, wrap("register the worker", err)
 }
 
 // Beat is a worker's sign of life. It returns what the worker holds according to
@@ -42,10 +42,10 @@ func (s *Store) Beat(ctx context.Context, worker int64) ([]jobs.Lease, error) {
         FROM me LEFT JOIN mass_requests r ON r.claimed_by = me.id AND r.status = 'processing'`, worker)
 	act := fmt.Sprintf("beat for worker %d", worker)
 	if err != nil {
-		return nil, fault(act, err)
+		return nil, wrap(act, err)
 	}
 	if len(rows) == 0 {
-		return nil, fmt.Errorf("%s: %w", act, ErrNotFound)
+		return nil, wrap(act, &NotFoundError{Noun: NounWorker})
 	}
 	var held []jobs.Lease
 	for _, r := range rows {
@@ -61,7 +61,7 @@ func (s *Store) Workers(ctx context.Context) ([]Worker, error) {
 	var list []Worker
 	err := s.db.SelectContext(ctx, &list,
 		`SELECT id, host, pid, version, beat, started_at, last_seen_at FROM mass_workers ORDER BY id`)
-	return list, fault("list workers", err)
+	return list, wrap("list workers", err)
 }
 
 // RemoveWorker forgets a worker that holds nothing anymore. One that still
@@ -70,7 +70,7 @@ func (s *Store) RemoveWorker(ctx context.Context, worker int64) error {
 	_, err := s.db.ExecContext(ctx, `
         DELETE FROM mass_workers w
         WHERE id = $1 AND NOT EXISTS (SELECT FROM mass_requests WHERE claimed_by = w.id AND status = 'processing')`, worker)
-	return fault(fmt.Sprintf("remove worker %d", worker), err)
+	return wrap(fmt.Sprintf("remove worker %d", worker), err)
 }
 
 // StrayHolders lists workers that hold requests and are not registered: what is
@@ -87,5 +87,5 @@ func (s *Store) StrayHolders(ctx context.Context) ([]int64, error) {
         )
         SELECT claimed_by FROM holder
         WHERE claimed_by IS NOT NULL AND NOT EXISTS (SELECT FROM mass_workers w WHERE w.id = claimed_by)`)
-	return list, fault("look for stray holders", err)
+	return list, wrap("look for stray holders", err)
 }

@@ -1,8 +1,8 @@
-// Package doctor finds out what is wrong with a system of MASS, for a person:
-// each finding says what is so, whether that is good, and what to do about it.
+// Package doctor examines a MASS system for the person who operates it: each
+// finding states a fact, how serious it is, and what to do about it.
 //
-// It owns the questions and the thresholds; it changes nothing. It must not know
-// SQL, which belongs to package store, nor how findings are shown.
+// It owns the checks and their thresholds, and it changes nothing. It must not
+// know SQL, which belongs to package store, nor how findings are displayed.
 package doctor
 
 import (
@@ -19,27 +19,27 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// Level is how good or bad a finding is.
+// Level is the severity of a finding.
 type Level string
 
-// The levels of findings.
+// The levels, from the best to the worst.
 const (
 	OK   Level = "ok"
 	Warn Level = "warn"
 	Fail Level = "FAIL"
 )
 
-// Finding is one thing that was looked at.
+// Finding is the result of one check.
 type Finding struct {
 	Topic  string `json:"topic"`
 	Level  Level  `json:"level"`
 	Detail string `json:"detail"`
 	Advice string `json:"advice,omitempty"` // what to do about it
 
-	away bool // there was no answer
+	away bool // the check got no answer, so later checks cannot be made
 }
 
-// Patient is the system to look at. The settings are those of its processes.
+// Patient is the system to examine. The settings are those of its processes.
 type Patient struct {
 	DatabaseURL string
 	Store       *store.Store
@@ -50,21 +50,21 @@ type Patient struct {
 	RequestTimeout time.Duration
 	SilentAfter    time.Duration
 	ReconcileGrace time.Duration
-	Patience       time.Duration // for each group of questions
+	Patience       time.Duration // how long each stage of checks may take
 }
 
-// group is a few questions that are asked together, and given up together.
+// group is a set of checks on one topic. They are made, and given up, together.
 type group struct {
 	topic string
 	needs needs
 	ask   func(context.Context, *Patient) []Finding
 }
 
-// needs are the things without which a question makes no sense.
+// needs are what a group cannot do without.
 type needs struct{ postgres, schema, redis bool }
 
-// stages are the questions in their order; the later ones build on the answers
-// to the earlier.
+// stages are the groups in their order: a stage depends on the results of the
+// stages before it.
 func stages() [][]group {
 	return [][]group{{
 		{"postgres", needs{}, askPostgres},
@@ -84,9 +84,10 @@ func stages() [][]group {
 	}}
 }
 
-// Examine asks everything, side by side, and returns the findings in a fixed
-// order. No question waits longer than p.Patience: one that gets no answer is a
-// finding, too. What cannot be asked without a server that is away is left out.
+// Examine makes all checks, those of one stage concurrently, and returns the
+// findings in a fixed order. No stage takes much longer than p.Patience: a check
+// without an answer is a finding, too. Checks that need a server that does not
+// answer are skipped.
 func Examine(ctx context.Context, p *Patient) []Finding {
 	var answers [][]Finding
 	var left []string
@@ -115,8 +116,8 @@ func Examine(ctx context.Context, p *Patient) []Finding {
 	findings := slices.Concat(answers...)
 	if len(left) > 0 {
 		findings = append(findings, Finding{
-			Topic: "the rest", Level: Warn, Detail: "not looked at, for want of a server or a schema: " + strings.Join(left, ", "),
-			Advice: "mend what FAILs above, then ask again",
+			Topic: "the rest", Level: Warn, Detail: "these checks need a server or a schema that is missing, and were skipped: " + strings.Join(left, ", "),
+			Advice: "fix the FAIL findings above, then run the doctor again",
 		})
 	}
 	for i := range findings {
@@ -125,8 +126,8 @@ func Examine(ctx context.Context, p *Patient) []Finding {
 	return findings
 }
 
-// askAll asks groups side by side. The wait is bounded from the outside: not
-// every driver looks at its context.
+// askAll makes the checks of several groups concurrently. Its wait is bounded from
+// the outside, because Asynq's inspector takes no context.
 func (p *Patient) askAll(ctx context.Context, list []group) [][]Finding {
 	ctx, cancel := context.WithTimeout(ctx, p.Patience)
 	defer cancel()
@@ -136,7 +137,7 @@ func (p *Patient) askAll(ctx context.Context, list []group) [][]Finding {
 		go func() { answers[i] <- g.ask(ctx, p) }()
 	}
 	out := make([][]Finding, len(list))
-	grace := time.After(p.Patience + p.Patience/4) // for those who look at their context
+	grace := time.After(p.Patience + p.Patience/4) // groups that heed the context return their own finding first
 	for i, g := range list {
 		select {
 		case out[i] = <-answers[i]:
@@ -148,15 +149,15 @@ func (p *Patient) askAll(ctx context.Context, list []group) [][]Finding {
 		case <-grace:
 			grace = closedTimer()
 			out[i] = []Finding{{
-				Topic: g.topic, Level: Fail, Detail: fmt.Sprintf("no answer within %v", p.Patience), away: true,
-				Advice: "the server is frozen, overloaded or behind a network that swallows packets",
+				Topic: g.topic, Level: Fail, Detail: fmt.Sprintf("the server did not answer within %v", p.Patience), away: true,
+				Advice: "check whether the server is frozen or overloaded, and whether the network drops packets",
 			}}
 		}
 	}
 	return out
 }
 
-// closedTimer is a timer that has gone off, for all who ask.
+// closedTimer is a timer that has expired, for any number of receivers.
 func closedTimer() <-chan time.Time {
 	c := make(chan time.Time)
 	close(c)
@@ -167,7 +168,7 @@ func answered(list []Finding) bool {
 	return !slices.ContainsFunc(list, func(f Finding) bool { return f.away })
 }
 
-// Worst is the worst level of all findings.
+// Worst returns the worst level among the findings.
 func Worst(list []Finding) Level {
 	worst := OK
 	for _, f := range list {
@@ -178,7 +179,7 @@ func Worst(list []Finding) Level {
 	return worst
 }
 
-// hush takes the passwords out of a text, should a driver have put them there.
+// hush removes passwords from a text, in case a driver put them there.
 func (p *Patient) hush(text string) string {
 	secrets := []string{p.DatabaseURL}
 	if u, err := url.Parse(p.DatabaseURL); err == nil {
@@ -201,7 +202,7 @@ func (p *Patient) hush(text string) string {
 	return text
 }
 
-// trouble is the finding that a question could not be answered.
+// trouble is the finding that a check failed with an error.
 func trouble(topic, advice string, err error) []Finding {
 	return []Finding{{Topic: topic, Level: Fail, Detail: firstLine(err), Advice: advice, away: true}}
 }

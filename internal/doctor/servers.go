@@ -15,14 +15,14 @@ import (
 
 const (
 	oldestPostgres = 13_0000
-	roundTrips     = 3                     // of which the quickest counts
-	slowRoundTrip  = 50 * time.Millisecond // from here on a group commit takes noticeably long
+	roundTrips     = 3                     // the fastest one counts
+	slowRoundTrip  = 50 * time.Millisecond // a slower one makes every group commit noticeably slower
 	skewWarn       = time.Second
 	skewFail       = time.Minute
-	memoryWarn     = 0.8 // share of maxmemory in use
+	memoryWarn     = 0.8 // share of maxmemory that is in use
 )
 
-// fastest runs an exchange a few times and returns the shortest time it took.
+// fastest runs an exchange roundTrips times and returns the shortest duration.
 func fastest(exchange func() error) (time.Duration, error) {
 	best := time.Duration(-1)
 	for range roundTrips {
@@ -40,11 +40,11 @@ func fastest(exchange func() error) (time.Duration, error) {
 func askPostgres(ctx context.Context, p *Patient) []Finding {
 	where := databaseName(p.DatabaseURL)
 	if p.Store == nil {
-		return []Finding{{Topic: "postgres", Level: Fail, Detail: "DATABASE_URL names no PostgreSQL", Advice: "want postgres://user:password@host:port/name", away: true}}
+		return []Finding{{Topic: "postgres", Level: Fail, Detail: "DATABASE_URL is not a PostgreSQL URL", Advice: "use the form postgres://user:password@host:port/name", away: true}}
 	}
 	trip, err := fastest(func() error { return p.Store.Ping(ctx) })
 	if err != nil {
-		return trouble("postgres", "is the server at "+where+" up, does it let this role in, is the way to it open?", err)
+		return trouble("postgres", "check that the server at "+where+" is running, that it accepts this role and password, and that no firewall blocks the connection", err)
 	}
 	begun := time.Now()
 	s, err := p.Store.Server(ctx)
@@ -58,28 +58,28 @@ func askPostgres(ctx context.Context, p *Patient) []Finding {
 	}
 	switch first := &findings[0]; {
 	case s.VersionNumber < oldestPostgres:
-		first.Level, first.Advice = Fail, "13 or later is needed"
+		first.Level, first.Advice = Fail, "upgrade the server: MASS needs PostgreSQL 13 or later"
 	case s.ReadOnly:
 		first.Level, first.Detail, first.Advice = Fail, first.Detail+", read-only", "point DATABASE_URL at the primary"
 	case trip > slowRoundTrip:
-		first.Level, first.Advice = Warn, "every submission waits for a round trip: run MASS near its database"
+		first.Level, first.Advice = Warn, "each submission waits for at least one round trip: run MASS closer to its database"
 	}
 	return findings
 }
 
 func connections(used, most, each int) Finding {
-	f := Finding{Topic: "connections", Level: OK, Detail: fmt.Sprintf("%d of %d in use; a process takes up to %d", used, most, each)}
+	f := Finding{Topic: "connections", Level: OK, Detail: fmt.Sprintf("%d of %d connections are in use; each process opens up to %d", used, most, each)}
 	switch {
-	case 2*each > most: // an API and a worker are the least there is
-		f.Level, f.Advice = Warn, "an API and a worker together may want more: raise max_connections or lower MASS_DB_MAX_CONNS"
+	case 2*each > most: // the smallest system is one API and one worker
+		f.Level, f.Advice = Warn, "one API and one worker together may need more than the server allows: raise max_connections or lower MASS_DB_MAX_CONNS"
 	case used+each > most:
-		f.Level, f.Advice = Warn, "another process may not get its connections: raise max_connections or lower MASS_DB_MAX_CONNS"
+		f.Level, f.Advice = Warn, "the server may refuse connections of one more process: raise max_connections or lower MASS_DB_MAX_CONNS"
 	}
 	return f
 }
 
-// clock compares a server's clock with ours at the middle of the exchange; half
-// of the time it took is how wrong that may be.
+// clock compares a server's clock with the clock of this host at the middle of the
+// exchange. The comparison may be wrong by half the duration of the exchange.
 func clock(server string, begun time.Time, took time.Duration, theirs time.Time) Finding {
 	skew := theirs.Sub(begun.Add(took / 2))
 	f := Finding{Topic: "clocks", Level: OK, Detail: fmt.Sprintf("%s and this host differ by %s", server, short(skew.Abs()))}
@@ -90,7 +90,7 @@ func clock(server string, begun time.Time, took time.Duration, theirs time.Time)
 		f.Level = Warn
 	}
 	if f.Level != OK {
-		f.Advice = "let NTP set both clocks: run_at, expires_at, retries and retention are off by that much"
+		f.Advice = "synchronize both clocks with NTP: run_at, expires_at, retries and retention are wrong by this difference"
 	}
 	return f
 }
@@ -98,11 +98,11 @@ func clock(server string, begun time.Time, took time.Duration, theirs time.Time)
 func askRedis(ctx context.Context, p *Patient) []Finding {
 	where := redisName(p.RedisOpt)
 	if p.Redis == nil {
-		return []Finding{{Topic: "redis", Level: Fail, Detail: "REDIS_URL names no Redis", Advice: "want redis://, rediss://, redis-sentinel:// or redis-cluster://", away: true}}
+		return []Finding{{Topic: "redis", Level: Fail, Detail: "REDIS_URL is not a Redis URL", Advice: "use redis://, rediss://, redis-sentinel:// or redis-cluster://", away: true}}
 	}
 	trip, err := fastest(func() error { return p.Redis.Ping(ctx).Err() })
 	if err != nil {
-		return trouble("redis", "is the server at "+where+" up? submissions are still accepted, and wait", err)
+		return trouble("redis", "check that the server at "+where+" is running; MASS still accepts submissions, but they wait until it is back", err)
 	}
 	begun := time.Now()
 	now, err := p.Redis.Time(ctx).Result()
@@ -120,11 +120,11 @@ func askRedis(ctx context.Context, p *Patient) []Finding {
 		clock("Redis", begun, took, now),
 	}
 	if err := queue.CheckRedis(ctx, p.Redis); err != nil {
-		findings[0].Level, findings[0].Advice = Fail, "change the setting, or the server; tasks may vanish until then (rows do not)"
+		findings[0].Level, findings[0].Advice = Fail, "change this setting, or use another server; until then Redis may lose tasks (no request is lost)"
 		findings[0].Detail += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
 	if info.Max > 0 && float64(info.Used) > memoryWarn*float64(info.Max) {
-		findings[1].Level, findings[1].Advice = Warn, "raise maxmemory before it is full: no task can be enqueued then"
+		findings[1].Level, findings[1].Advice = Warn, "raise maxmemory: once it is full, no task can be enqueued"
 	}
 	return findings
 }
@@ -134,7 +134,7 @@ func memory(info queue.RedisInfo) string {
 	if info.Max > 0 {
 		limit = fmt.Sprintf("of %.0f MiB", float64(info.Max)/(1<<20))
 	}
-	persistence := "appendonly no: after a restart the reconciler enqueues anew"
+	persistence := "appendonly no: after a restart of Redis the reconciler enqueues all tasks again"
 	if info.AppendOnly {
 		persistence = "appendonly yes"
 	}
@@ -158,16 +158,16 @@ func askMigrations(ctx context.Context, p *Patient) []Finding {
 		return trouble("migrations", "", err)
 	case len(pending) > 0:
 		return []Finding{{
-			Topic: "migrations", Level: Fail, Detail: "to be applied: " + strings.Join(pending, ", "), Advice: "run mass migrate up",
-			away: len(pending) == len(all), // there is no schema to ask
+			Topic: "migrations", Level: Fail, Detail: "not applied yet: " + strings.Join(pending, ", "), Advice: "run mass migrate up",
+			away: len(pending) == len(all), // there is no schema to check
 		}}
 	case len(unknown) > 0:
 		return []Finding{{
 			Topic: "migrations", Level: Warn, Detail: "applied by a newer version: " + strings.Join(unknown, ", "),
-			Advice: "fine while versions are exchanged; otherwise this program is too old",
+			Advice: "this is normal during an upgrade; otherwise this program is too old for the database",
 		}}
 	}
-	return []Finding{{Topic: "migrations", Level: OK, Detail: "all applied"}}
+	return []Finding{{Topic: "migrations", Level: OK, Detail: "all migrations are applied"}}
 }
 
 func askRole(ctx context.Context, p *Patient) []Finding {
@@ -176,12 +176,12 @@ func askRole(ctx context.Context, p *Patient) []Finding {
 	case err != nil:
 		return trouble("role", "", err)
 	case len(missing) > 0:
-		return []Finding{{Topic: "role", Level: Fail, Detail: "may not " + strings.Join(missing, ", "), Advice: "GRANT it, as the owner of the tables"}}
+		return []Finding{{Topic: "role", Level: Fail, Detail: "the role lacks " + strings.Join(missing, ", "), Advice: "GRANT these privileges as the owner of the tables"}}
 	}
-	return []Finding{{Topic: "role", Level: OK, Detail: "may do what it has to"}}
+	return []Finding{{Topic: "role", Level: OK, Detail: "the role has all privileges that it needs"}}
 }
 
-// databaseName is the address without what is secret in it.
+// databaseName returns the address of a database without its credentials.
 func databaseName(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -206,7 +206,7 @@ func redisName(o asynq.RedisConnOpt) string {
 	return "REDIS_URL"
 }
 
-// short is a duration as people say it.
+// short formats a duration with the precision that a person needs.
 func short(d time.Duration) string {
 	switch {
 	case d < time.Millisecond:

@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	countMost    = 100_000          // rows of one status that are counted
-	batchSample  = 1000             // open batches that are compared with their tasks
-	waitingWarn  = time.Minute      // of the oldest request that is due
-	stuckMargin  = 10 * time.Second // beyond the times in which the reconciler should have acted
+	countMost    = 100_000          // at most this number of rows of one status are counted
+	batchSample  = 1000             // at most this number of open batches is compared with their tasks
+	waitingWarn  = time.Minute      // how long the oldest due request may wait
+	stuckMargin  = 10 * time.Second // beyond the time in which the reconciler should have acted
 	failureAge   = time.Hour
 	failureMost  = 10_000
 	webhookLate  = time.Minute
-	listed       = 5 // ids that a finding shows
-	adviceNoWork = "start one: mass worker"
+	listed       = 5 // at most this number of ids is shown in a finding
+	adviceNoWork = "start a worker: mass worker"
 )
 
 func askWorkers(ctx context.Context, p *Patient) []Finding {
@@ -42,14 +42,14 @@ func askWorkers(ctx context.Context, p *Patient) []Finding {
 			alive++
 		}
 	}
-	list := []Finding{{Topic: "workers", Level: OK, Detail: fmt.Sprintf("%d alive", alive)}}
+	list := []Finding{{Topic: "workers", Level: OK, Detail: fmt.Sprintf("%d workers are alive", alive)}}
 	if alive == 0 {
-		list[0] = Finding{Topic: "workers", Level: Fail, Detail: "none is alive: nothing is worked on", Advice: adviceNoWork}
+		list[0] = Finding{Topic: "workers", Level: Fail, Detail: "no worker is alive, so no request is processed", Advice: adviceNoWork}
 	}
 	if len(silent) > 0 {
 		list = append(list, Finding{
-			Topic: "workers", Level: Warn, Detail: fmt.Sprintf("%d silent: %s", len(silent), some(silent)),
-			Advice: "the leader gives their requests to others within seconds; look why they stopped",
+			Topic: "workers", Level: Warn, Detail: fmt.Sprintf("%d workers are silent: %s", len(silent), some(silent)),
+			Advice: "the leader reassigns their requests within seconds; find out why they stopped",
 		})
 	}
 	return list
@@ -60,8 +60,8 @@ func askLeader(ctx context.Context, p *Patient) []Finding {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return []Finding{{
-			Topic: "leader", Level: Warn, Detail: "nobody leads the reconciliation",
-			Advice: "a worker takes the lead within a second; if this stays so while workers live, is there a proxy in transaction pooling?",
+			Topic: "leader", Level: Warn, Detail: "no worker leads the reconciliation",
+			Advice: "a worker takes the lead within a second; if none does while workers are alive, check whether a connection pooler runs in transaction mode",
 		}}
 	case err != nil:
 		return trouble("leader", "", err)
@@ -99,7 +99,7 @@ func askBacklog(ctx context.Context, p *Patient) []Finding {
 			f.Detail += ", the oldest due for " + short(oldest)
 		}
 		if oldest > waitingWarn {
-			f.Level, f.Advice = Warn, "more comes in than is worked off, or nothing is: look at the workers, then start more"
+			f.Level, f.Advice = Warn, "requests arrive faster than the workers process them: check the workers, then start more of them"
 		}
 		list = append(list, f)
 	}
@@ -112,22 +112,22 @@ func askQueues(_ context.Context, p *Patient) []Finding {
 		return trouble("queues", "", err)
 	}
 	if len(queues) == 0 {
-		return []Finding{{Topic: "queues", Level: OK, Detail: "none yet: no worker has started on this Redis, and nothing was enqueued"}}
+		return []Finding{{Topic: "queues", Level: OK, Detail: "no queue exists yet: no worker has used this Redis, and no task was enqueued"}}
 	}
 	var list []Finding
 	for _, q := range queues {
 		f := Finding{Topic: "queues", Level: OK, Detail: fmt.Sprintf("%s: %d pending, %d active, %d scheduled, %d in retry, %d archived tasks",
 			q.Name, q.Pending, q.Active, q.Scheduled, q.Retry, q.Archived)}
 		if q.Paused {
-			f.Level, f.Detail, f.Advice = Warn, f.Detail+"; paused", "resume it in /monitoring: its requests stay pending"
+			f.Level, f.Detail, f.Advice = Warn, f.Detail+"; paused", "resume the queue in /monitoring; until then its requests stay pending"
 		}
 		list = append(list, f)
 	}
 	return list
 }
 
-// askBatches compares rows with tasks: what the reconciler should have mended by
-// now and has not is stuck.
+// askBatches compares rows with tasks. A batch that the reconciler should have
+// delivered again by now is stuck.
 func askBatches(ctx context.Context, p *Patient) []Finding {
 	newest, err := p.Store.BatchWatermark(ctx)
 	if err != nil {
@@ -157,25 +157,25 @@ func askBatches(ctx context.Context, p *Patient) []Finding {
 	if err != nil {
 		return trouble("batches", "", err)
 	}
-	looked := fmt.Sprintf("%d open", len(refs))
+	looked := fmt.Sprintf("%d open batches", len(refs))
 	if len(refs) == batchSample {
-		looked = fmt.Sprintf("the %d oldest open", batchSample)
+		looked = fmt.Sprintf("the %d oldest open batches", batchSample)
 	}
 	if len(lost)+len(unclaimed) == 0 {
-		return []Finding{{Topic: "batches", Level: OK, Detail: looked + " looked at, none stuck"}}
+		return []Finding{{Topic: "batches", Level: OK, Detail: looked + " checked, none is stuck"}}
 	}
-	level, advice := Warn, "the leader delivers them anew, some hundred a second; ask again in a minute"
+	level, advice := Warn, "the leader delivers them again, some hundred per second; run the doctor again in a minute"
 	if _, err := p.Store.Leader(ctx); err != nil {
-		level, advice = Fail, "nobody leads the reconciliation, which would deliver them anew: start a worker"
+		level, advice = Fail, "no worker leads the reconciliation, which would deliver them again: start a worker"
 	}
 	var list []Finding
 	if len(lost) > 0 {
 		list = append(list, Finding{Topic: "batches", Level: level, Advice: advice,
-			Detail: fmt.Sprintf("%s looked at, %d stuck without a task: %s", looked, len(lost), some(lost))})
+			Detail: fmt.Sprintf("%s checked, %d stuck without a task: %s", looked, len(lost), some(lost))})
 	}
 	if len(unclaimed) > 0 {
 		list = append(list, Finding{Topic: "batches", Level: level, Advice: advice,
-			Detail: fmt.Sprintf("%d taken from the queue and never claimed: %s", len(unclaimed), some(unclaimed))})
+			Detail: fmt.Sprintf("%d batches were taken from the queue and never claimed: %s", len(unclaimed), some(unclaimed))})
 	}
 	return list
 }
@@ -188,11 +188,11 @@ func askProcessing(ctx context.Context, p *Patient) []Finding {
 		return trouble("processing", "", err)
 	case len(late) > 0:
 		return []Finding{{
-			Topic: "processing", Level: Warn, Detail: fmt.Sprintf("%d for longer than %s: %s", len(late), bound, some(late)),
-			Advice: "their worker should have given up; compare MASS_REQUEST_TIMEOUT here and there, restart that worker",
+			Topic: "processing", Level: Warn, Detail: fmt.Sprintf("%d requests have been processing for longer than %s: %s", len(late), bound, some(late)),
+			Advice: "their worker should have given up: check that MASS_REQUEST_TIMEOUT is the same here and there, then restart that worker",
 		}}
 	}
-	return []Finding{{Topic: "processing", Level: OK, Detail: "none for longer than " + bound.String()}}
+	return []Finding{{Topic: "processing", Level: OK, Detail: "no request has been processing for longer than " + bound.String()}}
 }
 
 func askFailures(ctx context.Context, p *Patient) []Finding {
@@ -209,7 +209,7 @@ func askFailures(ctx context.Context, p *Patient) []Finding {
 	}
 	return []Finding{{
 		Topic: "failures", Level: Warn, Detail: detail,
-		Advice: `look at GET /mass-requests/?status=failed, mend the cause, then POST /mass-requests/bulk {"action": "replay", …}`,
+		Advice: `list them with GET /mass-requests/?status=failed, fix the cause, then replay them with POST /mass-requests/bulk {"action": "replay", …}`,
 	}}
 }
 
@@ -219,12 +219,12 @@ func askWebhooks(ctx context.Context, p *Patient) []Finding {
 	case err != nil:
 		return trouble("webhooks", "", err)
 	case late > 0:
-		return []Finding{{Topic: "webhooks", Level: Warn, Detail: fmt.Sprintf("%d overdue", late), Advice: "is a worker alive, and can it reach their receivers?"}}
+		return []Finding{{Topic: "webhooks", Level: Warn, Detail: fmt.Sprintf("%d callbacks are overdue", late), Advice: "check that a worker is alive and that it can reach the receivers"}}
 	}
-	return []Finding{{Topic: "webhooks", Level: OK, Detail: "none overdue"}}
+	return []Finding{{Topic: "webhooks", Level: OK, Detail: "no callback is overdue"}}
 }
 
-// some shows the first few of a list.
+// some formats the first few elements of a list.
 func some[T any](list []T) string {
 	texts := make([]string, 0, listed)
 	for _, v := range list[:min(len(list), listed)] {

@@ -1,0 +1,307 @@
+package pgconn
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/lib/pq"
+)
+
+// pqConn is what connections of the driver implement.
+type pqConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.NamedValueChecker
+	driver.Pinger
+	driver.QueryerContext
+	driver.SessionResetter
+	driver.Validator
+}
+
+// pqStmt is what prepared statements of the driver implement.
+type pqStmt interface {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
+}
+
+// conn is a connection whose calls end with their contexts. The driver itself is
+// never given a context that ends: it would start a goroutine for each call, and
+// a prepared statement would wait until the server has been asked to cancel.
+type conn struct {
+	pq     pqConn
+	link   *link
+	dialer *dialer
+	unheed func() bool // ends the attention to the context of the Connector
+
+	// unused are closed statements that are still prepared on the server.
+	// database/sql closes statements while it holds the lock of the whole pool,
+	// so they are closed by the next call of this connection.
+	unused []driver.Stmt
+	// unanswered means that the server may still be working on a statement.
+	unanswered bool
+}
+
+// call is one use of a connection.
+type call struct {
+	conn   *conn
+	unheed func() bool
+	sent   int64 // bytes of the link before the call
+	// repeatable calls have no effect that outlives the connection, so
+	// database/sql may repeat them on another one.
+	repeatable bool
+}
+
+func (c *conn) start(ctx context.Context, repeatable bool) (call, error) {
+	if err := ctx.Err(); err != nil {
+		return call{}, err
+	}
+	begun := call{conn: c, unheed: c.link.heed(ctx), repeatable: repeatable}
+	for len(c.unused) > 0 {
+		stmt := c.unused[0]
+		c.unused = c.unused[1:]
+		if err := stmt.Close(); err != nil {
+			// Nothing of this call was sent.
+			begun.sent = c.link.sent
+			return call{}, begun.end(errors.Join(driver.ErrBadConn, err))
+		}
+	}
+	begun.sent = c.link.sent
+	return begun, nil
+}
+
+// end finishes the call and returns its error as database/sql has to see it.
+func (c *call) end(err error) error {
+	err = c.explain(err)
+	c.unheed()
+	return err
+}
+
+// explain turns an error of the driver into one that says what happened.
+// driver.ErrBadConn makes database/sql repeat a call, so it is returned only when
+// nothing of the call can have taken effect.
+func (c *call) explain(err error) error {
+	var answer *pq.Error
+	if err == nil || errors.As(err, &answer) {
+		return err
+	}
+	cause := c.conn.link.failure()
+	bad := cause != nil || errors.Is(err, driver.ErrBadConn)
+	ended := c.conn.link.gaveUp()
+	sent := c.conn.link.sent > c.sent
+	if ended && sent {
+		c.conn.unanswered = true
+	}
+	switch {
+	case !bad:
+		return err
+	case sent && !c.repeatable:
+		if cause == nil {
+			cause = errServerEnded
+		}
+		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, cause)
+	case ended, sent && isTimeout(cause):
+		return fmt.Errorf("the database did not answer: %w", cause)
+	}
+	return driver.ErrBadConn
+}
+
+// errServerEnded replaces driver.ErrBadConn where the driver hides the reason.
+// It is an io error, because that is how a closed connection looks elsewhere.
+var errServerEnded = fmt.Errorf("the server ended the session: %w", io.ErrUnexpectedEOF)
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// PrepareContext implements driver.ConnPrepareContext.
+func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	use, err := c.start(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	prepared, err := c.pq.PrepareContext(context.Background(), query)
+	if err := use.end(err); err != nil {
+		return nil, err
+	}
+	return &stmt{pqStmt: prepared.(pqStmt), conn: c}, nil
+}
+
+// QueryContext implements driver.QueryerContext.
+func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	use, err := c.start(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	found, err := c.pq.QueryContext(context.Background(), query, args)
+	if err != nil {
+		return nil, use.end(err)
+	}
+	return &rows{Rows: found, call: use}, nil
+}
+
+// ExecContext implements driver.ExecerContext.
+func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	use, err := c.start(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	result, err := c.pq.ExecContext(context.Background(), query, args)
+	return result, use.end(err)
+}
+
+// BeginTx implements driver.ConnBeginTx. The context is heeded until the end of
+// the transaction.
+func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	use, err := c.start(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	begun, err := c.pq.BeginTx(context.Background(), opts)
+	if err != nil {
+		return nil, use.end(err)
+	}
+	return &tx{Tx: begun, call: use}, nil
+}
+
+// Ping implements driver.Pinger.
+func (c *conn) Ping(ctx context.Context) error {
+	use, err := c.start(ctx, true)
+	if err != nil {
+		return err
+	}
+	return use.end(c.pq.Ping(context.Background()))
+}
+
+// CheckNamedValue implements driver.NamedValueChecker.
+func (c *conn) CheckNamedValue(v *driver.NamedValue) error { return c.pq.CheckNamedValue(v) }
+
+// ResetSession implements driver.SessionResetter. A connection that the server
+// ended while it was idle is not used again. Without this check a statement
+// would be sent on it, and its outcome would be unknown.
+func (c *conn) ResetSession(ctx context.Context) error {
+	if !c.IsValid() || !quiet(c.link.Conn) {
+		return driver.ErrBadConn
+	}
+	return c.pq.ResetSession(ctx)
+}
+
+// IsValid implements driver.Validator.
+func (c *conn) IsValid() bool { return c.link.failure() == nil && c.pq.IsValid() }
+
+// Close implements driver.Conn. It does not wait for the server.
+func (c *conn) Close() error {
+	c.unheed()
+	if c.unanswered {
+		go c.cancel()
+		return nil
+	}
+	_ = c.link.SetDeadline(time.Now().Add(closeTimeout))
+	return c.pq.Close()
+}
+
+// cancel asks the server to cancel the statement that this connection was given
+// up on, and closes the connection. Otherwise the statement would hold its locks
+// until it is done.
+//
+// The driver can do this but has no method for it: it does so when the context
+// of a call ends. Ping is the call that it carries out on a broken connection,
+// too; the link keeps it from returning before the request was made.
+func (c *conn) cancel() {
+	defer c.pq.Close() //nolint:errcheck // the driver has closed it, or its link is broken
+	c.dialer.cancelled = make(chan struct{})
+	c.link.hold(c.dialer.cancelled)
+	ended, end := context.WithCancel(context.Background())
+	end()
+	_ = c.pq.Ping(ended)
+}
+
+// Prepare implements driver.Conn.
+func (c *conn) Prepare(query string) (driver.Stmt, error) {
+	return c.PrepareContext(context.Background(), query)
+}
+
+// Begin implements driver.Conn.
+func (c *conn) Begin() (driver.Tx, error) {
+	return c.BeginTx(context.Background(), driver.TxOptions{})
+}
+
+// stmt is a prepared statement.
+type stmt struct {
+	pqStmt
+	conn *conn
+}
+
+// QueryContext implements driver.StmtQueryContext.
+func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	use, err := s.conn.start(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.pqStmt.QueryContext(context.Background(), args)
+	if err != nil {
+		return nil, use.end(err)
+	}
+	return &rows{Rows: found, call: use}, nil
+}
+
+// ExecContext implements driver.StmtExecContext.
+func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	use, err := s.conn.start(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.pqStmt.ExecContext(context.Background(), args)
+	return result, use.end(err)
+}
+
+// Close implements driver.Stmt. It leaves the exchange with the server to the
+// next call of the connection.
+func (s *stmt) Close() error {
+	s.conn.unused = append(s.conn.unused, s.pqStmt)
+	return nil
+}
+
+// rows are the rows of a query. The context of the query is heeded until they
+// are closed.
+type rows struct {
+	driver.Rows
+	call call
+}
+
+// Next implements driver.Rows.
+func (r *rows) Next(dest []driver.Value) error {
+	err := r.Rows.Next(dest)
+	if err == nil || err == io.EOF { //nolint:errorlint // the driver's contract: io.EOF itself is the end of the rows
+		return err
+	}
+	return r.call.explain(err)
+}
+
+// Close implements driver.Rows.
+func (r *rows) Close() error { return r.call.end(r.Rows.Close()) }
+
+// tx is a transaction.
+type tx struct {
+	driver.Tx
+	call call
+}
+
+// Commit implements driver.Tx.
+func (t *tx) Commit() error {
+	t.call.sent, t.call.repeatable = t.call.conn.link.sent, false
+	return t.call.end(t.Tx.Commit())
+}
+
+// Rollback implements driver.Tx.
+func (t *tx) Rollback() error {
+	t.call.sent = t.call.conn.link.sent
+	return t.call.end(t.Tx.Rollback())
+}
