@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
@@ -37,7 +36,7 @@ type State struct {
 
 // Result is what a run leaves of a payload.
 type Result struct {
-	Normalized any               `json:"normalized"` // *signals.Document, or jsontext.Value for free form
+	Normalized any               `json:"normalized,omitzero"` // *signals.Document, or jsontext.Value for free form
 	Derived    *signals.Derived  `json:"derived,omitzero"`
 	Warnings   []signals.Warning `json:"warnings"`
 }
@@ -105,52 +104,25 @@ func (p Pipeline) run(ctx context.Context, raw []byte) (*State, error) {
 	return state, nil
 }
 
-// encode is the result as JSON, with or without what is the payload itself.
-func (s *State) encode(rest bool) (stdjson.RawMessage, error) {
-	size := spare
-	if !rest {
+// encode returns the result as JSON, without what the payload itself says when
+// asSubmitted is true.
+func (s *State) encode(asSubmitted bool) (stdjson.RawMessage, error) {
+	result, size := s.Result, sizeOfRest
+	if asSubmitted {
+		result.Normalized = nil
+	} else {
 		size += len(s.Raw) + len(s.Raw)/8
 	}
-	result, err := s.Result.appendJSON(make([]byte, 0, size), rest)
+	raw, err := payload.AppendStruct(make([]byte, 0, size), &result)
 	if err != nil {
 		return nil, fmt.Errorf("encode the result: %w", err)
 	}
-	return result, nil
+	return raw, nil
 }
 
-// spare is how many bytes a result without warnings has, at most, beside the document.
-const spare = 512
-
-// appendJSON appends r as JSON, exactly as go-json-experiment/json writes it; rest leaves out what is normalized.
-func (r *Result) appendJSON(dst []byte, rest bool) ([]byte, error) {
-	dst = append(dst, '{')
-	if !rest {
-		var err error
-		if dst, err = r.appendNormalized(append(dst, `"normalized":`...)); err != nil {
-			return nil, err
-		}
-		dst = append(dst, ',')
-	}
-	if r.Derived != nil {
-		dst = append(r.Derived.AppendJSON(append(dst, `"derived":`...)), ',')
-	}
-	dst = append(dst, `"warnings":[`...)
-	for i := range r.Warnings {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = r.Warnings[i].AppendJSON(dst)
-	}
-	return append(dst, "]}"...), nil
-}
-
-func (r *Result) appendNormalized(dst []byte) ([]byte, error) {
-	if doc, ok := r.Normalized.(*signals.Document); ok && doc != nil {
-		return doc.AppendJSON(dst), nil
-	}
-	normalized, err := json.Marshal(r.Normalized)
-	return append(dst, normalized...), err
-}
+// sizeOfRest is how many bytes a result without warnings has at most, apart from
+// the normal form of the payload. A longer result costs a second allocation.
+const sizeOfRest = 512
 
 func runStep(ctx context.Context, step Step, state *State) error {
 	err := ctx.Err()

@@ -97,19 +97,19 @@ func TestWhatComesInNormalFormIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestAppendResult(t *testing.T) {
+func TestEncodeResult(t *testing.T) {
 	t.Parallel()
-	var nobody *signals.Document
+	var noDocument *signals.Document
 	for _, r := range []Result{
-		{}, {Normalized: nobody}, {Normalized: &signals.Document{}, Derived: &signals.Derived{}},
-		{Normalized: map[string]any{"a": "<&>"}, Warnings: []signals.Warning{{Pointer: "/a", Detail: `is "odd"`}, {}}},
+		{}, {Normalized: noDocument}, {Normalized: &signals.Document{}, Derived: &signals.Derived{}},
+		{Normalized: jsontext.Value(`{"a": "<&>"}`), Warnings: []signals.Warning{{Pointer: "/a", Detail: `is "odd"`}, {}}},
 	} {
 		want, err := json.Marshal(r)
 		require.NoError(t, err)
-		got, err := r.appendJSON([]byte("x"), false)
+		got, err := (&State{Result: r}).encode(false)
 		require.NoError(t, err)
-		require.Equal(t, "x"+string(want), string(got))
+		require.Equal(t, string(want), string(got))
 	}
-	_, err := (&Result{Normalized: make(chan int)}).appendJSON(nil, false)
-	require.Error(t, err)
+	_, err := (&State{Result: Result{Normalized: jsontext.Value(`"\`)}}).encode(false)
+	require.ErrorContains(t, err, "encode the result")
 }

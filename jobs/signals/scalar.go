@@ -38,6 +38,9 @@ func (n Number) Float() float64 {
 	return f
 }
 
+// JSONLiteral implements payload.Literal.
+func (Number) JSONLiteral() {}
+
 // MarshalJSON writes the literal; null when absent.
 func (n Number) MarshalJSON() ([]byte, error) { return appendLiteral(nil, string(n)), nil }
 
@@ -75,6 +78,9 @@ func (b Bool) Given() bool { return b != "" }
 
 // True reports whether the boolean is present and true.
 func (b Bool) True() bool { return b == "true" }
+
+// JSONLiteral implements payload.Literal.
+func (Bool) JSONLiteral() {}
 
 // MarshalJSON writes true or false; null when absent.
 func (b Bool) MarshalJSON() ([]byte, error) { return appendLiteral(nil, string(b)), nil }

@@ -33,7 +33,6 @@ type shape struct {
 type field struct {
 	index       int // in the struct, and in shape.fields
 	name        string
-	key         string           // the name as JSON, and the colon
 	pointer     jsontext.Pointer // from the payload's root
 	kind        kind
 	required    bool
@@ -82,7 +81,6 @@ func fieldOf(sf reflect.StructField, parent jsontext.Pointer) field {
 	name, options, _ := strings.Cut(sf.Tag.Get("json"), ",")
 	f := field{
 		name:        name,
-		key:         `"` + name + `":`,
 		pointer:     parent.AppendToken(name),
 		required:    options != "omitzero",
 		traceparent: sf.Tag.Get("format") == "traceparent",
