@@ -3,8 +3,7 @@
 // the free shape (NormalizeFreeForm). It also owns Fault, the one way the project says what is wrong with a payload.
 //
 // It is pure: bytes in, values out. It must not know HTTP, SQL, queues, or the fields and rules of the signals shape
-// (package signals), with one exception: KnownFields lists the names whose free-form strings are read as numbers or
-// booleans, and a test in signals holds that list against the struct.
+// (package signals). Package pipeline hands in the names whose free-form strings are read as numbers or booleans.
 package payload
 
 import (

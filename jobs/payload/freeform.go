@@ -14,11 +14,12 @@ import (
 // Faults: raw is not one JSON object; a key becomes empty; two keys of an object become the same (the pointer names the
 // second); the numbers exceed DefaultMaxExpanded. Normalizing a normal form changes nothing; changed is false then, and
 // when it is only about white space and escapes.
-func NormalizeFreeForm(raw []byte) (normal json.RawMessage, changed bool, faults Faults) {
+func NormalizeFreeForm(raw []byte, known KnownFields) (normal json.RawMessage, changed bool, faults Faults) {
 	out := bytes.NewBuffer(make([]byte, 0, len(raw)+1))
 	n := normalizer{
-		dec: Decoder(raw),
-		enc: jsontext.NewEncoder(out),
+		known: known,
+		dec:   Decoder(raw),
+		enc:   jsontext.NewEncoder(out),
 	}
 	defer Release(n.dec)
 	if n.run(); len(n.faults) > 0 {
@@ -28,6 +29,7 @@ func NormalizeFreeForm(raw []byte) (normal json.RawMessage, changed bool, faults
 }
 
 type normalizer struct {
+	known    KnownFields
 	dec      *jsontext.Decoder
 	enc      *jsontext.Encoder
 	expanded int  // digits of all numbers written so far
@@ -53,7 +55,7 @@ func (n *normalizer) run() {
 		case kind == jsontext.KindString && inObject && length%2 == 0:
 			name = n.key(token.String())
 		case kind == jsontext.KindString && inObject:
-			n.text(token.String(), knownFields[name])
+			n.text(token.String(), n.known[name])
 		case kind == jsontext.KindString:
 			n.text(token.String(), "")
 		case kind == jsontext.KindNumber:

@@ -65,6 +65,13 @@ func TestSnakeCase(t *testing.T) {
 	}
 }
 
+// someFields are the known fields of these tests.
+var someFields = KnownFields{
+	"it_load_kw": NumberField, "supply_temp_c": NumberField, "top_k": NumberField, "chiller_kw": NumberField, "fan_power_kw": NumberField,
+	"queue_depth": NumberField, "no_pii": BooleanField, "no_control_actions": BooleanField, "prefer_lower_carbon": BooleanField,
+	"missing_allowed": BooleanField,
+}
+
 func TestNormalizeFreeForm(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ raw, want string }{
@@ -84,11 +91,11 @@ func TestNormalizeFreeForm(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, changed, faults := NormalizeFreeForm([]byte(test.raw))
+			got, changed, faults := NormalizeFreeForm([]byte(test.raw), someFields)
 			require.Empty(t, faults)
 			require.Equal(t, test.want, string(got))
 			require.Equal(t, !sameJSON(t, test.raw, test.want), changed)
-			again, changed, faults := NormalizeFreeForm(got)
+			again, changed, faults := NormalizeFreeForm(got, someFields)
 			require.Empty(t, faults)
 			require.False(t, changed)
 			require.Equal(t, test.want, string(again))
@@ -115,7 +122,7 @@ func TestNormalizeFreeFormRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, _, faults := NormalizeFreeForm([]byte(test.raw))
+			got, _, faults := NormalizeFreeForm([]byte(test.raw), someFields)
 			require.Nil(t, got)
 			require.Equal(t, test.want, faults)
 		})
@@ -137,14 +144,14 @@ func FuzzNormalizeFreeForm(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		once, changed, faults := NormalizeFreeForm(raw)
+		once, changed, faults := NormalizeFreeForm(raw, someFields)
 		if len(faults) > 0 {
 			require.Nil(t, once)
 			return
 		}
 		require.True(t, json.Valid(once))
 		require.True(t, changed || sameJSON(t, string(raw), string(once)))
-		twice, changed, faults := NormalizeFreeForm(once)
+		twice, changed, faults := NormalizeFreeForm(once, someFields)
 		require.Empty(t, faults)
 		require.False(t, changed)
 		require.Equal(t, string(once), string(twice))

@@ -1,68 +1,25 @@
 package payload
 
 import (
-	"maps"
 	"strings"
 	"unicode"
 
 	"golang.org/x/text/unicode/norm"
 )
 
-// FieldType is what a known field's text stands for.
+// FieldType says how the text of a known field is read.
 type FieldType string
 
-// The types of known fields. All other fields keep their strings.
+// The types of known fields. The strings of all other fields stay strings.
 const (
 	NumberField  FieldType = "number"
 	BooleanField FieldType = "boolean"
 )
 
-// knownFields is never written to. It repeats the numeric and boolean fields of the signals shape, because this package
-// may not import signals; TestKnownFields there holds the two together.
-var knownFields = map[string]FieldType{
-	"timeout_ms":                     NumberField,
-	"service_level_objective_ms":     NumberField,
-	"granularity_seconds":            NumberField,
-	"no_pii":                         BooleanField,
-	"missing_allowed":                BooleanField,
-	"max_missing_ratio":              NumberField,
-	"max_staleness_seconds":          NumberField,
-	"it_load_kw":                     NumberField,
-	"facility_power_kw":              NumberField,
-	"ups_efficiency_pct":             NumberField,
-	"pue_current":                    NumberField,
-	"carbon_intensity_gco2_per_kwh":  NumberField,
-	"energy_price_usd_per_kwh":       NumberField,
-	"avg_rack_inlet_c":               NumberField,
-	"p95_rack_inlet_c":               NumberField,
-	"hotspot_rack_count":             NumberField,
-	"supply_temp_c":                  NumberField,
-	"return_temp_c":                  NumberField,
-	"cooling_setpoint_c":             NumberField,
-	"chiller_kw":                     NumberField,
-	"fan_power_kw":                   NumberField,
-	"cooling_valve_position_pct":     NumberField,
-	"cpu_util_avg":                   NumberField,
-	"gpu_util_avg":                   NumberField,
-	"queue_depth":                    NumberField,
-	"batch_pct":                      NumberField,
-	"latency_sensitive_pct":          NumberField,
-	"tokens_per_watt_est":            NumberField,
-	"no_control_actions":             BooleanField,
-	"max_setpoint_change_c":          NumberField,
-	"max_hotspot_rack_count":         NumberField,
-	"max_rack_inlet_p95_c":           NumberField,
-	"max_risk_score":                 NumberField,
-	"prefer_lower_carbon":            BooleanField,
-	"energy":                         NumberField, // the weight; the signals object of this name is no string
-	"thermal_risk":                   NumberField,
-	"workload_efficiency":            NumberField,
-	"recommendation_horizon_minutes": NumberField,
-	"top_k":                          NumberField,
-}
-
-// KnownFields returns the snake_case names whose free-form strings are read as numbers or booleans, wherever they stand.
-func KnownFields() map[string]FieldType { return maps.Clone(knownFields) }
+// KnownFields holds the snake_case names whose free-form strings are read as
+// numbers or booleans, at any depth. Package pipeline makes it from the fields of
+// the signals shape, which this package must not know.
+type KnownFields map[string]FieldType
 
 // SnakeCase returns the normal form of an object key: words in lower case joined by "_", in Unicode NFC. A word ends
 // where anything but a letter, digit or combining mark stands, and before an upper-case letter that starts a word:

@@ -10,6 +10,7 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -162,7 +163,24 @@ func derive(_ context.Context, s *State) error {
 }
 
 func normalizeFreeForm(_ context.Context, s *State) error {
-	normalized, changed, faults := payload.NormalizeFreeForm(s.Raw)
+	normalized, changed, faults := payload.NormalizeFreeForm(s.Raw, knownFields())
 	s.Result.Normalized, s.same = jsontext.Value(normalized), !changed
 	return faults.Err()
 }
+
+// knownFields holds the numeric and boolean fields of the signals shape: under
+// the same names, the strings of free-form payloads are read alike. It is made on
+// first use and never written to.
+var knownFields = sync.OnceValue(func() payload.KnownFields {
+	known := payload.KnownFields{}
+	for _, f := range signals.Fields() {
+		name := f.Path[len(f.Path)-1]
+		switch f.Type {
+		case signals.TypeNumber:
+			known[name] = payload.NumberField
+		case signals.TypeBoolean:
+			known[name] = payload.BooleanField
+		}
+	}
+	return known
+})

@@ -113,3 +113,20 @@ func TestEncodeResult(t *testing.T) {
 	_, err := (&State{Result: Result{Normalized: jsontext.Value(`"\`)}}).encode(false)
 	require.ErrorContains(t, err, "encode the result")
 }
+
+func TestKnownFields(t *testing.T) {
+	t.Parallel()
+	types := map[string]signals.FieldType{}
+	for _, f := range signals.Fields() {
+		name := f.Path[len(f.Path)-1]
+		if earlier, twice := types[name]; twice {
+			require.Equal(t, earlier, f.Type, "%s has two types, so its free-form strings cannot be read", name)
+		}
+		types[name] = f.Type
+		require.Equal(t, name, payload.SnakeCase(name), "a name in another form is never found in a free-form payload")
+	}
+	known := knownFields()
+	require.Equal(t, payload.NumberField, known["it_load_kw"])
+	require.Equal(t, payload.BooleanField, known["no_pii"])
+	require.Empty(t, known["site_id"])
+}

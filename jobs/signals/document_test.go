@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 )
 
 // eachField visits all fields of the document, objects before their members.
@@ -19,22 +17,6 @@ func eachField(t reflect.Type, visit func(reflect.StructField)) {
 			eachField(sf.Type, visit)
 		}
 	}
-}
-
-func TestKnownFields(t *testing.T) {
-	t.Parallel()
-	want := map[string]payload.FieldType{}
-	eachField(reflect.TypeFor[Document](), func(sf reflect.StructField) {
-		name := fieldOf(sf, "").name
-		require.Equal(t, name, payload.SnakeCase(name))
-		switch sf.Type {
-		case reflect.TypeFor[Number]():
-			want[name] = payload.NumberField
-		case reflect.TypeFor[Bool]():
-			want[name] = payload.BooleanField
-		}
-	})
-	require.Equal(t, want, payload.KnownFields(), "payload's table repeats the struct")
 }
 
 func TestTagsAreComplete(t *testing.T) {
