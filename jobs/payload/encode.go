@@ -18,16 +18,16 @@ import (
 type Literal interface{ JSONLiteral() }
 
 // AppendStruct appends the struct at v as JSON, exactly as
-// go-json-experiment/json writes it, and several times as fast: what a type
-// looks like is worked out once, from its fields and their json tags.
+// go-json-experiment/json writes it but several times as fast, because it reads
+// the fields and json tags of a type only once.
 //
 // A struct may hold strings, Literals, booleans, integers, float64s, other
-// structs, raw JSON (json.RawMessage and jsontext.Value), pointers and slices of
-// these, and any of these in an interface. Each field needs a json tag with a name; the one option is
-// omitzero. AppendStruct panics on any other type, which its first use finds.
+// structs, raw JSON (json.RawMessage and jsontext.Value), pointers and slices
+// of these, and any of these in an interface. Each field needs a json tag with
+// a name; the one option is omitzero. AppendStruct panics on the first use of
+// any other type.
 //
-// The error says that a float64 is no number, or that raw JSON is invalid. dst
-// is to be dropped then.
+// It returns an error if a float64 is not finite or raw JSON is invalid.
 func AppendStruct[T any](dst []byte, v *T) ([]byte, error) {
 	return encodingOf(reflect.TypeFor[T]()).append(dst, reflect.ValueOf(v).Elem())
 }
@@ -190,8 +190,8 @@ func (e *encoding) appendMembers(dst []byte, v reflect.Value) (_ []byte, err err
 	return append(dst, '}'), nil
 }
 
-// appendFloat appends a number in the format of ECMAScript, as RFC 8785, section
-// 3.2.2.3, asks for.
+// appendFloat appends a number in the format of ECMAScript, as RFC 8785,
+// section 3.2.2.3, asks for.
 func appendFloat(dst []byte, number float64) ([]byte, error) {
 	if math.IsNaN(number) || math.IsInf(number, 0) {
 		return nil, fmt.Errorf("encode the number %v: JSON cannot express it", number)

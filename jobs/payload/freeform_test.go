@@ -110,12 +110,12 @@ func TestNormalizeFreeFormRefuses(t *testing.T) {
 		want Faults
 	}{
 		"clash": {`{"a_b":1,"x":{"c d":{},"cD":[{"e":1}],"f":2},"a-b":2}`, Faults{
-			{"/x/cD", `becomes "c_d" in snake_case, as an earlier key of the same object does`},
-			{"/a-b", `becomes "a_b" in snake_case, as an earlier key of the same object does`},
+			{"/x/cD", `becomes "c_d" in snake_case, like an earlier key of the same object`},
+			{"/a-b", `becomes "a_b" in snake_case, like an earlier key of the same object`},
 		}},
-		"empty key": {`{"ok":{"~/":1}}`, Faults{{"/ok/~0~1", "is a key without a letter or digit, which leaves nothing in snake_case"}}},
+		"empty key": {`{"ok":{"~/":1}}`, Faults{{"/ok/~0~1", "has no letter or digit, so its name in snake_case would be empty"}}},
 		"array":     {`[]`, Faults{{"", "must be a JSON object, got an array"}}},
-		"more":      {`{} {}`, Faults{{"", "must be one JSON object, but more follows after byte 2"}}},
+		"more":      {`{} {}`, Faults{{"", "must be a single JSON object, but more data follows after byte 2"}}},
 		"syntax":    {`{"a":tru}`, Faults{{"/a", "is not valid JSON at byte 8: invalid character '}' in literal true (expecting 'e')"}}},
 		"amplified": {`{"a":[` + strings.Repeat(`{"top_k":"1e399"},`, DefaultMaxExpanded/400) + `{"top_k":"1e399"}]}`,
 			Faults{{"", "has numbers of more than 4194304 digits in total when written out"}}},

@@ -17,21 +17,24 @@ const (
 )
 
 // KnownFields holds the snake_case names whose free-form strings are read as
-// numbers or booleans, at any depth. Package pipeline makes it from the fields of
-// the signals shape, which this package must not know.
+// numbers or booleans, at any depth. Package pipeline makes it from the fields
+// of the signals shape, which this package must not know.
 type KnownFields map[string]FieldType
 
-// SnakeCase returns the normal form of an object key: words in lower case joined by "_", in Unicode NFC. A word ends
-// where anything but a letter, digit or combining mark stands, and before an upper-case letter that starts a word:
-// httpServer, HTTPServer and "HTTP server" all give http_server, p95RackInletC gives p95_rack_inlet_c. Power units keep
-// together: "IT Load (kW)" gives it_load_kw. Letters without case, of any script, are kept. The result is empty when
-// the key has no letter, digit or mark, and SnakeCase of a result is that result.
+// SnakeCase returns the normal form of an object key: words in lower case
+// joined by "_", in Unicode NFC. A word ends at any character other than a
+// letter, digit or combining mark, and before an upper-case letter that starts
+// a word: httpServer, HTTPServer and "HTTP server" all become http_server, and
+// p95RackInletC becomes p95_rack_inlet_c. Power units are single words: "IT
+// Load (kW)" becomes it_load_kw. Letters without case, of any script, are kept.
+// The result is empty if the key has no letter, digit or mark. SnakeCase of a
+// result is that result.
 func SnakeCase(key string) string {
 	if isPlainSnakeCase(key) {
 		return key
 	}
 	key = strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.Cf, r) { // joiners, soft hyphens and the like: invisible, and no end of a word
+		if unicode.Is(unicode.Cf, r) { // joiners, soft hyphens and similar characters are invisible and end no word
 			return -1
 		}
 		return r
@@ -54,10 +57,11 @@ func SnakeCase(key string) string {
 			out.WriteRune(unicode.ToLower(r))
 		}
 	}
-	return norm.NFC.String(out.String()) // lower case may compose where upper case cannot: J̌ → ǰ
+	return norm.NFC.String(out.String()) // lower case may compose although upper case cannot: J̌ → ǰ
 }
 
-// isPlainSnakeCase reports whether key is in normal form already, for the common case of ASCII.
+// isPlainSnakeCase reports whether key is ASCII that is already in normal form,
+// as most keys are.
 func isPlainSnakeCase(key string) bool {
 	previous := byte('_')
 	for i := range len(key) {
@@ -74,12 +78,14 @@ func isSeparator(r rune) bool {
 	return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r)
 }
 
-// isUpper goes by what lower-casing changes, not by category: 𝐀 is upper case but has no lower case, so breaking a word
-// there would never come to rest.
+// isUpper reports whether r has a lower case. The Unicode category would not
+// do: 𝐀 is upper case without a lower case, so SnakeCase of a result would
+// break the word there again.
 func isUpper(r rune) bool { return unicode.ToLower(r) != r }
 
-// startsWord reports whether chunk[i] begins a word inside chunk: the first capital after something else, or the last
-// of several capitals when a small letter follows.
+// startsWord reports whether chunk[i] starts a word inside chunk: the first
+// capital after another character, or the last of several capitals if a small
+// letter follows.
 func startsWord(chunk []rune, i int) bool {
 	if i == 0 || !isUpper(chunk[i]) {
 		return false
