@@ -15,9 +15,11 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 )
 
-// Decode reads a signals payload and reports everything wrong with its shape: fields that are missing, unknown or of
-// another type, values outside an enum or a format. Names are case-sensitive; null counts as absent. Syntax errors,
-// among them a name given twice, end the reading. The document is nil when there are faults.
+// Decode reads a signals payload and reports everything that is wrong with its
+// shape: fields that are missing, unknown or of the wrong type, and values that
+// violate an enum or a format. Names are case-sensitive; null counts as absent.
+// A syntax error, which includes a duplicate name, ends the reading. The
+// document is nil if there are faults.
 func Decode(raw []byte) (*Document, payload.Faults) {
 	doc := new(Document)
 	if _, ok := read(raw, doc); ok {
@@ -26,7 +28,8 @@ func Decode(raw []byte) (*Document, payload.Faults) {
 	return decode(raw)
 }
 
-// decode is Decode of any payload: read knows only those that have no fault, and not all of them.
+// decode is Decode for every payload. read accepts only payloads without
+// faults, and not all of those.
 func decode(raw []byte) (*Document, payload.Faults) {
 	d := decoder{src: string(raw), dec: jsontext.NewDecoder(bytes.NewBuffer(raw))}
 	doc := new(Document)
@@ -37,7 +40,7 @@ func decode(raw []byte) (*Document, payload.Faults) {
 }
 
 type decoder struct {
-	src    string // the payload, which the document's strings are parts of
+	src    string // the payload; the strings of the document share its memory
 	dec    *jsontext.Decoder
 	faults payload.Faults
 }
@@ -51,19 +54,20 @@ func (d *decoder) run(doc reflect.Value) {
 		if err := d.object(documentShape(), doc); err != nil {
 			d.faults.AddSyntax(err)
 		} else if _, err := d.dec.ReadToken(); !errors.Is(err, io.EOF) {
-			d.faults.Add("", "must be one JSON object, but more follows")
+			d.faults.Add("", "must be a single JSON object, but more data follows")
 		}
 	default:
 		d.faults.Add("", "must be an object, got %s", payload.KindName(kind))
 	}
 }
 
-// object reads the object that comes next into v. Its error is one of syntax; everything else becomes a fault.
+// object reads the next value, an object, into v. Its error is a syntax error;
+// everything else becomes a fault.
 func (d *decoder) object(s *shape, v reflect.Value) error {
 	if _, err := d.dec.ReadToken(); err != nil {
 		return err
 	}
-	var seen uint64 // a bit for each of s.fields
+	var seen uint64 // one bit for each of s.fields
 	for d.dec.PeekKind() != jsontext.KindEndObject {
 		name, err := d.content()
 		if err != nil {
@@ -93,7 +97,7 @@ func (d *decoder) object(s *shape, v reflect.Value) error {
 	return nil
 }
 
-// value reads the value that comes next into v, which f describes.
+// value reads the next value into v, which f describes.
 func (d *decoder) value(f *field, v reflect.Value) error {
 	got := d.dec.PeekKind()
 	switch {
@@ -124,7 +128,8 @@ func (d *decoder) value(f *field, v reflect.Value) error {
 	return nil
 }
 
-// scalar puts text, the content of a JSON string or another literal, into v when it is what f wants.
+// scalar stores content, which is that of a JSON string or another literal, in
+// v if it suits f.
 func (d *decoder) scalar(f *field, content string, v reflect.Value) {
 	var ok bool
 	switch f.kind {
@@ -167,7 +172,7 @@ func (d *decoder) text(f *field, content string, v reflect.Value) {
 	}
 }
 
-// fault adds a fault at the value or name read last.
+// fault adds a fault at the value or name that was read last.
 func (d *decoder) fault(format string, args ...any) {
 	if !d.faults.Full() {
 		d.faults.Add(d.dec.StackPointer(), format, args...)
@@ -197,7 +202,7 @@ func (d *decoder) content() (string, error) {
 	return string(content), err
 }
 
-// String is what a fault says a field must be.
+// String returns what faults say that a field must be.
 func (k kind) String() string {
 	switch k {
 	case object:
@@ -213,12 +218,13 @@ func (k kind) String() string {
 	}
 }
 
-// isTraceparent reports whether s is a traceparent of version 00 by W3C Trace Context, section 3.2.2.
+// isTraceparent reports whether s is a traceparent of version 00 of W3C Trace
+// Context, section 3.2.2.
 func isTraceparent(s string) bool {
 	return len(s) == 55 && s[:3] == "00-" && isID(s[3:35]) && s[35] == '-' && isID(s[36:52]) && s[52] == '-' && isHex(s[53:])
 }
 
-// isID reports whether s is hex and not all zeros.
+// isID reports whether s is hexadecimal and not all zeros.
 func isID(s string) bool { return isHex(s) && strings.Trim(s, "0") != "" }
 
 func isHex(s string) bool {

@@ -181,7 +181,7 @@ func TestDecodeSyntax(t *testing.T) {
 		``:                         "is not valid JSON: unexpected EOF",
 		`{`:                        "is not valid JSON at byte 1:",
 		`[]`:                       "must be an object, got an array",
-		minimal + `{}`:             "must be one JSON object, but more follows",
+		minimal + `{}`:             "must be a single JSON object, but more data follows",
 		`{"request":{"mode":tru}}`: "is not valid JSON at byte 22:",
 		`{"trace":{},"trace":{}}`:  "is a name given twice in the same object (byte 12)",
 		`{"trace":{"x":[1,}}`:      "is not valid JSON at byte",

@@ -5,5 +5,6 @@ import _ "embed"
 //go:embed example.json
 var example string
 
-// Example returns a complete, valid signals payload with every field filled in, for documentation and benchmarks.
+// Example returns a complete, valid signals payload with every field filled in,
+// for documentation and benchmarks.
 func Example() []byte { return []byte(example) }

@@ -10,7 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// kind is what a field of the shape holds.
+// kind is the type of value that a field of the shape holds.
 type kind uint8
 
 const (
@@ -21,12 +21,13 @@ const (
 	timestamp
 )
 
-// shape describes one JSON object: what the struct tags of its Go type say. It never changes once built.
+// shape describes one JSON object by the struct tags of its Go type. It never
+// changes once it is built.
 type shape struct {
 	fields   []field // in the order of the struct
 	byName   map[string]*field
-	required uint64 // a bit for each of fields
-	depth    int    // how many objects are nested, this one included
+	required uint64 // one bit for each of fields
+	depth    int    // number of nested objects, including this one
 }
 
 // field describes one member of an object.
@@ -38,25 +39,27 @@ type field struct {
 	required    bool
 	enum        []string
 	minLength   int // characters
-	maxLength   int // characters; 0 is no bound
+	maxLength   int // characters; 0 means no bound
 	traceparent bool
-	limits      interval // of a number
-	object      *shape   // of an object
+	limits      interval // for a number
+	object      *shape   // for an object
 }
 
-// interval bounds a number by a range tag: "[0,100]", "(0,)", "(-Inf,)": a round bracket at the left excludes the bound,
-// and a missing right bound is none.
+// interval holds the bounds of a range tag: "[0,100]", "(0,)", "(-Inf,)". A
+// round bracket on the left excludes the bound. There is no upper bound if the
+// right one is missing.
 type interval struct {
 	low, high float64
-	open      bool // low itself is excluded
-	bounded   bool // high counts
+	open      bool // low itself is outside
+	bounded   bool // there is an upper bound, high
 }
 
 // documentShape returns the shape of Document, built on first use.
 var documentShape = sync.OnceValue(func() *shape { return shapeOf(reflect.TypeFor[Document](), "") })
 
-// shapeOf reads the tags of a struct, which the payload holds at that pointer, and of the structs in it. It panics on tags it cannot read: a mistake in this
-// package, which every test would find.
+// shapeOf reads the tags of a struct, whose place in the payload is the
+// pointer, and of the structs in it. It panics on tags that it cannot read,
+// which are a mistake in this package that every test would find.
 func shapeOf(t reflect.Type, at jsontext.Pointer) *shape {
 	s := &shape{fields: make([]field, t.NumField()), byName: make(map[string]*field, t.NumField()), depth: 1}
 	if t.NumField() > 64 {
@@ -139,7 +142,7 @@ func (in interval) contains(x float64) bool {
 	return (x > in.low || x == in.low && !in.open) && (!in.bounded || x <= in.high)
 }
 
-// String is what a fault says: "≥ 0", "> 0", "between 0 and 100".
+// String returns the text of faults: "≥ 0", "> 0", "between 0 and 100".
 func (in interval) String() string {
 	low := strconv.FormatFloat(in.low, 'g', -1, 64)
 	switch {
