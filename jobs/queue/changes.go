@@ -26,7 +26,7 @@ const (
 // AnnounceChanges announces that the rows of these requests changed.
 func AnnounceChanges(ctx context.Context, rdb redis.UniversalClient, ids ...int64) error {
 	for part := range slices.Chunk(ids, noticeMax) {
-		if err := rdb.Publish(ctx, changesChannel, notice(part)).Err(); err != nil {
+		if err := rdb.Publish(ctx, changesChannel, encodeNotice(part)).Err(); err != nil {
 			return fmt.Errorf("announce changes of %d requests: %w", len(ids), err)
 		}
 	}
@@ -44,7 +44,7 @@ func HearChanges(ctx context.Context, rdb redis.UniversalClient, changed func(id
 	})
 }
 
-func notice(ids []int64) string {
+func encodeNotice(ids []int64) string {
 	text := make([]byte, 0, 8*len(ids))
 	for i, id := range ids {
 		if i > 0 {

@@ -51,7 +51,7 @@ func DeliveriesWithoutTask(ctx context.Context, rdb redis.UniversalClient, refs 
 		switch {
 		case states[i] == "active":
 			taken = append(taken, r)
-		case !live(states[i]):
+		case !isLive(states[i]):
 			missing = append(missing, r)
 		}
 	}

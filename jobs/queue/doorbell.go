@@ -26,12 +26,12 @@ type Doorbell struct {
 	rings    map[string]*atomic.Int64 // number of rings heard so far, by queue
 
 	// Only the server's one loop touches these.
-	quiet map[string]silence // queues that were found empty
-	empty int                // number of queries in a row that found nothing
+	quiet map[string]quietQueue // queues that were found empty
+	empty int                   // number of queries in a row that found nothing
 }
 
-// silence describes a queue that was found empty.
-type silence struct {
+// quietQueue describes a queue that was found empty.
+type quietQueue struct {
 	rings int64 // number heard before the queue was asked
 	until time.Time
 }
@@ -43,7 +43,7 @@ const doorbellChannel = "mass:wake"
 func NewDoorbell(queues map[string]int, patience time.Duration) *Doorbell {
 	d := &Doorbell{
 		queues: queues, patience: patience, rung: make(chan struct{}, 1),
-		rings: make(map[string]*atomic.Int64, len(queues)), quiet: make(map[string]silence, len(queues)),
+		rings: make(map[string]*atomic.Int64, len(queues)), quiet: make(map[string]quietQueue, len(queues)),
 	}
 	for q := range queues {
 		d.rings[q] = new(atomic.Int64)
@@ -140,7 +140,7 @@ func (d *Doorbell) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		err := next(ctx, cmd)
 		if errors.Is(err, redis.Nil) {
 			d.empty++
-			d.quiet[queue] = silence{rings: rings, until: time.Now().Add(d.patience)}
+			d.quiet[queue] = quietQueue{rings: rings, until: time.Now().Add(d.patience)}
 		} else {
 			d.empty = 0
 			delete(d.quiet, queue)

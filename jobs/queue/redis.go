@@ -32,14 +32,14 @@ func WithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []jobs.Bat
 	}
 	var missing []jobs.BatchRef
 	for i, r := range refs {
-		if !live(states[i]) || states[i] == "retry" || states[i] == "scheduled" && r.Due {
+		if !isLive(states[i]) || states[i] == "retry" || states[i] == "scheduled" && r.Due {
 			missing = append(missing, r)
 		}
 	}
 	return missing, nil
 }
 
-func live(state string) bool {
+func isLive(state string) bool {
 	switch state {
 	case "pending", "active", "scheduled", "retry", "aggregating":
 		return true

@@ -103,17 +103,17 @@ func (d *decoder) value(f *field, v reflect.Value) error {
 	switch {
 	case got == jsontext.KindNull && !f.required:
 		return d.dec.SkipValue()
-	case got == jsontext.KindBeginObject && f.kind == object:
+	case got == jsontext.KindBeginObject && f.kind == kindObject:
 		return d.object(f.object, v)
-	case got == jsontext.KindString && f.kind != object:
+	case got == jsontext.KindString && f.kind != kindObject:
 		text, err := d.content()
 		if err != nil {
 			return err
 		}
 		d.scalar(f, text, v)
 		return nil
-	case got == jsontext.KindNumber && f.kind == number,
-		(got == jsontext.KindTrue || got == jsontext.KindFalse) && f.kind == boolean:
+	case got == jsontext.KindNumber && f.kind == kindNumber,
+		(got == jsontext.KindTrue || got == jsontext.KindFalse) && f.kind == kindBoolean:
 		literal, err := d.literal()
 		if err != nil {
 			return err
@@ -133,17 +133,17 @@ func (d *decoder) value(f *field, v reflect.Value) error {
 func (d *decoder) scalar(f *field, content string, v reflect.Value) {
 	var ok bool
 	switch f.kind {
-	case number:
+	case kindNumber:
 		var n Number
 		if n, ok = parseNumber(content); ok {
 			content = string(n)
 		}
-	case boolean:
+	case kindBoolean:
 		var b Bool
 		if b, ok = parseBool(content); ok {
 			content = string(b)
 		}
-	case timestamp:
+	case kindTimestamp:
 		_, _, ok = parseTime(content)
 	default:
 		d.text(f, content, v)
@@ -203,15 +203,15 @@ func (d *decoder) content() (string, error) {
 }
 
 // String returns what faults say that a field must be.
-func (k kind) String() string {
+func (k fieldKind) String() string {
 	switch k {
-	case object:
+	case kindObject:
 		return "an object"
-	case text:
+	case kindText:
 		return "a string"
-	case number:
+	case kindNumber:
 		return "a number, or a string that is exactly a number, within the range of a 64-bit float"
-	case boolean:
+	case kindBoolean:
 		return `a boolean, "true" or "false"`
 	default:
 		return "an RFC 3339 date-time such as 2026-03-01T10:00:00Z"

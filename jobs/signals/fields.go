@@ -27,11 +27,11 @@ func fieldsOf(s *shape, parent []string) []Field {
 		f := &s.fields[i]
 		path := append(append([]string{}, parent...), f.name)
 		switch f.kind {
-		case object:
+		case kindObject:
 			list = append(list, fieldsOf(f.object, path)...)
-		case number:
+		case kindNumber:
 			list = append(list, Field{path, TypeNumber})
-		case boolean:
+		case kindBoolean:
 			list = append(list, Field{path, TypeBoolean})
 		default:
 			list = append(list, Field{path, TypeText})

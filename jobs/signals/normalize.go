@@ -23,11 +23,11 @@ func Normalize(d *Document) (normal *Document, changed bool) {
 func normalize(s *shape, v reflect.Value) (changed bool) {
 	for i := range s.fields {
 		switch f, member := &s.fields[i], v.Field(i); f.kind {
-		case object:
+		case kindObject:
 			changed = normalize(f.object, member) || changed
-		case text:
+		case kindText:
 			changed = set(member, payload.CleanText(member.String())) || changed
-		case timestamp:
+		case kindTimestamp:
 			changed = set(member, string(Time(member.String()).UTC())) || changed
 		}
 	}

@@ -102,14 +102,14 @@ func (r *reader) value(f *field, v reflect.Value) bool {
 	}
 	switch r.src[r.at] {
 	case '{':
-		return f.kind == object && r.object(f.object, v)
+		return f.kind == kindObject && r.object(f.object, v)
 	case '"':
 		content, ok := r.quoted()
 		if !ok || !f.takes(content) {
 			return false
 		}
 		v.SetString(content)
-		r.altered = r.altered || f.kind == number || f.kind == boolean || content == ""
+		r.altered = r.altered || f.kind == kindNumber || f.kind == kindBoolean || content == ""
 		return true
 	}
 	rest, length := r.src[r.at:], 0
@@ -118,11 +118,11 @@ func (r *reader) value(f *field, v reflect.Value) bool {
 		r.at += len("null")
 		r.altered = true
 		return true
-	case f.kind == number:
+	case f.kind == kindNumber:
 		length = plainNumber(rest)
-	case f.kind == boolean && strings.HasPrefix(rest, "true"):
+	case f.kind == kindBoolean && strings.HasPrefix(rest, "true"):
 		length = len("true")
-	case f.kind == boolean && strings.HasPrefix(rest, "false"):
+	case f.kind == kindBoolean && strings.HasPrefix(rest, "false"):
 		length = len("false")
 	}
 	if length == 0 {
@@ -136,13 +136,13 @@ func (r *reader) value(f *field, v reflect.Value) bool {
 // takes reports whether the field accepts the content of a string as it is.
 func (f *field) takes(content string) bool {
 	switch f.kind {
-	case object:
+	case kindObject:
 		return false
-	case number:
+	case kindNumber:
 		return content != "" && plainNumber(content) == len(content)
-	case boolean:
+	case kindBoolean:
 		return content == "true" || content == "false"
-	case timestamp:
+	case kindTimestamp:
 		_, _, ok := parseTime(content)
 		return ok
 	}

@@ -115,7 +115,7 @@ func TestReadAgreesWithDecode(t *testing.T) {
 func eachPointer(s *shape, visit func(*field)) {
 	for i := range s.fields {
 		visit(&s.fields[i])
-		if s.fields[i].kind == object {
+		if s.fields[i].kind == kindObject {
 			eachPointer(s.fields[i].object, visit)
 		}
 	}
@@ -169,12 +169,12 @@ func TestAppendDocument(t *testing.T) {
 			v, s = v.Field(member.index), member.object
 		}
 		switch f.kind {
-		case object:
+		case kindObject:
 			same(&doc)
-		case number:
+		case kindNumber:
 			v.SetString("-1.50e3")
 			same(&doc)
-		case boolean:
+		case kindBoolean:
 			v.SetString("false")
 			same(&doc)
 		default:

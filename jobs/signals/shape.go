@@ -10,15 +10,15 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// kind is the type of value that a field of the shape holds.
-type kind uint8
+// fieldKind is the type of value that a field of the shape holds.
+type fieldKind uint8
 
 const (
-	object kind = iota
-	text
-	number
-	boolean
-	timestamp
+	kindObject fieldKind = iota
+	kindText
+	kindNumber
+	kindBoolean
+	kindTimestamp
 )
 
 // shape describes one JSON object by the struct tags of its Go type. It never
@@ -35,7 +35,7 @@ type field struct {
 	index       int // in the struct, and in shape.fields
 	name        string
 	pointer     jsontext.Pointer // from the payload's root
-	kind        kind
+	kind        fieldKind
 	required    bool
 	enum        []string
 	minLength   int // characters
@@ -73,7 +73,7 @@ func shapeOf(t reflect.Type, at jsontext.Pointer) *shape {
 		if f.required {
 			s.required |= 1 << i
 		}
-		if f.kind == object {
+		if f.kind == kindObject {
 			s.depth = max(s.depth, 1+f.object.depth)
 		}
 	}
@@ -95,15 +95,15 @@ func fieldOf(sf reflect.StructField, parent jsontext.Pointer) field {
 	}
 	switch {
 	case sf.Type == reflect.TypeFor[Number]():
-		f.kind, f.limits = number, intervalOf(sf.Tag.Get("range"))
+		f.kind, f.limits = kindNumber, intervalOf(sf.Tag.Get("range"))
 	case sf.Type == reflect.TypeFor[Bool]():
-		f.kind = boolean
+		f.kind = kindBoolean
 	case sf.Type == reflect.TypeFor[Time]():
-		f.kind = timestamp
+		f.kind = kindTimestamp
 	case sf.Type.Kind() == reflect.String:
-		f.kind = text
+		f.kind = kindText
 	case sf.Type.Kind() == reflect.Struct:
-		f.kind, f.object = object, shapeOf(sf.Type, f.pointer)
+		f.kind, f.object = kindObject, shapeOf(sf.Type, f.pointer)
 	default:
 		panic(fmt.Sprintf("signals: field %s has type %v", sf.Name, sf.Type))
 	}

@@ -33,9 +33,9 @@ type validator struct{ faults payload.Faults }
 func (v *validator) ranges(s *shape, value reflect.Value) {
 	for i := range s.fields {
 		switch f, member := &s.fields[i], value.Field(i); f.kind {
-		case object:
+		case kindObject:
 			v.ranges(f.object, member)
-		case number:
+		case kindNumber:
 			n := Number(member.String())
 			if n.Given() && !f.limits.contains(n.Float()) {
 				v.faults.Add(f.pointer, "must be %v, got %s", f.limits, n)
