@@ -129,7 +129,8 @@ func TestNormalizeFreeFormRefuses(t *testing.T) {
 	}
 }
 
-// sameJSON reports whether two texts are the same value, with its numbers as they are written.
+// sameJSON reports whether two texts are the same value, including the spelling of
+// its numbers.
 func sameJSON(t *testing.T, a, b string) bool {
 	t.Helper()
 	x, y := jsontext.Value(a), jsontext.Value(b)

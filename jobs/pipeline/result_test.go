@@ -15,7 +15,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
-// plainRun is Run step by step, with the readers and the encoder that know every payload.
+// plainRun is Run, step by step, with the readers and the encoder that accept every
+// payload.
 func plainRun(t testing.TB, raw []byte) ([]byte, error) {
 	t.Helper()
 	meta, faults := payload.Inspect(raw)
@@ -66,7 +67,8 @@ func FuzzRunAgreesWithItsSteps(f *testing.F) {
 	})
 }
 
-// canonical is a text of JSON without white space, its members in order, with its numbers as they are written.
+// canonical returns JSON without white space and with sorted members, whose numbers
+// keep their spelling.
 func canonical(t *testing.T, raw []byte) string {
 	t.Helper()
 	value := jsontext.Value(bytes.Clone(raw))

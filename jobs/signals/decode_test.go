@@ -19,8 +19,8 @@ const minimal = `{"schema_version":"1.1","request":{
 	"signals":{"energy":{"it_load_kw":100,"facility_power_kw":150}},
 	"constraints":{"hard":{"no_control_actions":true}}}}`
 
-// edit returns base with the value at an RFC 6901 pointer replaced, or removed when value is "". Objects on the way are
-// made as needed.
+// edit returns base with the value at an RFC 6901 pointer replaced, or removed if
+// value is "". It creates the objects on the way as needed.
 func edit(t testing.TB, base, pointer, value string) []byte {
 	t.Helper()
 	var root map[string]any

@@ -14,7 +14,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 )
 
-// sameAsSlowPath holds everything that reads at once against what it stands for, and returns whether it was read at once.
+// sameAsSlowPath compares the fast reader with the functions that it replaces, and
+// reports whether the fast reader accepted raw.
 func sameAsSlowPath(t *testing.T, raw []byte) bool {
 	t.Helper()
 	before := bytes.Clone(raw)
@@ -50,7 +51,8 @@ func appended[T any](t *testing.T, v *T) []byte {
 	return raw
 }
 
-// sameJSON reports whether two texts are the same value, with its numbers as they are written.
+// sameJSON reports whether two texts are the same value, including the spelling of
+// its numbers.
 func sameJSON(t *testing.T, a, b []byte) bool {
 	t.Helper()
 	x, y := jsontext.Value(bytes.Clone(a)), jsontext.Value(bytes.Clone(b))
@@ -59,7 +61,7 @@ func sameJSON(t *testing.T, a, b []byte) bool {
 	return string(x) == string(y)
 }
 
-// values are what a field may be given in JSON, good and bad.
+// values are good and bad JSON values of a field.
 var values = []string{
 	`null`, `true`, `false`, `truex`, `nul`, `{}`, `[]`, `{"x":1}`, `[1]`, ``, ` `, `,`, `"`, `"x`, `}`,
 	`0`, `-0`, `1`, `-1`, `01`, `1.`, `.5`, `+1`, `-`, `--1`, `1.50`, `1e3`, `1E-3`, `0x1`, `1 2`, `1/**/`,
@@ -109,7 +111,7 @@ func TestReadAgreesWithDecode(t *testing.T) {
 			sameAsSlowPath(t, edit(t, base, string(f.pointer), ""))
 		}
 	})
-	require.Greater(t, fast, total/20, "the test is of what is read at once")
+	require.Greater(t, fast, total/20, "enough payloads must reach the fast reader")
 }
 
 func eachPointer(s *shape, visit func(*field)) {
