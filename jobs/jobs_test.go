@@ -14,8 +14,8 @@ import (
 
 func TestTheTableOfTransitions(t *testing.T) {
 	t.Parallel()
-	// The whole of it, written down a second time: rows are states, columns the
-	// targets a person may choose.
+	// The whole table, written down a second time: for each state, the targets
+	// that a person may choose.
 	want := map[jobs.Status][]jobs.Status{
 		jobs.StatusPending:    {jobs.StatusCancelled},
 		jobs.StatusProcessing: {jobs.StatusCancelled},

@@ -6,16 +6,18 @@ import (
 	"strings"
 )
 
-// Lane is one of the queues of a priority. Lane 0 carries what callers send
-// within their share; what a caller sends beyond it waits in one of the other
-// lanes, so that a crowd holds up nobody but, at worst, other crowds.
+// Lane is one of the queues of a priority. Lane 0 carries the requests that
+// callers send within their share. The requests of a caller beyond its share (a
+// crowd) wait in one of the other lanes, so that they delay at worst other
+// crowds.
 type Lane int16
 
-// CrowdLanes is how many lanes there are beside lane 0. Callers are spread over
-// them by name: two crowds at once get in each other's way in one case of four.
+// CrowdLanes is the number of lanes besides lane 0. A hash of the caller's name
+// chooses the lane, so two crowds at the same time share one in one case of
+// four.
 const CrowdLanes = 4
 
-// CrowdLane is where a caller's crowd waits.
+// CrowdLane returns the lane of a caller's requests beyond its share.
 func CrowdLane(caller string) Lane {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(caller)) // never fails
@@ -30,10 +32,10 @@ func QueueName(p Priority, l Lane) string {
 	return string(p) + ":" + strconv.Itoa(int(l))
 }
 
-// IsCrowd tells whether a queue is of another lane than 0.
+// IsCrowd reports whether a queue belongs to a lane other than 0.
 func IsCrowd(queue string) bool { return strings.Contains(queue, ":") }
 
-// Queues lists the queues that carry requests, the most urgent first.
+// Queues lists the queues that carry requests, most urgent first.
 func Queues() []string {
 	var list []string
 	for _, p := range Priorities() {
@@ -44,11 +46,11 @@ func Queues() []string {
 	return list
 }
 
-// QueueWeights says how often a worker looks at each queue relative to the
-// others when all hold work: the priorities in the proportion 6 : 3 : 1, the
-// weights of Asynq's documentation, so that low-priority work is slowed and never
-// starved; within a priority lane 0 as often as the crowds together, and so four
-// times as often as each.
+// QueueWeights returns how often a worker looks at each queue, relative to the
+// others, while all of them hold work. The priorities have the proportion 6 : 3
+// : 1 of Asynq's documentation, so low-priority work is slowed down but never
+// starved. Within a priority, lane 0 is looked at as often as all other lanes
+// together, which is four times as often as each of them.
 func QueueWeights() map[string]int {
 	weights := map[string]int{}
 	for p, weight := range map[Priority]int{High: 6, Default: 3, Low: 1} {

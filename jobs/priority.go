@@ -3,7 +3,7 @@ package jobs
 // Priority decides, with the Lane, which Asynq queue carries a request.
 type Priority string
 
-// The priorities; the queues of lane 0 bear the same names.
+// The priorities. The queues of lane 0 have the same names.
 const (
 	High    Priority = "high"
 	Default Priority = "default"

@@ -8,8 +8,9 @@ import (
 // Status is the state of a MassRequest.
 type Status string
 
-// The states of a request. Pending, Processing and Done are the contract with
-// the submitter; Failed and Cancelled are what a queue needs beside them.
+// The states of a request. StatusPending, StatusProcessing and StatusDone are
+// the contract with the submitter. StatusFailed is the end of a request that
+// cannot be done, and StatusCancelled that of a request that a person stopped.
 const (
 	StatusPending    Status = "pending"
 	StatusProcessing Status = "processing"
@@ -24,26 +25,27 @@ func Statuses() []Status {
 	return []Status{StatusPending, StatusProcessing, StatusDone, StatusFailed, StatusCancelled}
 }
 
-// Final tells whether a request in this state is left alone until somebody replays it.
+// Final reports whether a request in this state stays as it is until a person
+// replays it.
 func (s Status) Final() bool { return s == StatusDone || s == StatusFailed || s == StatusCancelled }
 
-// Action is what moves a request from one state to another. It is also the
-// name of the audit event that records the move.
+// Action moves a request from one state to another. It is also the name of the
+// audit event that records the move.
 type Action string
 
-// The actions. Submit and Delete bound a request's life; the others are the
-// arrows of the state diagram.
+// The actions. Submit creates a request, Delete and Retain remove it, and the
+// others are the arrows of the state diagram.
 const (
 	Submit  Action = "submit"  // the API stored the request
-	Claim   Action = "claim"   // a worker took it
+	Claim   Action = "claim"   // a worker claimed the request
 	Finish  Action = "finish"  // the worker stored its result
-	Fail    Action = "fail"    // the worker gave up for good
-	Retry   Action = "retry"   // the try failed, another one follows
-	Release Action = "release" // the worker handed it back untried, as at shutdown
-	Rescue  Action = "rescue"  // its worker fell silent, it was taken away
-	Expire  Action = "expire"  // nobody began it in time
+	Fail    Action = "fail"    // the worker gave up on it for good
+	Retry   Action = "retry"   // the attempt failed, and another one follows
+	Release Action = "release" // the worker returned it unfinished, for example at shutdown
+	Rescue  Action = "rescue"  // its worker fell silent and lost it
+	Expire  Action = "expire"  // no worker started it in time
 	Cancel  Action = "cancel"  // a person stopped it
-	Replay  Action = "replay"  // a person asked for it to be done again
+	Replay  Action = "replay"  // a person asked for it to be processed again
 	Delete  Action = "delete"  // a person removed it
 	Retain  Action = "retain"  // it was removed because of its age
 )
@@ -56,8 +58,8 @@ type Transition struct {
 	Person bool   // a person may ask for it; otherwise only the workers do it
 }
 
-// Transitions is the one table of legal moves, obeyed by the API, the workers
-// and the SQL of package store.
+// Transitions is the table of legal moves. The API, the workers and the SQL of
+// package store all take their moves from it.
 func Transitions() []Transition {
 	return []Transition{
 		{Action: Claim, From: []Status{StatusPending}, To: StatusProcessing},
@@ -95,8 +97,8 @@ func PersonAction(from, to Status) (Action, bool) {
 	return "", false
 }
 
-// PersonTargets lists the states into which a person may move a request that
-// is in state from.
+// PersonTargets lists the states into which a person may move a request that is
+// in state from.
 func PersonTargets(from Status) []Status {
 	var to []Status
 	for _, s := range Statuses() {
@@ -107,7 +109,7 @@ func PersonTargets(from Status) []Status {
 	return to
 }
 
-// TransitionError says that the table has no move from From to To for a person.
+// TransitionError reports that a person may not move a request from From to To.
 type TransitionError struct {
 	From, To Status
 }

@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// TypeBatch is the kind of the task that carries a batch of requests.
+// TypeBatch is the Asynq type of the tasks that carry batches of requests.
 const TypeBatch = "mass:batch"
 
-// Batch is one delivery: the requests that travel in one Asynq task. The rows
-// name their batch; the task carries the batch's id.
+// Batch is a group of requests that travel in one Asynq task. Their rows hold
+// the id of the batch, and so does the task.
 type Batch struct {
 	ID       int64
 	Priority Priority
 	Lane     Lane
 	Requests []int64
-	RunAt    time.Time // zero: at once
+	RunAt    time.Time // zero: immediately
 }
 
 // Queue names the Asynq queue that carries the batch.
@@ -31,7 +31,7 @@ type BatchRef struct {
 	ID       int64
 	Priority Priority
 	Lane     Lane
-	Due      bool // for seconds, so that it should not wait for its time anymore
+	Due      bool // for seconds already, so its task must not be scheduled for later
 }
 
 // Queue names the Asynq queue that carries the batch.
@@ -56,8 +56,8 @@ func (b Batch) Payload() BatchPayload {
 	return p
 }
 
-// BatchSummary is the result of a TypeBatch task, as JSON: how many of its
-// requests ended in which way.
+// BatchSummary is the result of a TypeBatch task, as JSON: the number of
+// requests for each kind of end.
 type BatchSummary struct {
 	Claimed   int `json:"claimed"`
 	Done      int `json:"done,omitempty"`
@@ -67,15 +67,15 @@ type BatchSummary struct {
 	Cancelled int `json:"cancelled_or_outdated,omitempty"`
 }
 
-// No dash: Asynqmon cuts an id at its first one.
+// The prefix has no dash, because Asynqmon cuts an id at its first dash.
 const taskIDPrefix = "batch_"
 
 // TaskID derives the Asynq task id from a batch id, so that enqueueing a batch
 // twice makes one task.
 func TaskID(batch int64) string { return taskIDPrefix + strconv.FormatInt(batch, 10) }
 
-// ParseTaskID returns the batch that a task id was derived from; false when it
-// is another's.
+// ParseTaskID returns the batch that a task id was derived from, or false when
+// the task is not one of TypeBatch.
 func ParseTaskID(id string) (batch int64, ok bool) {
 	digits, ok := strings.CutPrefix(id, taskIDPrefix)
 	if !ok {

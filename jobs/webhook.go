@@ -8,18 +8,19 @@ import (
 	"time"
 )
 
-// TypeWebhook is the kind of the task that carries one try to deliver a callback.
+// TypeWebhook is the Asynq type of the tasks that carry one attempt to deliver
+// a callback each.
 const TypeWebhook = "mass:webhook"
 
-// WebhookQueue is the Asynq queue of callbacks. It has a server of its own, so
-// that slow receivers hold up nothing but each other.
+// WebhookQueue is the Asynq queue of callbacks. It has its own Asynq server, so
+// slow receivers delay other callbacks but no requests.
 const WebhookQueue = "webhooks"
 
 // DeliveryStatus is the state of a Delivery.
 type DeliveryStatus string
 
-// The states of a delivery. Dead is the dead letter: left alone until somebody
-// replays it.
+// The states of a delivery. DeliveryDead is the dead letter: the delivery stays
+// as it is until a person replays it.
 const (
 	DeliveryPending   DeliveryStatus = "pending"
 	DeliveryDelivered DeliveryStatus = "delivered"
@@ -31,50 +32,51 @@ func DeliveryStatuses() []DeliveryStatus {
 	return []DeliveryStatus{DeliveryPending, DeliveryDelivered, DeliveryDead}
 }
 
-// The actions of deliveries in the trail. They change no state of a request.
+// The actions of deliveries in the audit trail. They do not change the state of
+// a request.
 const (
-	CallbackDelivered Action = "callback_delivered" // the receiver took it
-	CallbackDead      Action = "callback_dead"      // the last try failed, or the receiver is gone
+	CallbackDelivered Action = "callback_delivered" // the receiver accepted it
+	CallbackDead      Action = "callback_dead"      // the last attempt failed, or the receiver is gone
 	CallbackReplay    Action = "callback_replay"    // a person asked for it to be sent again
 )
 
-// Delivery is the callback for one end of one request.
+// Delivery is the callback that reports one end of one request.
 type Delivery struct {
 	ID          int64
-	MessageID   string // the same for every try
+	MessageID   string // the same for every attempt
 	RequestID   int64
 	URL         string
 	Event       string // such as mass_request.done
 	Data        json.RawMessage
 	Status      DeliveryStatus
-	Attempts    int // tries begun so far; the fencing token of the current one
-	Failures    int // tries that failed since the last replay; the retry policy counts these
-	LastStatus  int // of HTTP; 0 when there was no answer
+	Attempts    int // attempts started so far; the fencing token of the current one
+	Failures    int // attempts that failed since the last replay; the retry policy counts these
+	LastStatus  int // HTTP status of the latest answer; 0 when there was none
 	LastError   string
-	CreatedAt   time.Time // when the request came to its end
-	NextAt      time.Time // while pending: of the next try
+	CreatedAt   time.Time // when the request ended
+	NextAt      time.Time // while pending: time of the next attempt
 	DeliveredAt time.Time
 }
 
-// WebhookID is the header webhook-id of the delivery's message.
+// WebhookID returns the value of the header webhook-id.
 func (d *Delivery) WebhookID() string { return "msg_" + d.MessageID }
 
-// DeliveryOutcome is the end of one try of a delivery.
+// DeliveryOutcome is the end of one attempt of a delivery.
 type DeliveryOutcome struct {
 	DeliveryRef                // as claimed
-	Status      DeliveryStatus // pending: another try follows
-	Delay       time.Duration  // until then
+	Status      DeliveryStatus // pending: another attempt follows
+	Delay       time.Duration  // until the next attempt
 	HTTPStatus  int
 	Error       string
 }
 
-// DeliveryRef names one try of a delivery: the one that begins when so many were
-// begun before, or, once claimed, the one under way.
+// DeliveryRef names one attempt of a delivery. Attempts counts the attempts
+// that were started before it; once it is claimed, the count includes it.
 type DeliveryRef struct {
 	ID       int64
 	Attempts int
-	At       time.Time // not before; zero: at once
-	Again    int       // counts the tasks for this same try: an earlier one got stuck
+	At       time.Time // the attempt is not started before; zero: immediately
+	Again    int       // counts further tasks for the same attempt, after one got stuck
 }
 
 // WebhookPayload is the payload of a TypeWebhook task, as JSON.
@@ -95,8 +97,8 @@ func ParseWebhookPayload(raw []byte) (DeliveryRef, error) {
 	return DeliveryRef{ID: p.Delivery, Attempts: p.Attempts}, nil
 }
 
-// TaskID is another for each try, so that a task that ended is never in the way
-// of the next one.
+// TaskID returns the Asynq task id. Each attempt has its own, so that a
+// retained task of an earlier attempt does not block the next one.
 func (r DeliveryRef) TaskID() string {
 	id := "webhook_" + strconv.FormatInt(r.ID, 10) + "_" + strconv.Itoa(r.Attempts)
 	if r.Again > 0 {

@@ -6,11 +6,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// AppendString appends text as a JSON string, exactly as go-json-experiment/json writes it.
+// AppendString appends text as a JSON string, exactly as
+// go-json-experiment/json writes it.
 func AppendString[T ~string](dst []byte, text T) []byte {
 	for i := range len(text) {
 		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			dst, _ = jsontext.AppendQuote(dst, text) // of bad UTF-8 it makes U+FFFD
+			dst, _ = jsontext.AppendQuote(dst, text) // invalid UTF-8 becomes U+FFFD
 			return dst
 		}
 	}
@@ -19,8 +20,9 @@ func AppendString[T ~string](dst []byte, text T) []byte {
 	return append(dst, '"')
 }
 
-// AppendCompact appends a JSON value that is known to be valid, exactly as go-json-experiment/json writes it: without
-// white space, with no more escapes than JSON asks for, and with its numbers as they are.
+// AppendCompact appends a JSON value that is known to be valid, exactly as
+// go-json-experiment/json writes it: without white space, with only the escapes
+// that JSON requires, and with unchanged numbers.
 func AppendCompact(dst, valid []byte) ([]byte, error) {
 	if bytes.IndexByte(valid, '\\') >= 0 {
 		value := jsontext.Value(bytes.Clone(valid))
@@ -43,12 +45,12 @@ func AppendCompact(dst, valid []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// hasSpace reports whether src has white space, in strings or between them.
+// hasSpace reports whether src has white space, inside or outside of strings.
 func hasSpace(src []byte) bool {
 	return bytes.IndexByte(src, ' ') >= 0 || bytes.IndexByte(src, '\n') >= 0 || bytes.IndexByte(src, '\t') >= 0 || bytes.IndexByte(src, '\r') >= 0
 }
 
-// appendTight appends JSON that has no strings, without its white space.
+// appendTight appends JSON that contains no strings, without its white space.
 func appendTight(dst, src []byte) []byte {
 	for _, c := range src {
 		if c > ' ' {

@@ -16,10 +16,11 @@ const (
 
 // Limits bounds what Check accepts. The zero value means the defaults.
 type Limits struct {
-	// MaxDepth is how many objects and arrays may be nested, the payload itself included.
+	// MaxDepth is the number of objects and arrays that may be nested,
+	// including the payload itself.
 	MaxDepth int
-	// MaxExpanded is how many digits all numbers together may have when written out without exponents, as Postgres
-	// stores them.
+	// MaxExpanded is the number of digits that all numbers together may have
+	// when they are written out without exponents.
 	MaxExpanded int
 }
 
@@ -33,18 +34,21 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Admit reports whether they admit every payload of at most that depth whose numbers have at most that many digits in
-// total when written out.
+// Admit reports whether the limits accept every payload of at most the given
+// depth whose numbers, written out, have at most the given digits in total.
 func (l Limits) Admit(depth, digits int) bool {
 	l = l.withDefaults()
 	return depth <= l.MaxDepth && digits <= l.MaxExpanded
 }
 
-// Check scans raw once and returns what keeps it from being accepted. What passes is one JSON object (RFC 8259) in
-// I-JSON's strictness (RFC 7493: UTF-8, no lone surrogates, no name twice), that a Postgres jsonb column stores without
-// error and without growing much: no U+0000, no number beyond the limits, bounded depth.
+// Check scans raw once and returns the reasons for which it must be refused. A
+// payload passes if it is one JSON object (RFC 8259) as strict as I-JSON (RFC
+// 7493: UTF-8, no lone surrogates, no duplicate names) that Postgres can store
+// and read as jsonb without an error and without much growth: no U+0000, no
+// number beyond the limits, bounded depth.
 //
-// Syntax errors and too deep nesting end the scan; all other faults are collected.
+// A syntax error or too deep nesting ends the scan. All other faults are
+// collected.
 func Check(raw []byte, lim Limits) Faults {
 	c := checker{
 		lim: lim.withDefaults(),
@@ -111,8 +115,8 @@ func (c *checker) scalar(value jsontext.Value) {
 	}
 }
 
-// hasNUL reports whether the raw JSON string (quotes included) holds the escape \u0000. A raw NUL byte is a syntax
-// error already.
+// hasNUL reports whether the raw JSON string, which includes its quotes,
+// contains the escape \u0000. A raw NUL byte is a syntax error already.
 func hasNUL(quoted []byte) bool {
 	const escape = `\u0000`
 	for {
@@ -123,11 +127,12 @@ func hasNUL(quoted []byte) bool {
 		if bytes.HasPrefix(quoted[i:], []byte(escape)) {
 			return true
 		}
-		quoted = quoted[i+2:] // skips an escaped backslash as a whole
+		quoted = quoted[i+2:] // skip an escaped backslash as a whole
 	}
 }
 
-// beginObject reads the "{" a payload must start with, or adds the fault and returns false.
+// beginObject reads the "{" with which a payload must start. Otherwise it adds
+// a fault and returns false.
 func beginObject(dec *jsontext.Decoder, faults *Faults) bool {
 	token, err := dec.ReadToken()
 	switch {
@@ -143,15 +148,16 @@ func beginObject(dec *jsontext.Decoder, faults *Faults) bool {
 	return false
 }
 
-// endOfInput adds a fault when anything but white space follows the payload.
+// endOfInput adds a fault if anything but white space follows the payload.
 func endOfInput(dec *jsontext.Decoder, faults *Faults) {
 	end := dec.InputOffset()
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		faults.Add("", "must be one JSON object, but more follows after byte %d", end)
+		faults.Add("", "must be a single JSON object, but more data follows after byte %d", end)
 	}
 }
 
-// KindName returns what a fault calls a JSON value of that kind: "an object", "a string" …
+// KindName returns the name that faults use for a kind of JSON value: "an
+// object", "a string" …
 func KindName(kind jsontext.Kind) string {
 	switch kind {
 	case jsontext.KindNull:

@@ -1,10 +1,14 @@
-// Package payload owns what is true of every MassRequest payload before anybody asks what it means: that it is one
-// JSON object Postgres can store (Check), which of the two shapes it claims to be (Inspect), and the normal form of
-// the free shape (NormalizeFreeForm). It also owns Fault, the one way the project says what is wrong with a payload.
+// Package payload owns the rules for every MassRequest payload that do not
+// depend on its meaning: it is one JSON object that Postgres can store (Check),
+// it claims to have one of two shapes (Inspect), and the free shape has a
+// normal form (NormalizeFreeForm). The package also owns Fault, the description
+// of one thing that is wrong with a payload, and AppendStruct, the encoder of
+// JSON.
 //
-// It is pure: bytes in, values out. It must not know HTTP, SQL, queues, or the fields and rules of the signals shape
-// (package signals), with one exception: KnownFields lists the names whose free-form strings are read as numbers or
-// booleans, and a test in signals holds that list against the struct.
+// It is pure: it turns bytes into values. It must not know HTTP, SQL, queues,
+// or the fields and rules of the signals shape (package signals). Package
+// pipeline passes the names whose free-form strings are read as numbers or
+// booleans.
 package payload
 
 import (
@@ -18,9 +22,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Bounds on what faults repeat of a payload, which may be hostile. Lengths are bytes.
+// Bounds on the text that faults repeat from a payload, which may be hostile.
+// Lengths are in bytes.
 const (
-	maxFaults     = 100  // faults kept for one payload; later ones are dropped
+	maxFaults     = 100  // faults kept for one payload; further ones are dropped
 	maxToken      = 100  // one reference token of a pointer
 	maxPointer    = 400  // a whole pointer
 	maxDetail     = 400  // a detail
@@ -28,22 +33,26 @@ const (
 	maxQuotedText = 60   // text repeated by Quote
 )
 
-// Fault is one thing wrong with a payload.
+// Fault is one thing that is wrong with a payload.
 type Fault struct {
-	// Pointer is an RFC 6901 JSON pointer from the payload's root: "" is the whole payload. Names too long to repeat
-	// are cut and end in "…"; U+0000, which Postgres cannot store, is shown as U+FFFD.
+	// Pointer is an RFC 6901 JSON pointer from the payload's root; "" is the
+	// whole payload. Long names are cut and end in "…". U+0000, which Postgres
+	// cannot store, is shown as U+FFFD.
 	Pointer string `json:"pointer" doc:"RFC 6901 JSON pointer from the payload's root; empty for the whole payload" example:"/request/signals/energy/it_load_kw"`
-	// Detail says what is wrong, as the end of a sentence that starts with the field: "must be ≥ 0, got -3".
+	// Detail continues a sentence that starts with the field: "must be ≥ 0, got
+	// -3".
 	Detail string `json:"detail" doc:"What is wrong with the value there" example:"must be > 0, got -3"`
 }
 
-// Faults is everything found wrong with one payload, in the order of finding, bounded in number and length.
+// Faults lists everything that was found wrong with one payload, in the order
+// of discovery. Its number and length are bounded.
 //
-// An empty Faults means "nothing wrong" but is a non-nil error: to return one as an error, return Faults.Err().
+// Empty Faults mean that nothing is wrong, but they are a non-nil error. To
+// return Faults as an error, return Faults.Err().
 type Faults []Fault
 
-// Add appends a fault at pointer, which must be escaped already (jsontext.Pointer.AppendToken does that).
-// After 100 faults it does nothing.
+// Add appends a fault at pointer, which must already be escaped, as
+// jsontext.Pointer.AppendToken does. After 100 faults it does nothing.
 func (f *Faults) Add(pointer jsontext.Pointer, format string, args ...any) {
 	if !f.Full() {
 		*f = append(*f, Fault{
@@ -53,7 +62,7 @@ func (f *Faults) Add(pointer jsontext.Pointer, format string, args ...any) {
 	}
 }
 
-// AddSyntax appends the fault that a jsontext.Decoder's error stands for.
+// AddSyntax appends a fault that describes the error of a jsontext.Decoder.
 func (f *Faults) AddSyntax(err error) {
 	var syntax *jsontext.SyntacticError
 	switch {
@@ -69,10 +78,11 @@ func (f *Faults) AddSyntax(err error) {
 	}
 }
 
-// Full reports whether further faults would be dropped, so that callers can stop looking.
+// Full reports whether further faults would be dropped, so that callers can
+// stop their search.
 func (f *Faults) Full() bool { return len(*f) >= maxFaults }
 
-// Err returns f as an error, or nil when f is empty.
+// Err returns f as an error, or nil if f is empty.
 func (f Faults) Err() error {
 	if len(f) == 0 {
 		return nil
@@ -80,7 +90,7 @@ func (f Faults) Err() error {
 	return f
 }
 
-// Error is one line of bounded length: "2 faults: /a: must be …; /b: …".
+// Error returns one line of bounded length: "2 faults: /a: must be …; /b: …".
 func (f Faults) Error() string {
 	var b strings.Builder
 	switch len(f) {
@@ -108,10 +118,11 @@ func (f Faults) Error() string {
 	return b.String()
 }
 
-// Quote returns text as a fault's detail may repeat it: quoted, printable and short.
+// Quote returns text in a form that a fault's detail may repeat: quoted,
+// printable and short.
 func Quote(text string) string { return fmt.Sprintf("%q", clip(text, maxQuotedText)) }
 
-// oneLine replaces what could break a log line or a terminal.
+// oneLine replaces characters that could break a log line or a terminal.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -121,7 +132,8 @@ func oneLine(text string) string {
 	}, text)
 }
 
-// boundPointer cuts the names in an escaped pointer, and the pointer itself, to what a fault may repeat.
+// boundPointer shortens the names in an escaped pointer, and the pointer
+// itself, to the length that a fault may repeat.
 func boundPointer(pointer string) string {
 	pointer = strings.ReplaceAll(pointer, "\x00", string(utf8.RuneError))
 	if len(pointer) <= maxToken {
@@ -134,7 +146,8 @@ func boundPointer(pointer string) string {
 	return strings.Join(tokens, "/")
 }
 
-// clip cuts text to at most limit bytes and an "…", between two characters and never inside a "~0" or "~1".
+// clip shortens text to at most limit bytes and an "…". It cuts between two
+// characters, and never inside a "~0" or "~1".
 func clip(text string, limit int) string {
 	if len(text) <= limit {
 		return text

@@ -7,18 +7,23 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// NormalizeFreeForm returns the normal form of a free-form payload: keys by SnakeCase, strings by CleanText, numbers
-// as they were written, members in their order, no white space. Strings under one of the KnownFields become numbers
-// (by ParseNumber) or booleans (exactly "true" or "false") when they look like one; elements of arrays are left alone.
+// NormalizeFreeForm returns the normal form of a free-form payload. Keys are
+// normalized by SnakeCase and strings by CleanText. Numbers and the order of
+// members stay as they are, and white space is removed. A string under one of
+// the known fields becomes a number if ParseNumber accepts it, or a boolean if
+// it is exactly "true" or "false"; elements of arrays stay strings.
 //
-// Faults: raw is not one JSON object; a key becomes empty; two keys of an object become the same (the pointer names the
-// second); the numbers exceed DefaultMaxExpanded. Normalizing a normal form changes nothing; changed is false then, and
-// when it is only about white space and escapes.
-func NormalizeFreeForm(raw []byte) (normal json.RawMessage, changed bool, faults Faults) {
+// It is a fault if raw is not one JSON object, if the normal form of a key is
+// empty, if two keys of an object have the same normal form (the pointer names
+// the second), or if the numbers exceed DefaultMaxExpanded. changed is false if
+// raw and its normal form differ in nothing but white space and escapes, which
+// is always so if raw is a normal form.
+func NormalizeFreeForm(raw []byte, known KnownFields) (normal json.RawMessage, changed bool, faults Faults) {
 	out := bytes.NewBuffer(make([]byte, 0, len(raw)+1))
 	n := normalizer{
-		dec: Decoder(raw),
-		enc: jsontext.NewEncoder(out),
+		known: known,
+		dec:   Decoder(raw),
+		enc:   jsontext.NewEncoder(out),
 	}
 	defer Release(n.dec)
 	if n.run(); len(n.faults) > 0 {
@@ -28,10 +33,11 @@ func NormalizeFreeForm(raw []byte) (normal json.RawMessage, changed bool, faults
 }
 
 type normalizer struct {
+	known    KnownFields
 	dec      *jsontext.Decoder
 	enc      *jsontext.Encoder
 	expanded int  // digits of all numbers written so far
-	changed  bool // something is another than it was
+	changed  bool // the normal form has another key or value than the payload
 	faults   Faults
 }
 
@@ -53,7 +59,7 @@ func (n *normalizer) run() {
 		case kind == jsontext.KindString && inObject && length%2 == 0:
 			name = n.key(token.String())
 		case kind == jsontext.KindString && inObject:
-			n.text(token.String(), knownFields[name])
+			n.text(token.String(), n.known[name])
 		case kind == jsontext.KindString:
 			n.text(token.String(), "")
 		case kind == jsontext.KindNumber:
@@ -70,15 +76,15 @@ func (n *normalizer) run() {
 	}
 }
 
-// key writes the normal form of a key just read, and returns it. A key that cannot stay is a fault, and its value is
-// skipped.
+// key writes the normal form of a key that was just read, and returns it. If
+// the key is a fault, its value is skipped.
 func (n *normalizer) key(key string) string {
 	name := SnakeCase(key)
 	switch {
 	case name == "":
-		n.faults.Add(n.dec.StackPointer(), "is a key without a letter or digit, which leaves nothing in snake_case")
-	case n.enc.WriteToken(jsontext.String(name)) != nil: // the encoder knows the names of the object it is in
-		n.faults.Add(n.dec.StackPointer(), "becomes %s in snake_case, as an earlier key of the same object does", Quote(name))
+		n.faults.Add(n.dec.StackPointer(), "has no letter or digit, so its name in snake_case would be empty")
+	case n.enc.WriteToken(jsontext.String(name)) != nil: // the encoder knows the names that the object has already
+		n.faults.Add(n.dec.StackPointer(), "becomes %s in snake_case, like an earlier key of the same object", Quote(name))
 	default:
 		n.changed = n.changed || name != key
 		return name
@@ -89,7 +95,8 @@ func (n *normalizer) key(key string) string {
 	return ""
 }
 
-// text writes a string that stands in a field of that type ("" for a field nobody knows).
+// text writes a string that is the value of a field of that type; "" is the
+// type of an unknown field.
 func (n *normalizer) text(text string, field FieldType) {
 	clean := CleanText(text)
 	n.changed = n.changed || clean != text
@@ -110,13 +117,14 @@ func (n *normalizer) text(text string, field FieldType) {
 	n.written(n.enc.WriteToken(jsontext.String(text)))
 }
 
-// number writes a number as it was written.
+// number writes a number with its original spelling.
 func (n *normalizer) number(literal string) {
 	n.expanded += expandedDigits(literal)
 	n.written(n.enc.WriteValue(jsontext.Value(literal)))
 }
 
-// written keeps the error of a write, which only input that the decoder should have refused can cause.
+// written records the error of a write. Only input that the decoder should have
+// refused can cause one.
 func (n *normalizer) written(err error) {
 	if err != nil {
 		n.faults.AddSyntax(err)

@@ -65,6 +65,13 @@ func TestSnakeCase(t *testing.T) {
 	}
 }
 
+// someFields are the known fields of these tests.
+var someFields = KnownFields{
+	"it_load_kw": NumberField, "supply_temp_c": NumberField, "top_k": NumberField, "chiller_kw": NumberField, "fan_power_kw": NumberField,
+	"queue_depth": NumberField, "no_pii": BooleanField, "no_control_actions": BooleanField, "prefer_lower_carbon": BooleanField,
+	"missing_allowed": BooleanField,
+}
+
 func TestNormalizeFreeForm(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ raw, want string }{
@@ -84,11 +91,11 @@ func TestNormalizeFreeForm(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, changed, faults := NormalizeFreeForm([]byte(test.raw))
+			got, changed, faults := NormalizeFreeForm([]byte(test.raw), someFields)
 			require.Empty(t, faults)
 			require.Equal(t, test.want, string(got))
 			require.Equal(t, !sameJSON(t, test.raw, test.want), changed)
-			again, changed, faults := NormalizeFreeForm(got)
+			again, changed, faults := NormalizeFreeForm(got, someFields)
 			require.Empty(t, faults)
 			require.False(t, changed)
 			require.Equal(t, test.want, string(again))
@@ -103,26 +110,27 @@ func TestNormalizeFreeFormRefuses(t *testing.T) {
 		want Faults
 	}{
 		"clash": {`{"a_b":1,"x":{"c d":{},"cD":[{"e":1}],"f":2},"a-b":2}`, Faults{
-			{"/x/cD", `becomes "c_d" in snake_case, as an earlier key of the same object does`},
-			{"/a-b", `becomes "a_b" in snake_case, as an earlier key of the same object does`},
+			{"/x/cD", `becomes "c_d" in snake_case, like an earlier key of the same object`},
+			{"/a-b", `becomes "a_b" in snake_case, like an earlier key of the same object`},
 		}},
-		"empty key": {`{"ok":{"~/":1}}`, Faults{{"/ok/~0~1", "is a key without a letter or digit, which leaves nothing in snake_case"}}},
+		"empty key": {`{"ok":{"~/":1}}`, Faults{{"/ok/~0~1", "has no letter or digit, so its name in snake_case would be empty"}}},
 		"array":     {`[]`, Faults{{"", "must be a JSON object, got an array"}}},
-		"more":      {`{} {}`, Faults{{"", "must be one JSON object, but more follows after byte 2"}}},
+		"more":      {`{} {}`, Faults{{"", "must be a single JSON object, but more data follows after byte 2"}}},
 		"syntax":    {`{"a":tru}`, Faults{{"/a", "is not valid JSON at byte 8: invalid character '}' in literal true (expecting 'e')"}}},
 		"amplified": {`{"a":[` + strings.Repeat(`{"top_k":"1e399"},`, DefaultMaxExpanded/400) + `{"top_k":"1e399"}]}`,
 			Faults{{"", "has numbers of more than 4194304 digits in total when written out"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, _, faults := NormalizeFreeForm([]byte(test.raw))
+			got, _, faults := NormalizeFreeForm([]byte(test.raw), someFields)
 			require.Nil(t, got)
 			require.Equal(t, test.want, faults)
 		})
 	}
 }
 
-// sameJSON reports whether two texts are the same value, with its numbers as they are written.
+// sameJSON reports whether two texts are the same value, including the spelling of
+// its numbers.
 func sameJSON(t *testing.T, a, b string) bool {
 	t.Helper()
 	x, y := jsontext.Value(a), jsontext.Value(b)
@@ -137,14 +145,14 @@ func FuzzNormalizeFreeForm(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		once, changed, faults := NormalizeFreeForm(raw)
+		once, changed, faults := NormalizeFreeForm(raw, someFields)
 		if len(faults) > 0 {
 			require.Nil(t, once)
 			return
 		}
 		require.True(t, json.Valid(once))
 		require.True(t, changed || sameJSON(t, string(raw), string(once)))
-		twice, changed, faults := NormalizeFreeForm(once)
+		twice, changed, faults := NormalizeFreeForm(once, someFields)
 		require.Empty(t, faults)
 		require.False(t, changed)
 		require.Equal(t, string(once), string(twice))

@@ -10,30 +10,35 @@ import (
 
 // The accepted values of the top-level field "schema_version".
 const (
-	VersionFreeForm = "1.0-simple" // also meant when the field is absent
+	VersionFreeForm = "1.0-simple" // also when the field is absent
 	VersionSignals  = "1.1"
 )
 
-// MaxIdentifier is the longest identifier kept beside a request, in characters (Unicode code points).
+// MaxIdentifier is the length of the longest identifier that is stored in a
+// column of its own, in characters (Unicode code points).
 const MaxIdentifier = 200
 
-// Meta is what is kept beside a payload so that requests can be listed and filtered without opening it. Identifiers
-// are trimmed and in Unicode NFC; absent ones are empty.
+// Meta is stored in columns next to the payload, so that requests can be listed
+// and filtered without reading payloads. Identifiers are trimmed and in Unicode
+// NFC; absent ones are empty.
 type Meta struct {
-	// SchemaVersion is VersionFreeForm or VersionSignals, also when the payload leaves it out.
+	// SchemaVersion is VersionFreeForm or VersionSignals, even if the payload
+	// does not have it.
 	SchemaVersion string
 	CorrelationID string
 	SiteID        string
 	ClusterID     string
 }
 
-// Signals reports whether the payload is of the signals shape; otherwise it is free form.
+// Signals reports whether the payload has the signals shape. Otherwise it has
+// free form.
 func (m Meta) Signals() bool { return m.SchemaVersion == VersionSignals }
 
-// Inspect decides the shape of a payload and reads its identifiers, skipping everything else. The one thing it judges
-// is schema_version, and, in signals, identifiers of more than MaxIdentifier characters; in free form such identifiers,
-// and those that are no strings, count as absent. Expect raw to have passed Check: of the rest of the JSON only the
-// syntax is looked at.
+// Inspect determines the shape of a payload and reads its identifiers. Its
+// faults concern schema_version and, in the signals shape, identifiers of more
+// than MaxIdentifier characters. In free form, longer identifiers and those
+// that are not strings count as absent. raw must have passed Check, because
+// Inspect looks at no more than the syntax of the remaining JSON.
 func Inspect(raw []byte) (Meta, Faults) {
 	var faults Faults
 	var version, request jsontext.Value
@@ -95,11 +100,13 @@ func Inspect(raw []byte) (Meta, Faults) {
 	return meta, faults
 }
 
-// CleanText is the normal form of a string: without surrounding Unicode space, in Unicode NFC.
+// CleanText returns the normal form of a string: without surrounding Unicode
+// space, and in Unicode NFC.
 func CleanText(text string) string { return strings.TrimSpace(norm.NFC.String(text)) }
 
-// assetsOf returns site_id and cluster_id of the request's assets. Anything missing or of another type is nil: that is
-// a question of shape, which is not asked here.
+// assetsOf returns site_id and cluster_id of the request's assets. A value that
+// is missing or has an unexpected parent is nil; Decode of package signals
+// reports it.
 func assetsOf(request jsontext.Value) (site, cluster jsontext.Value) {
 	var assets jsontext.Value
 	_ = eachMember(request, func(name []byte, value jsontext.Value) {
@@ -118,8 +125,9 @@ func assetsOf(request jsontext.Value) (site, cluster jsontext.Value) {
 	return site, cluster
 }
 
-// eachMember calls visit for the members of the JSON object raw, without looking into their values. A raw that is
-// another kind of value has no members. The values share raw's memory; a name is only valid during its visit.
+// eachMember calls visit for the members of the JSON object raw, without
+// reading their values. Any other kind of value has no members. The values
+// share raw's memory; a name is valid only during its visit.
 func eachMember(raw []byte, visit func(name []byte, value jsontext.Value)) error {
 	if len(raw) == 0 {
 		return nil
@@ -151,7 +159,7 @@ func eachMember(raw []byte, visit func(name []byte, value jsontext.Value)) error
 	return nil
 }
 
-// stringOf returns the text of value when it is a JSON string.
+// stringOf returns the text of value if it is a JSON string.
 func stringOf(value jsontext.Value) (string, bool) {
 	if value.Kind() != jsontext.KindString {
 		return "", false

@@ -1,80 +1,40 @@
 package payload
 
 import (
-	"maps"
 	"strings"
 	"unicode"
 
 	"golang.org/x/text/unicode/norm"
 )
 
-// FieldType is what a known field's text stands for.
+// FieldType says how the text of a known field is read.
 type FieldType string
 
-// The types of known fields. All other fields keep their strings.
+// The types of known fields. The strings of all other fields stay strings.
 const (
 	NumberField  FieldType = "number"
 	BooleanField FieldType = "boolean"
 )
 
-// knownFields is never written to. It repeats the numeric and boolean fields of the signals shape, because this package
-// may not import signals; TestKnownFields there holds the two together.
-var knownFields = map[string]FieldType{
-	"timeout_ms":                     NumberField,
-	"service_level_objective_ms":     NumberField,
-	"granularity_seconds":            NumberField,
-	"no_pii":                         BooleanField,
-	"missing_allowed":                BooleanField,
-	"max_missing_ratio":              NumberField,
-	"max_staleness_seconds":          NumberField,
-	"it_load_kw":                     NumberField,
-	"facility_power_kw":              NumberField,
-	"ups_efficiency_pct":             NumberField,
-	"pue_current":                    NumberField,
-	"carbon_intensity_gco2_per_kwh":  NumberField,
-	"energy_price_usd_per_kwh":       NumberField,
-	"avg_rack_inlet_c":               NumberField,
-	"p95_rack_inlet_c":               NumberField,
-	"hotspot_rack_count":             NumberField,
-	"supply_temp_c":                  NumberField,
-	"return_temp_c":                  NumberField,
-	"cooling_setpoint_c":             NumberField,
-	"chiller_kw":                     NumberField,
-	"fan_power_kw":                   NumberField,
-	"cooling_valve_position_pct":     NumberField,
-	"cpu_util_avg":                   NumberField,
-	"gpu_util_avg":                   NumberField,
-	"queue_depth":                    NumberField,
-	"batch_pct":                      NumberField,
-	"latency_sensitive_pct":          NumberField,
-	"tokens_per_watt_est":            NumberField,
-	"no_control_actions":             BooleanField,
-	"max_setpoint_change_c":          NumberField,
-	"max_hotspot_rack_count":         NumberField,
-	"max_rack_inlet_p95_c":           NumberField,
-	"max_risk_score":                 NumberField,
-	"prefer_lower_carbon":            BooleanField,
-	"energy":                         NumberField, // the weight; the signals object of this name is no string
-	"thermal_risk":                   NumberField,
-	"workload_efficiency":            NumberField,
-	"recommendation_horizon_minutes": NumberField,
-	"top_k":                          NumberField,
-}
+// KnownFields holds the snake_case names whose free-form strings are read as
+// numbers or booleans, at any depth. Package pipeline makes it from the fields
+// of the signals shape, which this package must not know.
+type KnownFields map[string]FieldType
 
-// KnownFields returns the snake_case names whose free-form strings are read as numbers or booleans, wherever they stand.
-func KnownFields() map[string]FieldType { return maps.Clone(knownFields) }
-
-// SnakeCase returns the normal form of an object key: words in lower case joined by "_", in Unicode NFC. A word ends
-// where anything but a letter, digit or combining mark stands, and before an upper-case letter that starts a word:
-// httpServer, HTTPServer and "HTTP server" all give http_server, p95RackInletC gives p95_rack_inlet_c. Power units keep
-// together: "IT Load (kW)" gives it_load_kw. Letters without case, of any script, are kept. The result is empty when
-// the key has no letter, digit or mark, and SnakeCase of a result is that result.
+// SnakeCase returns the normal form of an object key: words in lower case
+// joined by "_", in Unicode NFC. A word ends at any character other than a
+// letter, digit or combining mark, and before an upper-case letter that starts
+// a word: httpServer, HTTPServer and "HTTP server" all become http_server, and
+// p95RackInletC becomes p95_rack_inlet_c. Power units are single words: "IT
+// Load (kW)" becomes it_load_kw. Letters without case, of any script, are kept.
+// The result is empty if the key has no letter, digit or mark. SnakeCase of a
+// result is that result.
 func SnakeCase(key string) string {
 	if isPlainSnakeCase(key) {
 		return key
 	}
 	key = strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.Cf, r) { // joiners, soft hyphens and the like: invisible, and no end of a word
+		if unicode.Is(unicode.Cf, r) { // joiners, soft hyphens and similar characters are invisible and end no word
 			return -1
 		}
 		return r
@@ -97,10 +57,11 @@ func SnakeCase(key string) string {
 			out.WriteRune(unicode.ToLower(r))
 		}
 	}
-	return norm.NFC.String(out.String()) // lower case may compose where upper case cannot: J̌ → ǰ
+	return norm.NFC.String(out.String()) // lower case may compose although upper case cannot: J̌ → ǰ
 }
 
-// isPlainSnakeCase reports whether key is in normal form already, for the common case of ASCII.
+// isPlainSnakeCase reports whether key is ASCII that is already in normal form,
+// as most keys are.
 func isPlainSnakeCase(key string) bool {
 	previous := byte('_')
 	for i := range len(key) {
@@ -117,12 +78,14 @@ func isSeparator(r rune) bool {
 	return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r)
 }
 
-// isUpper goes by what lower-casing changes, not by category: 𝐀 is upper case but has no lower case, so breaking a word
-// there would never come to rest.
+// isUpper reports whether r has a lower case. The Unicode category would not
+// do: 𝐀 is upper case without a lower case, so SnakeCase of a result would
+// break the word there again.
 func isUpper(r rune) bool { return unicode.ToLower(r) != r }
 
-// startsWord reports whether chunk[i] begins a word inside chunk: the first capital after something else, or the last
-// of several capitals when a small letter follows.
+// startsWord reports whether chunk[i] starts a word inside chunk: the first
+// capital after another character, or the last of several capitals if a small
+// letter follows.
 func startsWord(chunk []rune, i int) bool {
 	if i == 0 || !isUpper(chunk[i]) {
 		return false

@@ -2,20 +2,24 @@ package payload
 
 import "strings"
 
-// MaxNumberDigits bounds one number written out in plain decimal. Every float64 in its shortest form needs fewer than
-// 345; Postgres' numeric could hold 147,455, which would let 8 bytes of input become 144 KiB of storage.
+// MaxNumberDigits bounds the digits of one number in plain decimal notation.
+// Every float64 in its shortest form needs fewer than 345. Postgres' numeric
+// could hold 147,455, which would let 8 bytes of input become 144 KiB of
+// storage.
 const MaxNumberDigits = 400
 
-// ParseNumber returns text without its surrounding Unicode space when what is left is exactly a number in the grammar
-// of RFC 8259, section 6, of at most MaxNumberDigits digits written out. So "+1", "1.", ".5", "0x10", "1_000", "1,5",
-// "NaN" and "Infinity" are no numbers.
+// ParseNumber returns text without its surrounding Unicode space if the rest is
+// exactly a number in the grammar of RFC 8259, section 6, with at most
+// MaxNumberDigits digits when it is written out. So "+1", "1.", ".5", "0x10",
+// "1_000", "1,5", "NaN" and "Infinity" are not numbers.
 func ParseNumber(text string) (literal string, ok bool) {
 	literal = strings.TrimSpace(text)
 	return literal, isNumber(literal) && expandedDigits(literal) <= MaxNumberDigits
 }
 
-// expandedDigits returns how many digits the JSON number literal has, at most, when it is written without an exponent,
-// as Postgres' jsonb writes it: 3 for 1.50, 1000 for 1e999. Very large exponents are saturated.
+// expandedDigits returns the number of digits, at most, of the JSON number
+// literal when it is written without an exponent, as Postgres' jsonb writes it:
+// 3 for 1.50, 1000 for 1e999. Very large exponents are saturated.
 func expandedDigits[T ~string | ~[]byte](literal T) int {
 	const saturated = 1 << 20
 	i := 0

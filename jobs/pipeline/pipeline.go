@@ -1,8 +1,10 @@
-// Package pipeline owns the order of the pure steps a request's payload goes through in the worker: for signals decode,
-// validate, normalize, derive; for free form normalize. It owns the form of a request's result, too.
+// Package pipeline owns the order of the pure steps that process a request's
+// payload in the worker: decode, validate, normalize and derive for signals,
+// and normalize for free form. It also owns the form of a request's result.
 //
-// It must not know where payloads come from or results go: no SQL, no queues, no HTTP. A step that needs the outside
-// (recommend) is handed in by whoever wires the worker.
+// It must not know the origin of payloads or the destination of results: no
+// SQL, no queues, no HTTP. Package cmd/mass, which wires the worker, adds the
+// steps that call other systems.
 package pipeline
 
 import (
@@ -10,39 +12,41 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
-// Step is one named stage. A payload.Faults from Do is permanent: the payload is wrong and trying again will not help.
+// Step is one named stage. A payload.Faults error of Do is permanent: the
+// payload is wrong, and another attempt cannot help.
 type Step struct {
 	Name string
 	Do   func(context.Context, *State) error
 }
 
-// State is what the steps of one run share: each reads what earlier ones left.
+// State is shared by the steps of one run. Each step reads the values that
+// earlier steps set.
 type State struct {
 	Raw      []byte            // the payload, as submitted
-	Meta     payload.Meta      // of the payload
-	Document *signals.Document // set by Run or decode, replaced by normalize; nil for free form
+	Meta     payload.Meta      // its shape and its identifiers
+	Document *signals.Document // set by Run or by decode, replaced by normalize; nil for free form
 	Result   Result
 
-	exact bool // Document written as JSON is Raw again
-	same  bool // Result.Normalized is Raw, but for the order of members and white space
+	exact bool // the Document, written as JSON, equals Raw except for order and white space
+	same  bool // Result.Normalized equals Raw except for the order of members and white space
 }
 
-// Result is what a run leaves of a payload.
+// Result is the result of one run.
 type Result struct {
-	Normalized any               `json:"normalized"` // *signals.Document, or jsontext.Value for free form
+	Normalized any               `json:"normalized,omitzero"` // *signals.Document, or jsontext.Value for free form
 	Derived    *signals.Derived  `json:"derived,omitzero"`
 	Warnings   []signals.Warning `json:"warnings"`
 }
 
-// Pipeline holds the steps for each shape of payload, in their order.
+// Pipeline holds the steps for each shape of payload, in order.
 type Pipeline struct {
 	Signals  []Step
 	FreeForm []Step
@@ -63,7 +67,7 @@ func Default() Pipeline {
 	}
 }
 
-// Run is Default().Run, with the result as one JSON object.
+// Run is Default().Run, but the result always includes the member "normalized".
 func Run(ctx context.Context, raw []byte) (stdjson.RawMessage, error) {
 	state, err := Default().run(ctx, raw)
 	if err != nil {
@@ -72,12 +76,15 @@ func Run(ctx context.Context, raw []byte) (stdjson.RawMessage, error) {
 	return state.encode(false)
 }
 
-// Run takes raw through the steps for its shape and returns the result as JSON: normalized, derived (signals only) and
-// warnings. Most payloads come in normal form: then same is true, and normalized is left out, for it is raw, but for the
-// order of members and white space.
+// Run takes raw through the steps for its shape and returns the result as a
+// JSON object: normalized, derived (signals only) and warnings. Most payloads
+// are in normal form. Then same is true and the result has no member
+// "normalized", which would equal raw except for the order of members and white
+// space.
 //
-// The error is a payload.Faults when the payload is wrong, and otherwise wraps that of ctx, which is looked at before
-// each step, or of the step that failed, with its name.
+// The error is a payload.Faults if the payload is wrong. Otherwise it names the
+// step that failed and wraps its error, or that of ctx, which is checked before
+// each step.
 func (p Pipeline) Run(ctx context.Context, raw []byte) (result stdjson.RawMessage, same bool, err error) {
 	state, err := p.run(ctx, raw)
 	if err != nil {
@@ -105,52 +112,26 @@ func (p Pipeline) run(ctx context.Context, raw []byte) (*State, error) {
 	return state, nil
 }
 
-// encode is the result as JSON, with or without what is the payload itself.
-func (s *State) encode(rest bool) (stdjson.RawMessage, error) {
-	size := spare
-	if !rest {
+// encode returns the result as JSON. When asSubmitted is true, it omits
+// normalized, which the payload itself holds.
+func (s *State) encode(asSubmitted bool) (stdjson.RawMessage, error) {
+	result, size := s.Result, sizeOfRest
+	if asSubmitted {
+		result.Normalized = nil
+	} else {
 		size += len(s.Raw) + len(s.Raw)/8
 	}
-	result, err := s.Result.appendJSON(make([]byte, 0, size), rest)
+	raw, err := payload.AppendStruct(make([]byte, 0, size), &result)
 	if err != nil {
 		return nil, fmt.Errorf("encode the result: %w", err)
 	}
-	return result, nil
+	return raw, nil
 }
 
-// spare is how many bytes a result without warnings has, at most, beside the document.
-const spare = 512
-
-// appendJSON appends r as JSON, exactly as go-json-experiment/json writes it; rest leaves out what is normalized.
-func (r *Result) appendJSON(dst []byte, rest bool) ([]byte, error) {
-	dst = append(dst, '{')
-	if !rest {
-		var err error
-		if dst, err = r.appendNormalized(append(dst, `"normalized":`...)); err != nil {
-			return nil, err
-		}
-		dst = append(dst, ',')
-	}
-	if r.Derived != nil {
-		dst = append(r.Derived.AppendJSON(append(dst, `"derived":`...)), ',')
-	}
-	dst = append(dst, `"warnings":[`...)
-	for i := range r.Warnings {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = r.Warnings[i].AppendJSON(dst)
-	}
-	return append(dst, "]}"...), nil
-}
-
-func (r *Result) appendNormalized(dst []byte) ([]byte, error) {
-	if doc, ok := r.Normalized.(*signals.Document); ok && doc != nil {
-		return doc.AppendJSON(dst), nil
-	}
-	normalized, err := json.Marshal(r.Normalized)
-	return append(dst, normalized...), err
-}
+// sizeOfRest is the size in bytes, at most, of a result without warnings and
+// without the normal form of the payload. A longer result costs a second
+// allocation.
+const sizeOfRest = 512
 
 func runStep(ctx context.Context, step Step, state *State) error {
 	err := ctx.Err()
@@ -190,7 +171,24 @@ func derive(_ context.Context, s *State) error {
 }
 
 func normalizeFreeForm(_ context.Context, s *State) error {
-	normalized, changed, faults := payload.NormalizeFreeForm(s.Raw)
+	normalized, changed, faults := payload.NormalizeFreeForm(s.Raw, knownFields())
 	s.Result.Normalized, s.same = jsontext.Value(normalized), !changed
 	return faults.Err()
 }
+
+// knownFields returns the numeric and boolean fields of the signals shape.
+// Strings of free-form payloads under the same names are read in the same way.
+// The table is made on first use and must not be modified.
+var knownFields = sync.OnceValue(func() payload.KnownFields {
+	known := payload.KnownFields{}
+	for _, f := range signals.Fields() {
+		name := f.Path[len(f.Path)-1]
+		switch f.Type {
+		case signals.TypeNumber:
+			known[name] = payload.NumberField
+		case signals.TypeBoolean:
+			known[name] = payload.BooleanField
+		}
+	}
+	return known
+})

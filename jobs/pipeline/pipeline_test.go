@@ -143,7 +143,7 @@ func BenchmarkPipelineFreeForm(b *testing.B) {
 	}
 }
 
-// BenchmarkAccept is what the API does with each signals payload.
+// BenchmarkAccept measures what the API does with each signals payload.
 func BenchmarkAccept(b *testing.B) {
 	raw := compact(b, signals.Example())
 	b.ReportAllocs()

@@ -15,7 +15,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
-// plainRun is Run step by step, with the readers and the encoder that know every payload.
+// plainRun is Run, step by step, with the readers and the encoder that accept every
+// payload.
 func plainRun(t testing.TB, raw []byte) ([]byte, error) {
 	t.Helper()
 	meta, faults := payload.Inspect(raw)
@@ -66,7 +67,8 @@ func FuzzRunAgreesWithItsSteps(f *testing.F) {
 	})
 }
 
-// canonical is a text of JSON without white space, its members in order, with its numbers as they are written.
+// canonical returns JSON without white space and with sorted members, whose numbers
+// keep their spelling.
 func canonical(t *testing.T, raw []byte) string {
 	t.Helper()
 	value := jsontext.Value(bytes.Clone(raw))
@@ -97,19 +99,36 @@ func TestWhatComesInNormalFormIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestAppendResult(t *testing.T) {
+func TestEncodeResult(t *testing.T) {
 	t.Parallel()
-	var nobody *signals.Document
+	var noDocument *signals.Document
 	for _, r := range []Result{
-		{}, {Normalized: nobody}, {Normalized: &signals.Document{}, Derived: &signals.Derived{}},
-		{Normalized: map[string]any{"a": "<&>"}, Warnings: []signals.Warning{{Pointer: "/a", Detail: `is "odd"`}, {}}},
+		{}, {Normalized: noDocument}, {Normalized: &signals.Document{}, Derived: &signals.Derived{}},
+		{Normalized: jsontext.Value(`{"a": "<&>"}`), Warnings: []signals.Warning{{Pointer: "/a", Detail: `is "odd"`}, {}}},
 	} {
 		want, err := json.Marshal(r)
 		require.NoError(t, err)
-		got, err := r.appendJSON([]byte("x"), false)
+		got, err := (&State{Result: r}).encode(false)
 		require.NoError(t, err)
-		require.Equal(t, "x"+string(want), string(got))
+		require.Equal(t, string(want), string(got))
 	}
-	_, err := (&Result{Normalized: make(chan int)}).appendJSON(nil, false)
-	require.Error(t, err)
+	_, err := (&State{Result: Result{Normalized: jsontext.Value(`"\`)}}).encode(false)
+	require.ErrorContains(t, err, "encode the result")
+}
+
+func TestKnownFields(t *testing.T) {
+	t.Parallel()
+	types := map[string]signals.FieldType{}
+	for _, f := range signals.Fields() {
+		name := f.Path[len(f.Path)-1]
+		if earlier, twice := types[name]; twice {
+			require.Equal(t, earlier, f.Type, "%s has two types, so its free-form strings cannot be read", name)
+		}
+		types[name] = f.Type
+		require.Equal(t, name, payload.SnakeCase(name), "a name in another form is never found in a free-form payload")
+	}
+	known := knownFields()
+	require.Equal(t, payload.NumberField, known["it_load_kw"])
+	require.Equal(t, payload.BooleanField, known["no_pii"])
+	require.Empty(t, known["site_id"])
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// NewBatchTask makes the task that carries the batch.
+// NewBatchTask returns the task that carries the batch.
 func NewBatchTask(b jobs.Batch, retention time.Duration) (*asynq.Task, error) {
 	p, err := json.Marshal(b.Payload())
 	if err != nil {
@@ -19,8 +19,8 @@ func NewBatchTask(b jobs.Batch, retention time.Duration) (*asynq.Task, error) {
 	opts := []asynq.Option{
 		asynq.Queue(b.Queue()),
 		asynq.TaskID(jobs.TaskID(b.ID)),
-		asynq.MaxRetry(deliveries),
-		asynq.Timeout(deliveryTimeout),
+		asynq.MaxRetry(maxTaskRetries),
+		asynq.Timeout(batchTimeout),
 		asynq.Retention(retention),
 	}
 	if !b.RunAt.IsZero() {
@@ -29,12 +29,13 @@ func NewBatchTask(b jobs.Batch, retention time.Duration) (*asynq.Task, error) {
 	return asynq.NewTask(jobs.TypeBatch, p, opts...), nil
 }
 
-// A delivery fails only when Postgres cannot be asked for the batch. Asynq
-// then tries again for some minutes; if it gives up and archives the task, the
-// reconciler delivers the batch anew.
-const deliveries = 25
+// maxTaskRetries is how often Asynq delivers a task again. A delivery fails
+// only when the worker cannot read the batch from Postgres. Asynq then tries
+// again for some minutes. If it gives up and archives the task, the reconciler
+// enqueues the batch again.
+const maxTaskRetries = 25
 
-// deliveryTimeout bounds a whole batch from Asynq's point of view. Each request
-// has its own, much shorter timeout in the worker; this one only has to be
-// longer than any of them.
-const deliveryTimeout = 6 * time.Hour
+// batchTimeout is the time limit that Asynq sets for a whole batch. Each
+// request has its own, much shorter limit in the worker; this one only has to
+// be longer.
+const batchTimeout = 6 * time.Hour

@@ -8,12 +8,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// cancelChannel carries the ids of requests that were cancelled or deleted while
-// a worker may be running them. A lost message costs time and never truth: the
-// worker's next heartbeat finds the same in the rows, and its writes are refused.
+// cancelChannel carries the ids of requests that were cancelled or deleted
+// while a worker may be running them. A lost message only costs time: the
+// worker's next heartbeat finds the change in the rows, and its writes are
+// refused until then.
 const cancelChannel = "mass:cancel"
 
-// AnnounceCancel tells the workers that requests were taken away from them.
+// AnnounceCancel notifies the workers that these requests were cancelled or
+// deleted.
 func AnnounceCancel(ctx context.Context, rdb redis.UniversalClient, ids ...int64) error {
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, id := range ids {
@@ -27,7 +29,8 @@ func AnnounceCancel(ctx context.Context, rdb redis.UniversalClient, ids ...int64
 	return nil
 }
 
-// HearCancels calls cancel with every announced request until ctx ends.
+// HearCancels calls cancel with the id of every announced request until ctx
+// ends.
 func HearCancels(ctx context.Context, rdb redis.UniversalClient, cancel func(id int64)) {
 	listen(ctx, rdb, cancelChannel, func() {}, func(message string) {
 		if id, err := strconv.ParseInt(message, 10, 64); err == nil {

@@ -12,21 +12,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// changesChannel carries the ids of requests whose rows changed, several in a
-// message, for those who wait for it. A lost message costs time and never truth:
-// whoever waits looks at the rows now and then, too.
+// changesChannel carries the ids of requests whose rows changed, several in one
+// message, to the processes in which clients wait for them. A lost message only
+// costs time, because these processes also look at the rows from time to time.
 const changesChannel = "mass:changed"
 
 const (
-	noticeMax       = 1000        // ids in a message
-	announceMax     = 1 << 16     // ids that may wait for Redis; more are dropped
-	announceTimeout = time.Second // of one message, and of the last ones at the end
+	noticeMax       = 1000        // ids in one message
+	announceMax     = 1 << 16     // ids that may wait for Redis; further ones are dropped
+	announceTimeout = time.Second // for the messages of one round, also of the last one
 )
 
-// AnnounceChanges tells whoever waits for these requests that their rows changed.
+// AnnounceChanges announces that the rows of these requests changed.
 func AnnounceChanges(ctx context.Context, rdb redis.UniversalClient, ids ...int64) error {
 	for part := range slices.Chunk(ids, noticeMax) {
-		if err := rdb.Publish(ctx, changesChannel, notice(part)).Err(); err != nil {
+		if err := rdb.Publish(ctx, changesChannel, encodeNotice(part)).Err(); err != nil {
 			return fmt.Errorf("announce changes of %d requests: %w", len(ids), err)
 		}
 	}
@@ -34,8 +34,8 @@ func AnnounceChanges(ctx context.Context, rdb redis.UniversalClient, ids ...int6
 }
 
 // HearChanges calls changed with the ids of every message until ctx ends. It
-// calls it without ids when the subscription stands, also when it does again
-// after Redis was away: whatever was announced before may have been missed.
+// calls changed without ids whenever the subscription begins, at first and
+// after each reconnection, because earlier announcements may have been missed.
 func HearChanges(ctx context.Context, rdb redis.UniversalClient, changed func(ids []int64)) {
 	listen(ctx, rdb, changesChannel, func() { changed(nil) }, func(message string) {
 		if ids := parseNotice(message); len(ids) > 0 {
@@ -44,7 +44,7 @@ func HearChanges(ctx context.Context, rdb redis.UniversalClient, changed func(id
 	})
 }
 
-func notice(ids []int64) string {
+func encodeNotice(ids []int64) string {
 	text := make([]byte, 0, 8*len(ids))
 	for i, id := range ids {
 		if i > 0 {
@@ -55,7 +55,7 @@ func notice(ids []int64) string {
 	return string(text)
 }
 
-// parseNotice passes over what is no id: a newer version may say more.
+// parseNotice ignores words that are not ids, which a newer version may send.
 func parseNotice(text string) []int64 {
 	var ids []int64
 	for word := range strings.FieldsSeq(text) {
@@ -66,9 +66,10 @@ func parseNotice(text string) []int64 {
 	return ids
 }
 
-// Announcer announces changes in the background, for those who must not wait for
-// Redis. While one message is under way the next ids gather, so a busy process
-// sends few messages with many ids. What Redis does not take in time is dropped.
+// Announcer announces changes in the background, for callers that must not wait
+// for Redis. The next ids gather while a message is being sent, so a busy
+// process sends few messages with many ids. Ids that Redis does not accept in
+// time are dropped.
 type Announcer struct {
 	rdb  redis.UniversalClient
 	wake chan struct{}
@@ -77,12 +78,12 @@ type Announcer struct {
 	waiting []int64
 }
 
-// NewAnnouncer returns an Announcer; nothing is sent before Run.
+// NewAnnouncer returns an Announcer. It sends nothing before Run.
 func NewAnnouncer(rdb redis.UniversalClient) *Announcer {
 	return &Announcer{rdb: rdb, wake: make(chan struct{}, 1)}
 }
 
-// Add takes ids to be announced. It never blocks.
+// Add schedules ids for announcement. It never blocks.
 func (a *Announcer) Add(ids ...int64) {
 	if len(ids) == 0 {
 		return
@@ -96,8 +97,8 @@ func (a *Announcer) Add(ids ...int64) {
 	}
 }
 
-// Run announces until ctx ends, and then what still waits. The end of ctx does
-// not cut off the message that is under way.
+// Run announces ids until ctx ends, and then those that still wait. The end of
+// ctx does not interrupt the message that is being sent.
 func (a *Announcer) Run(ctx context.Context) {
 	unhurried := context.WithoutCancel(ctx)
 	for {
@@ -119,6 +120,7 @@ func (a *Announcer) announce(ctx context.Context) {
 
 	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
 	defer cancel()
-	// Nobody is told of an error: Redis is away, which others report, and who waits finds the change in the rows.
+	// An error is not reported: Redis is unreachable, which the enqueuers
+	// report, and waiting clients find the change in the rows.
 	_ = AnnounceChanges(ctx, a.rdb, ids...)
 }

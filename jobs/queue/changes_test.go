@@ -23,8 +23,8 @@ func dialURL(t testing.TB, url string) redis.UniversalClient {
 	return rdb
 }
 
-// hearing returns what is heard, when the subscription stands. The channel is
-// shared by all databases of the Redis, so tests pick ids of their own.
+// hearing returns the ids that are heard, once the subscription has begun. All
+// databases of a Redis server share the channel, so each test uses its own ids.
 func hearing(t *testing.T, rdb redis.UniversalClient) <-chan []int64 {
 	t.Helper()
 	heard := make(chan []int64, 10000)
@@ -87,7 +87,7 @@ func TestTheAnnouncerSendsEverything(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	stop() // what waits is sent nevertheless
+	stop() // ids that wait are sent nevertheless
 	<-ended
 	a.Add(1)
 	var got []int64
@@ -104,12 +104,12 @@ func TestTheAnnouncerSendsEverything(t *testing.T) {
 	}
 }
 
-// With Redis away everything is dropped, and nobody waits.
+// While Redis is unreachable, ids are dropped and Add does not block.
 func TestTheAnnouncerDoesNotWaitForRedis(t *testing.T) {
 	t.Parallel()
 	a := queue.NewAnnouncer(dialURL(t, "redis://127.0.0.1:1"))
 	for range 100 {
-		a.Add(make([]int64, 1000)...) // more than it keeps
+		a.Add(make([]int64, 1000)...) // more ids than the Announcer keeps
 	}
 	a.Add()
 	ctx, stop := context.WithCancel(t.Context())
@@ -120,7 +120,8 @@ func TestTheAnnouncerDoesNotWaitForRedis(t *testing.T) {
 	<-ended
 }
 
-// What announcing costs a worker: a message with the outcomes of one flush, to nobody.
+// BenchmarkAnnounceChanges measures what a worker pays for the message about
+// one flush when no process listens.
 func BenchmarkAnnounceChanges(b *testing.B) {
 	rdb := dialURL(b, devtest.Redis(b))
 	ids := make([]int64, 64)

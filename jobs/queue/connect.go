@@ -68,8 +68,8 @@ func parseCluster(raw string) (asynq.RedisConnOpt, error) {
 }
 
 // Dial returns a client for the address. It does not connect yet. Its commands
-// end with their contexts, which Asynq's own clients leave to the timeouts of the
-// connection: against a frozen server those add up to some twenty seconds.
+// end with their contexts. Asynq's own clients leave that to the timeouts of
+// the connection, which add up to about twenty seconds against a frozen server.
 func Dial(o asynq.RedisConnOpt) (redis.UniversalClient, error) {
 	switch o := o.(type) {
 	case asynq.RedisClientOpt:

@@ -12,19 +12,19 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// webhookTaskTimeout bounds a try from Asynq's point of view; the client's own
-// timeout is much shorter.
-const webhookTaskTimeout = 10 * time.Minute
+// callbackTimeout is the time limit that Asynq sets for one attempt to deliver
+// a callback. The HTTP client's own limit is much shorter.
+const callbackTimeout = 10 * time.Minute
 
-// EnqueueDelivery makes sure that a live task carries this try.
+// EnqueueDelivery ensures that a live task carries this attempt.
 func (e *Enqueuer) EnqueueDelivery(ctx context.Context, r jobs.DeliveryRef) error {
 	p, err := json.Marshal(jobs.WebhookPayload{Delivery: r.ID, Attempts: r.Attempts})
 	if err != nil {
 		return fmt.Errorf("encode the payload of delivery %d: %w", r.ID, err)
 	}
 	opts := []asynq.Option{
-		asynq.Queue(jobs.WebhookQueue), asynq.TaskID(r.TaskID()), asynq.MaxRetry(deliveries),
-		asynq.Timeout(webhookTaskTimeout), asynq.Retention(e.retention),
+		asynq.Queue(jobs.WebhookQueue), asynq.TaskID(r.TaskID()), asynq.MaxRetry(maxTaskRetries),
+		asynq.Timeout(callbackTimeout), asynq.Retention(e.retention),
 	}
 	if !r.At.IsZero() {
 		opts = append(opts, asynq.ProcessAt(r.At))
@@ -35,9 +35,9 @@ func (e *Enqueuer) EnqueueDelivery(ctx context.Context, r jobs.DeliveryRef) erro
 	return nil
 }
 
-// DeliveriesWithoutTask returns those of the tries that no live task carries,
-// and those whose task a worker has taken: one of them that goes on to be due
-// was taken by a worker that died.
+// DeliveriesWithoutTask returns the attempts that no live task carries
+// (missing), and those whose task a worker has taken (taken). An attempt that
+// stays due although its task is taken belongs to a worker that died.
 func DeliveriesWithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []jobs.DeliveryRef) (missing, taken []jobs.DeliveryRef, err error) {
 	ids := make([]string, len(refs))
 	for i, r := range refs {
@@ -51,7 +51,7 @@ func DeliveriesWithoutTask(ctx context.Context, rdb redis.UniversalClient, refs 
 		switch {
 		case states[i] == "active":
 			taken = append(taken, r)
-		case !live(states[i]):
+		case !isLive(states[i]):
 			missing = append(missing, r)
 		}
 	}

@@ -1,6 +1,7 @@
-// Package queue carries the batches and callbacks of package jobs through Redis.
-// It connects to Redis, enqueues tasks, wakes idle workers, and carries the
-// announcements that pass between processes (cancellations and changed rows).
+// Package queue carries the batches and callbacks of package jobs through
+// Redis. It connects to Redis, enqueues tasks, wakes idle workers, and carries
+// the announcements that pass between processes (cancellations and changed
+// rows).
 //
 // It is the only package that knows the insides of Asynq: the layout of its
 // keys, the script that takes a task from a queue, and the states of a task. An

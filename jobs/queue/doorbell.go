@@ -11,39 +11,39 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Doorbell lets an idle Asynq server wait. Without one it polls, and for a
-// latency of milliseconds would ask Redis hundreds of times a second for nothing.
+// Doorbell lets an idle Asynq server wait. Without it, the server polls, and a
+// latency of milliseconds takes hundreds of useless queries a second.
 //
-// It is a hook on the server's own Redis client. A queue that was found empty is
-// not asked again until somebody rings for it, or until the patience is at an end,
-// so that many queues cost no more than those that hold work; when all were found
-// empty the next look waits for the same. A lost ring costs that time and nothing
-// else.
+// It is a hook on the server's own Redis client. A queue that was found empty
+// is not asked again until a ring for it is heard or the patience is over, so
+// empty queues cost nothing. When all queues were found empty, the next query
+// waits for a ring or the end of the patience as well. A lost ring costs that
+// time and nothing else.
 type Doorbell struct {
-	queues   map[string]int // of the server; other servers may use the same client
-	patience time.Duration  // how long a look is held back at most
+	queues   map[string]int // the server's queues; other servers may use the same client
+	patience time.Duration  // longest time for which a query is held back
 	rung     chan struct{}
-	rings    map[string]*atomic.Int64 // heard so far, by queue
+	rings    map[string]*atomic.Int64 // number of rings heard so far, by queue
 
 	// Only the server's one loop touches these.
-	quiet map[string]silence // queues that were found empty
-	empty int                // looks in a row that found nothing
+	quiet map[string]quietQueue // queues that were found empty
+	empty int                   // number of queries in a row that found nothing
 }
 
-// silence is when a queue was found empty.
-type silence struct {
-	rings int64 // heard before it was asked
+// quietQueue describes a queue that was found empty.
+type quietQueue struct {
+	rings int64 // number heard before the queue was asked
 	until time.Time
 }
 
 // doorbellChannel carries the rings.
 const doorbellChannel = "mass:wake"
 
-// NewDoorbell returns a Doorbell for a server of these queues.
+// NewDoorbell returns a Doorbell for a server of these queues and weights.
 func NewDoorbell(queues map[string]int, patience time.Duration) *Doorbell {
 	d := &Doorbell{
 		queues: queues, patience: patience, rung: make(chan struct{}, 1),
-		rings: make(map[string]*atomic.Int64, len(queues)), quiet: make(map[string]silence, len(queues)),
+		rings: make(map[string]*atomic.Int64, len(queues)), quiet: make(map[string]quietQueue, len(queues)),
 	}
 	for q := range queues {
 		d.rings[q] = new(atomic.Int64)
@@ -51,7 +51,7 @@ func NewDoorbell(queues map[string]int, patience time.Duration) *Doorbell {
 	return d
 }
 
-// ring tells all workers that there is work in a queue.
+// ring notifies all workers that there is work in a queue.
 func ring(ctx context.Context, rdb redis.UniversalClient, queue string) error {
 	if err := rdb.Publish(ctx, doorbellChannel, queue).Err(); err != nil {
 		return fmt.Errorf("ring the workers' doorbell: %w", err)
@@ -59,20 +59,21 @@ func ring(ctx context.Context, rdb redis.UniversalClient, queue string) error {
 	return nil
 }
 
-// withRing returns a context under which the script that enqueues a task takes a
-// ring for its queue along, in one trip to Redis instead of two.
+// withRing returns a context under which the script that enqueues a task is
+// sent together with a ring for its queue, in one round trip to Redis instead
+// of two.
 func withRing(ctx context.Context, queue string) context.Context {
 	return context.WithValue(ctx, ringKey{}, queue)
 }
 
 type ringKey struct{}
 
-// ringer is the hook on an Enqueuer's client that withRing speaks to.
+// ringer is the hook on an Enqueuer's client that sends the rings of withRing.
 type ringer struct{ redis redis.UniversalClient }
 
-// ProcessHook implements redis.Hook. Whether the ring is heard changes nothing for
-// the command, which has its own error; a script that Redis does not know yet is
-// sent again by its owner, and with it the ring.
+// ProcessHook implements redis.Hook. The error of the ring does not become the
+// error of the command. When Redis does not know the script yet, go-redis sends
+// the script again, and this hook adds the ring again.
 func (r ringer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		queue, ok := ctx.Value(ringKey{}).(string)
@@ -97,25 +98,25 @@ func (ringer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 	return next
 }
 
-// Listen hears rings until ctx ends. That the subscription stands again counts as
-// a ring, because others may have been lost.
+// Listen hears rings until ctx ends. The start of a subscription counts as a
+// ring for every queue, because earlier rings may have been lost.
 func (d *Doorbell) Listen(ctx context.Context, rdb redis.UniversalClient) {
 	listen(ctx, rdb, doorbellChannel, func() { d.ring("") }, d.ring)
 }
 
-// ring notes that there may be work in a queue, or in any when it is "".
+// ring notes that there may be work in a queue, or in any queue when it is "".
 func (d *Doorbell) ring(queue string) {
 	for q, count := range d.rings {
 		if queue == "" || q == queue {
 			count.Add(1)
 		}
 	}
-	if d.rings[queue] == nil && queue != "" { // another server's
+	if d.rings[queue] == nil && queue != "" { // the queue of another server
 		return
 	}
 	select {
 	case d.rung <- struct{}{}:
-	default: // one ring is enough
+	default: // one pending ring is enough
 	}
 }
 
@@ -139,7 +140,7 @@ func (d *Doorbell) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		err := next(ctx, cmd)
 		if errors.Is(err, redis.Nil) {
 			d.empty++
-			d.quiet[queue] = silence{rings: rings, until: time.Now().Add(d.patience)}
+			d.quiet[queue] = quietQueue{rings: rings, until: time.Now().Add(d.patience)}
 		} else {
 			d.empty = 0
 			delete(d.quiet, queue)
@@ -166,9 +167,10 @@ func (d *Doorbell) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	return next
 }
 
-// dequeued recognizes the script by which Asynq 0.26 takes a task from a queue,
-// by its keys: pending, paused, active, lease. Were it to change, a server would
-// poll as Asynq does; a test would say so.
+// dequeued recognizes the script with which Asynq 0.26 takes a task from a
+// queue by the keys of the script: pending, paused, active, lease. If a later
+// version changed them, a server would poll as plain Asynq does, and a test
+// would fail.
 func dequeued(args []any) (queue string, ok bool) {
 	if len(args) < 7 {
 		return "", false

@@ -16,7 +16,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 )
 
-// counter counts the scripts that really go to Redis.
+// counter counts the scripts that are really sent to Redis.
 type counter struct {
 	redis.Hook
 	sent chan struct{}
@@ -35,7 +35,7 @@ func (c counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// trips counts the trips to Redis, of one command or several.
+// trips counts the round trips to Redis, each of one command or several.
 type trips struct{ *atomic.Int64 }
 
 func (c trips) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -46,8 +46,8 @@ func (c trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error { c.Add(1); return next(ctx, cmd) }
 }
 
-// With a patience of an hour, tasks are taken only because somebody rings; and
-// nothing is asked of Redis meanwhile.
+// With a patience of an hour, only a ring lets the server take a task, and the
+// server sends no queries in between.
 func TestTheDoorbellWakesAnIdleServer(t *testing.T) {
 	t.Parallel()
 	opt, err := queue.ParseRedisURL(devtest.Redis(t))
@@ -82,15 +82,15 @@ func TestTheDoorbellWakesAnIdleServer(t *testing.T) {
 	assert.EqualValues(t, 51, <-handled)
 	assert.EqualValues(t, 1, trips.Load(), "the task and its ring travel together")
 
-	// Each ring costs a look or two, other tests' rings included; a server that
-	// polled would have looked thousands of times.
+	// Each ring costs one or two queries, and the rings of other tests are
+	// heard as well. A polling server would have sent thousands of queries.
 	assert.Less(t, len(looks.sent), 1000)
 	ended := make(chan struct{})
 	go func() {
 		srv.Shutdown()
 		close(ended)
 	}()
-	require.Eventually(t, func() bool { // the loop waits at the bell; a ring lets it see the end
+	require.Eventually(t, func() bool { // the server's loop waits for a ring before it sees the shutdown
 		require.NoError(t, queue.Ring(t.Context(), rdb, "default"))
 		select {
 		case <-ended:

@@ -12,7 +12,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// Enqueuer puts batches into the Asynq queues.
+// Enqueuer puts batches and callbacks into the Asynq queues.
 type Enqueuer struct {
 	redis     redis.UniversalClient
 	client    *asynq.Client
@@ -21,7 +21,7 @@ type Enqueuer struct {
 }
 
 // NewEnqueuer returns an Enqueuer on a shared Redis client, which the caller
-// closes. Finished tasks stay visible in Asynqmon for the retention.
+// must close. Finished tasks stay visible in Asynqmon for the retention.
 func NewEnqueuer(rdb redis.UniversalClient, retention time.Duration) *Enqueuer {
 	rdb.AddHook(ringer{rdb})
 	return &Enqueuer{
@@ -32,9 +32,9 @@ func NewEnqueuer(rdb redis.UniversalClient, retention time.Duration) *Enqueuer {
 	}
 }
 
-// Enqueue makes sure that a live task carries the batch, and wakes the workers
-// when it is due. Enqueueing the same batch again changes nothing, whichever
-// process does it.
+// Enqueue ensures that a live task carries the batch, and wakes the workers
+// when the batch is due immediately. Enqueueing the same batch again, in any
+// process, changes nothing.
 func (e *Enqueuer) Enqueue(ctx context.Context, b jobs.Batch) error {
 	task, err := NewBatchTask(b, e.retention)
 	if err != nil {
@@ -46,8 +46,9 @@ func (e *Enqueuer) Enqueue(ctx context.Context, b jobs.Batch) error {
 	return nil
 }
 
-// putTask makes sure that a live task of this id is in the queue, and that it
-// does not wait for its time when it is to run now; then the workers are rung for.
+// putTask ensures that a live task with this id is in the queue. When now is
+// true, it also ensures that the task is not scheduled for later, and rings for
+// the workers.
 func (e *Enqueuer) putTask(ctx context.Context, queue, id string, task *asynq.Task, now bool) error {
 	if now {
 		ctx = withRing(ctx, queue)
@@ -57,13 +58,14 @@ func (e *Enqueuer) putTask(ctx context.Context, queue, id string, task *asynq.Ta
 		return err
 	}
 
-	// An archived or retained task keeps its id: it is in the way, not in the queue.
+	// An archived or a retained task keeps its id although no worker will run
+	// it, so it must be removed first.
 	info, err := e.inspector.GetTaskInfo(queue, id)
 	switch {
-	case errors.Is(err, asynq.ErrTaskNotFound): // it went away between the two calls
+	case errors.Is(err, asynq.ErrTaskNotFound): // the task vanished between the two calls
 	case err != nil:
 		return err
-	case info.State == asynq.TaskStateRetry && queue != jobs.WebhookQueue, // put off, see WithoutTask
+	case info.State == asynq.TaskStateRetry && queue != jobs.WebhookQueue, // postponed by Asynq, see WithoutTask
 		info.State == asynq.TaskStateScheduled && now:
 		if err := e.inspector.RunTask(queue, id); err != nil {
 			return err
@@ -78,7 +80,7 @@ func (e *Enqueuer) putTask(ctx context.Context, queue, id string, task *asynq.Ta
 		}
 	}
 	_, err = e.client.EnqueueContext(ctx, task)
-	if errors.Is(err, asynq.ErrTaskIDConflict) { // somebody else was faster
+	if errors.Is(err, asynq.ErrTaskIDConflict) { // another process was faster
 		return nil
 	}
 	return err

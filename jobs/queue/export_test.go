@@ -1,7 +1,7 @@
 package queue
 
-// AtLeast62 gives tests the comparison of versions.
+// AtLeast62 lets tests call the comparison of versions.
 func AtLeast62(version string) bool { return atLeast(version, 6, 2) }
 
-// Ring rings for the tests.
+// Ring lets tests ring the doorbell.
 var Ring = ring

@@ -6,10 +6,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// listen calls heard with every message of a channel until ctx ends, and
-// standing whenever the subscription stands: at first, and again after Redis was
-// away, when messages may have been missed. The subscription mends itself.
-func listen(ctx context.Context, rdb redis.UniversalClient, channel string, standing func(), heard func(message string)) {
+// listen calls heard with every message of a channel until ctx ends. It calls
+// subscribed whenever the subscription begins: at first, and after each
+// reconnection, when messages may have been missed. go-redis reconnects by
+// itself.
+func listen(ctx context.Context, rdb redis.UniversalClient, channel string, subscribed func(), heard func(message string)) {
 	sub := rdb.Subscribe(ctx, channel)
 	defer sub.Close()
 	events := sub.ChannelWithSubscriptions()
@@ -23,7 +24,7 @@ func listen(ctx context.Context, rdb redis.UniversalClient, channel string, stan
 			}
 			switch event := event.(type) {
 			case *redis.Subscription:
-				standing()
+				subscribed()
 			case *redis.Message:
 				heard(event.Payload)
 			}

@@ -11,18 +11,20 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// What follows reads Asynq's keys directly, because its Inspector asks for one
-// task at a time and the reconciler looks at hundreds. The layout is that of
-// Asynq 0.26 (internal/base); a test holds the two together.
+// The functions of this file read Asynq's keys directly, because its Inspector
+// reads one task at a time and the reconciler looks at hundreds. The layout is
+// that of Asynq 0.26 (internal/base); a test compares the two.
 const allQueuesKey = "asynq:queues"
 
 func queueKey(queue, part string) string { return "asynq:{" + queue + "}:" + part }
 
-// WithoutTask returns those of the batches that no live task carries: none at
-// all, one that is archived or completed and will not run by itself, or one that
-// Asynq put off. That happens when Postgres was away, which it is not for whoever
-// asks here, and for as long as the clock of the worker then said. One that is
-// due and still scheduled waits for the clocks of workers that are behind.
+// WithoutTask returns the batches that no live task carries. Their task is
+// missing, or is archived or completed and does not run by itself, or Asynq
+// postponed it, or the batch is due and its task is still scheduled.
+//
+// Asynq postpones a task when its worker could not reach Postgres. The caller
+// has just read from Postgres, so there is no reason to wait any longer. A task
+// that stays scheduled waits for the clocks of workers that are slow.
 func WithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []jobs.BatchRef) ([]jobs.BatchRef, error) {
 	states, err := taskStates(ctx, rdb, func(i int) (queue, id string) { return refs[i].Queue(), jobs.TaskID(refs[i].ID) }, len(refs))
 	if err != nil {
@@ -30,14 +32,14 @@ func WithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []jobs.Bat
 	}
 	var missing []jobs.BatchRef
 	for i, r := range refs {
-		if !live(states[i]) || states[i] == "retry" || states[i] == "scheduled" && r.Due {
+		if !isLive(states[i]) || states[i] == "retry" || states[i] == "scheduled" && r.Due {
 			missing = append(missing, r)
 		}
 	}
 	return missing, nil
 }
 
-func live(state string) bool {
+func isLive(state string) bool {
 	switch state {
 	case "pending", "active", "scheduled", "retry", "aggregating":
 		return true
@@ -45,7 +47,7 @@ func live(state string) bool {
 	return false
 }
 
-// taskStates returns the states of n tasks, "" of one that is not there.
+// taskStates returns the states of n tasks, "" for a task that does not exist.
 func taskStates(ctx context.Context, rdb redis.UniversalClient, name func(i int) (queue, id string), n int) ([]string, error) {
 	answers := make([]*redis.StringCmd, n)
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -65,7 +67,8 @@ func taskStates(ctx context.Context, rdb redis.UniversalClient, name func(i int)
 	return states, nil
 }
 
-// ActiveBatches lists the batches whose tasks a worker has taken and not ended.
+// ActiveBatches lists the batches whose tasks a worker has taken and not yet
+// finished.
 func ActiveBatches(ctx context.Context, rdb redis.UniversalClient) ([]int64, error) {
 	var list []int64
 	queues := jobs.Queues()
@@ -89,8 +92,8 @@ func ActiveBatches(ctx context.Context, rdb redis.UniversalClient) ([]int64, err
 	return list, nil
 }
 
-// PublishQueues makes the queues known to Asynqmon. Asynq does so once a
-// process, which is too seldom when Redis is wiped.
+// PublishQueues makes the queues known to Asynqmon. Asynq does so once per
+// process, so the list would stay empty after Redis was wiped.
 func PublishQueues(ctx context.Context, rdb redis.UniversalClient) error {
 	names := []any{jobs.WebhookQueue}
 	for _, q := range jobs.Queues() {
@@ -102,19 +105,19 @@ func PublishQueues(ctx context.Context, rdb redis.UniversalClient) error {
 	return nil
 }
 
-// CheckRedis tells whether the server suits Asynq: version 6.2 or later, and no
-// eviction, which would silently lose tasks. A server that does not let itself be
-// asked is taken as it is.
+// CheckRedis returns an error when the server does not suit Asynq, which needs
+// version 6.2 or later and no eviction, which would silently lose tasks. It
+// accepts a server that refuses to answer the questions.
 func CheckRedis(ctx context.Context, rdb redis.UniversalClient) error {
 	var errs []error
 	if info, err := rdb.Info(ctx, "server").Result(); err == nil {
 		if v := infoField(info, "redis_version"); v != "" && !atLeast(v, 6, 2) {
-			errs = append(errs, fmt.Errorf("redis is version %s; 6.2 or later is needed", v))
+			errs = append(errs, fmt.Errorf("the Redis server has version %s; MASS needs 6.2 or later", v))
 		}
 	}
 	if policy, err := rdb.ConfigGet(ctx, "maxmemory-policy").Result(); err == nil {
 		if p := policy["maxmemory-policy"]; p != "" && p != "noeviction" {
-			errs = append(errs, fmt.Errorf("redis has maxmemory-policy %s; noeviction is needed, or tasks vanish when memory is short", p))
+			errs = append(errs, fmt.Errorf("the Redis server has maxmemory-policy %s; MASS needs noeviction, because Redis would delete tasks when memory is short", p))
 		}
 	}
 	return errors.Join(errs...)
@@ -132,7 +135,7 @@ func infoField(info, name string) string {
 func atLeast(version string, major, minor int) bool {
 	var ma, mi int
 	if _, err := fmt.Sscanf(version, "%d.%d", &ma, &mi); err != nil {
-		return true // an unknown scheme is not held against the server
+		return true // a version in an unknown format is accepted
 	}
 	return ma > major || ma == major && mi >= minor
 }

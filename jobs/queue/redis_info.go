@@ -10,22 +10,23 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisInfo is what a Redis says of itself.
+// RedisInfo describes a Redis server.
 type RedisInfo struct {
 	Version    string
 	AppendOnly bool
-	Used, Max  int64 // bytes of memory; Max is 0 without a limit
+	Used, Max  int64 // memory in bytes; Max is 0 when there is no limit
 	Now        time.Time
 }
 
-// DescribeRedis asks a Redis about itself.
+// DescribeRedis reads the version, persistence, memory and time of a Redis
+// server.
 func DescribeRedis(ctx context.Context, rdb redis.UniversalClient) (RedisInfo, error) {
 	text, err := rdb.Info(ctx).Result()
 	if err != nil {
-		return RedisInfo{}, fmt.Errorf("ask Redis about itself: %w", err)
+		return RedisInfo{}, fmt.Errorf("read the state of Redis: %w", err)
 	}
 	number := func(name string) int64 {
-		n, _ := strconv.ParseInt(infoField(text, name), 10, 64) // 0 where the server does not say
+		n, _ := strconv.ParseInt(infoField(text, name), 10, 64) // 0 when the server does not report it
 		return n
 	}
 	info := RedisInfo{
@@ -34,12 +35,12 @@ func DescribeRedis(ctx context.Context, rdb redis.UniversalClient) (RedisInfo, e
 	}
 	info.Now, err = rdb.Time(ctx).Result()
 	if err != nil {
-		return info, fmt.Errorf("ask Redis for the time: %w", err)
+		return info, fmt.Errorf("read the time of Redis: %w", err)
 	}
 	return info, nil
 }
 
-// QueueSize is how many tasks a queue holds.
+// QueueSize is the number of tasks in a queue, by state.
 type QueueSize struct {
 	Name                                        string
 	Pending, Active, Scheduled, Retry, Archived int
@@ -57,7 +58,7 @@ func QueueSizes(rdb redis.UniversalClient) ([]QueueSize, error) {
 	for _, name := range names {
 		q, err := inspector.GetQueueInfo(name)
 		if err != nil {
-			return nil, fmt.Errorf("look at queue %s: %w", name, err)
+			return nil, fmt.Errorf("read the size of queue %s: %w", name, err)
 		}
 		list = append(list, QueueSize{
 			Name: name, Pending: q.Pending, Active: q.Active, Scheduled: q.Scheduled, Retry: q.Retry, Archived: q.Archived, Paused: q.Paused,

@@ -27,8 +27,8 @@ func dial(t *testing.T) (redis.UniversalClient, *asynq.Inspector) {
 	return rdb, asynq.NewInspectorFromRedisClient(rdb)
 }
 
-// The keys that WithoutTask and ActiveBatches read are Asynq's: this test holds
-// them to what Asynq itself does.
+// WithoutTask and ActiveBatches read Asynq's keys; this test compares what they
+// read with what Asynq does.
 func TestTheKeysAreThoseOfAsynq(t *testing.T) {
 	t.Parallel()
 	rdb, inspector := dial(t)
@@ -77,7 +77,7 @@ func TestTheKeysAreThoseOfAsynq(t *testing.T) {
 	srv.Shutdown()
 }
 
-func TestEnqueueIsIdempotentAndMendsWhatIsInTheWay(t *testing.T) {
+func TestEnqueueIsIdempotentAndReplacesAStaleTask(t *testing.T) {
 	t.Parallel()
 	rdb, inspector := dial(t)
 	ctx := t.Context()
@@ -114,7 +114,7 @@ func TestCancellationsAreHeard(t *testing.T) {
 	rdb, _ := dial(t)
 	heard := make(chan int64, 100)
 	go queue.HearCancels(t.Context(), rdb, func(id int64) { heard <- id })
-	require.Eventually(t, func() bool { // until the subscription stands, nobody hears
+	require.Eventually(t, func() bool { // until the subscription has begun, no message is heard
 		require.NoError(t, queue.AnnounceCancel(t.Context(), rdb, 42))
 		return len(heard) > 0
 	}, time.Minute, 5*time.Millisecond)
@@ -123,7 +123,7 @@ func TestCancellationsAreHeard(t *testing.T) {
 
 func TestCheckRedis(t *testing.T) {
 	t.Parallel()
-	opt, err := queue.ParseRedisURL(devtest.Private(t).RedisURL()) // its settings are changed
+	opt, err := queue.ParseRedisURL(devtest.Private(t).RedisURL()) // the test changes its settings
 	require.NoError(t, err)
 	rdb, err := queue.Dial(opt)
 	require.NoError(t, err)

@@ -8,17 +8,18 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 )
 
-// documents are empty ones, for readers that do not keep them.
-var documents = sync.Pool{New: func() any { return new(Document) }}
+// documentPool holds empty documents, for readers that do not keep them.
+var documentPool = sync.Pool{New: func() any { return new(Document) }}
 
-// Accept says what a payload of either shape is and everything that is wrong with its form, as payload.Check,
-// payload.Inspect and, for signals, Decode do one after the other.
+// Accept returns the metadata of a payload of either shape and everything that
+// is wrong with its form. The result is that of payload.Check, payload.Inspect
+// and, for signals, Decode, called one after the other.
 func Accept(raw []byte, lim payload.Limits) (payload.Meta, payload.Faults) {
 	if seemsSignals(raw) && lim.Admit(documentShape().depth, len(raw)) {
-		doc := documents.Get().(*Document) //nolint:forcetypeassert // the pool holds nothing else
+		doc := documentPool.Get().(*Document) //nolint:forcetypeassert // the pool holds nothing else
 		meta, _, ok := inspect(raw, doc)
 		*doc = Document{}
-		documents.Put(doc)
+		documentPool.Put(doc)
 		if ok {
 			return meta, nil
 		}
@@ -26,7 +27,7 @@ func Accept(raw []byte, lim payload.Limits) (payload.Meta, payload.Faults) {
 	return accept(raw, lim)
 }
 
-// accept is Accept of any payload.
+// accept is Accept for payloads that are not read at once.
 func accept(raw []byte, lim payload.Limits) (payload.Meta, payload.Faults) {
 	if faults := payload.Check(raw, lim); len(faults) > 0 {
 		return payload.Meta{}, faults
@@ -34,15 +35,17 @@ func accept(raw []byte, lim payload.Limits) (payload.Meta, payload.Faults) {
 	meta, faults := payload.Inspect(raw)
 	if meta.Signals() {
 		if _, wrong := decode(raw); len(wrong) > 0 {
-			faults = wrong // which names everything that Inspect names, too
+			faults = wrong // these include the faults of Inspect
 		}
 	}
 	return meta, faults
 }
 
-// Inspect is payload.Inspect, which returns the document as well when raw is a signals payload that can be read at once.
-// Without a document and faults it is for Decode to say what the payload holds. exact says that the document written as
-// JSON is raw again, but for the order of its members and white space; it may say false where that is so, too.
+// Inspect is payload.Inspect, and also returns the document if raw is a signals
+// payload that read can read. If it returns neither a document nor faults,
+// Decode must read the payload. exact reports that the document, written as
+// JSON, equals raw except for the order of members and white space; it may be
+// false even then.
 func Inspect(raw []byte) (meta payload.Meta, doc *Document, exact bool, faults payload.Faults) {
 	if seemsSignals(raw) {
 		doc = new(Document)
@@ -54,11 +57,13 @@ func Inspect(raw []byte) (meta payload.Meta, doc *Document, exact bool, faults p
 	return meta, nil, false, faults
 }
 
-// seemsSignals reports whether it is worth a try to read raw as signals; most free-form payloads are not.
+// seemsSignals reports whether raw may be of the signals shape. It is false for
+// most free-form payloads.
 func seemsSignals(raw []byte) bool { return bytes.Contains(raw, []byte(`"`+Version+`"`)) }
 
-// inspect reads a signals payload into an empty document and returns what payload.Inspect says of it. It says false when
-// the payload is of the other shape or needs a closer look. exact is that of read.
+// inspect reads a signals payload into an empty document and returns the
+// metadata of payload.Inspect. ok is false if the payload has the other shape
+// or read cannot read it. exact is that of read.
 func inspect(raw []byte, doc *Document) (meta payload.Meta, exact, ok bool) {
 	if exact, ok = read(raw, doc); !ok {
 		return payload.Meta{}, false, false
@@ -71,7 +76,7 @@ func inspect(raw []byte, doc *Document) (meta payload.Meta, exact, ok bool) {
 	}
 	for _, id := range [...]string{meta.CorrelationID, meta.SiteID, meta.ClusterID} {
 		if len(id) > payload.MaxIdentifier && utf8.RuneCountInString(id) > payload.MaxIdentifier {
-			return payload.Meta{}, false, false // normal form can be longer than what was sent
+			return payload.Meta{}, false, false // the normal form can be longer than the original
 		}
 	}
 	return meta, exact, true

@@ -15,9 +15,11 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 )
 
-// Decode reads a signals payload and reports everything wrong with its shape: fields that are missing, unknown or of
-// another type, values outside an enum or a format. Names are case-sensitive; null counts as absent. Syntax errors,
-// among them a name given twice, end the reading. The document is nil when there are faults.
+// Decode reads a signals payload and reports everything that is wrong with its
+// shape: fields that are missing, unknown or of the wrong type, and values that
+// violate an enum or a format. Names are case-sensitive; null counts as absent.
+// A syntax error, which includes a duplicate name, ends the reading. The
+// document is nil if there are faults.
 func Decode(raw []byte) (*Document, payload.Faults) {
 	doc := new(Document)
 	if _, ok := read(raw, doc); ok {
@@ -26,7 +28,8 @@ func Decode(raw []byte) (*Document, payload.Faults) {
 	return decode(raw)
 }
 
-// decode is Decode of any payload: read knows only those that have no fault, and not all of them.
+// decode is Decode for every payload. read accepts only payloads without
+// faults, and not all of those.
 func decode(raw []byte) (*Document, payload.Faults) {
 	d := decoder{src: string(raw), dec: jsontext.NewDecoder(bytes.NewBuffer(raw))}
 	doc := new(Document)
@@ -37,7 +40,7 @@ func decode(raw []byte) (*Document, payload.Faults) {
 }
 
 type decoder struct {
-	src    string // the payload, which the document's strings are parts of
+	src    string // the payload; the strings of the document share its memory
 	dec    *jsontext.Decoder
 	faults payload.Faults
 }
@@ -51,19 +54,20 @@ func (d *decoder) run(doc reflect.Value) {
 		if err := d.object(documentShape(), doc); err != nil {
 			d.faults.AddSyntax(err)
 		} else if _, err := d.dec.ReadToken(); !errors.Is(err, io.EOF) {
-			d.faults.Add("", "must be one JSON object, but more follows")
+			d.faults.Add("", "must be a single JSON object, but more data follows")
 		}
 	default:
 		d.faults.Add("", "must be an object, got %s", payload.KindName(kind))
 	}
 }
 
-// object reads the object that comes next into v. Its error is one of syntax; everything else becomes a fault.
+// object reads the next value, an object, into v. Its error is a syntax error;
+// everything else becomes a fault.
 func (d *decoder) object(s *shape, v reflect.Value) error {
 	if _, err := d.dec.ReadToken(); err != nil {
 		return err
 	}
-	var seen uint64 // a bit for each of s.fields
+	var seen uint64 // one bit for each of s.fields
 	for d.dec.PeekKind() != jsontext.KindEndObject {
 		name, err := d.content()
 		if err != nil {
@@ -93,23 +97,23 @@ func (d *decoder) object(s *shape, v reflect.Value) error {
 	return nil
 }
 
-// value reads the value that comes next into v, which f describes.
+// value reads the next value into v, which f describes.
 func (d *decoder) value(f *field, v reflect.Value) error {
 	got := d.dec.PeekKind()
 	switch {
 	case got == jsontext.KindNull && !f.required:
 		return d.dec.SkipValue()
-	case got == jsontext.KindBeginObject && f.kind == object:
+	case got == jsontext.KindBeginObject && f.kind == kindObject:
 		return d.object(f.object, v)
-	case got == jsontext.KindString && f.kind != object:
+	case got == jsontext.KindString && f.kind != kindObject:
 		text, err := d.content()
 		if err != nil {
 			return err
 		}
 		d.scalar(f, text, v)
 		return nil
-	case got == jsontext.KindNumber && f.kind == number,
-		(got == jsontext.KindTrue || got == jsontext.KindFalse) && f.kind == boolean:
+	case got == jsontext.KindNumber && f.kind == kindNumber,
+		(got == jsontext.KindTrue || got == jsontext.KindFalse) && f.kind == kindBoolean:
 		literal, err := d.literal()
 		if err != nil {
 			return err
@@ -124,21 +128,22 @@ func (d *decoder) value(f *field, v reflect.Value) error {
 	return nil
 }
 
-// scalar puts text, the content of a JSON string or another literal, into v when it is what f wants.
+// scalar stores content, which is that of a JSON string or another literal, in
+// v if it suits f.
 func (d *decoder) scalar(f *field, content string, v reflect.Value) {
 	var ok bool
 	switch f.kind {
-	case number:
+	case kindNumber:
 		var n Number
 		if n, ok = parseNumber(content); ok {
 			content = string(n)
 		}
-	case boolean:
+	case kindBoolean:
 		var b Bool
 		if b, ok = parseBool(content); ok {
 			content = string(b)
 		}
-	case timestamp:
+	case kindTimestamp:
 		_, _, ok = parseTime(content)
 	default:
 		d.text(f, content, v)
@@ -167,7 +172,7 @@ func (d *decoder) text(f *field, content string, v reflect.Value) {
 	}
 }
 
-// fault adds a fault at the value or name read last.
+// fault adds a fault at the value or name that was read last.
 func (d *decoder) fault(format string, args ...any) {
 	if !d.faults.Full() {
 		d.faults.Add(d.dec.StackPointer(), format, args...)
@@ -197,28 +202,29 @@ func (d *decoder) content() (string, error) {
 	return string(content), err
 }
 
-// String is what a fault says a field must be.
-func (k kind) String() string {
+// String returns what faults say that a field must be.
+func (k fieldKind) String() string {
 	switch k {
-	case object:
+	case kindObject:
 		return "an object"
-	case text:
+	case kindText:
 		return "a string"
-	case number:
+	case kindNumber:
 		return "a number, or a string that is exactly a number, within the range of a 64-bit float"
-	case boolean:
+	case kindBoolean:
 		return `a boolean, "true" or "false"`
 	default:
 		return "an RFC 3339 date-time such as 2026-03-01T10:00:00Z"
 	}
 }
 
-// isTraceparent reports whether s is a traceparent of version 00 by W3C Trace Context, section 3.2.2.
+// isTraceparent reports whether s is a traceparent of version 00 of W3C Trace
+// Context, section 3.2.2.
 func isTraceparent(s string) bool {
 	return len(s) == 55 && s[:3] == "00-" && isID(s[3:35]) && s[35] == '-' && isID(s[36:52]) && s[52] == '-' && isHex(s[53:])
 }
 
-// isID reports whether s is hex and not all zeros.
+// isID reports whether s is hexadecimal and not all zeros.
 func isID(s string) bool { return isHex(s) && strings.Trim(s, "0") != "" }
 
 func isHex(s string) bool {

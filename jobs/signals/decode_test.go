@@ -19,8 +19,8 @@ const minimal = `{"schema_version":"1.1","request":{
 	"signals":{"energy":{"it_load_kw":100,"facility_power_kw":150}},
 	"constraints":{"hard":{"no_control_actions":true}}}}`
 
-// edit returns base with the value at an RFC 6901 pointer replaced, or removed when value is "". Objects on the way are
-// made as needed.
+// edit returns base with the value at an RFC 6901 pointer replaced, or removed if
+// value is "". It creates the objects on the way as needed.
 func edit(t testing.TB, base, pointer, value string) []byte {
 	t.Helper()
 	var root map[string]any
@@ -181,7 +181,7 @@ func TestDecodeSyntax(t *testing.T) {
 		``:                         "is not valid JSON: unexpected EOF",
 		`{`:                        "is not valid JSON at byte 1:",
 		`[]`:                       "must be an object, got an array",
-		minimal + `{}`:             "must be one JSON object, but more follows",
+		minimal + `{}`:             "must be a single JSON object, but more data follows",
 		`{"request":{"mode":tru}}`: "is not valid JSON at byte 22:",
 		`{"trace":{},"trace":{}}`:  "is a name given twice in the same object (byte 12)",
 		`{"trace":{"x":[1,}}`:      "is not valid JSON at byte",

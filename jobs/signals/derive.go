@@ -5,41 +5,44 @@ import (
 	"math"
 )
 
-// Range of rack inlet temperatures that ASHRAE TC 9.9 recommends (Thermal Guidelines for Data Processing Environments,
-// classes A1–A4), in °C.
+// The range of rack inlet temperatures that ASHRAE TC 9.9 recommends (Thermal
+// Guidelines for Data Processing Environments, classes A1–A4), in °C.
 const (
 	ashraeLowC  = 18.0
 	ashraeHighC = 27.0
 )
 
-// pueTolerance is how far a reported PUE may be from the derived one, relative, before a warning.
+// pueTolerance is the relative difference between the reported and the derived
+// PUE above which there is a warning.
 const pueTolerance = 0.02
 
-// Derived holds the figures derived from a document: plain float64, rounded nowhere, never NaN or infinite. A figure is
-// null when an input is absent, and a warning names that input.
+// Derived holds the figures that are derived from a document. They are not
+// rounded, and never NaN or infinite. A figure is null if an input is absent,
+// and a warning names that input.
 type Derived struct {
-	PUE             *float64 `json:"pue" doc:"Power usage effectiveness, facility/IT (ISO/IEC 30134-2); of the window's powers, not of a year"`
+	PUE             *float64 `json:"pue" doc:"Power usage effectiveness, facility power / IT power (ISO/IEC 30134-2), averaged over the time window rather than a year"`
 	DCiEPct         *float64 `json:"dcie_pct" doc:"Data center infrastructure efficiency, IT/facility, in %"`
-	OverheadKW      *float64 `json:"overhead_kw" doc:"Facility power that is not IT power, in kW"`
-	CoolingKW       *float64 `json:"cooling_kw" doc:"Chillers and fans, in kW"`
-	CoolingSharePct *float64 `json:"cooling_share_pct" doc:"Cooling's share of the facility's power, in %"`
-	DeltaTC         *float64 `json:"delta_t_c" doc:"Return minus supply air, in K"`
-	InletHeadroomC  *float64 `json:"inlet_headroom_c" doc:"Highest allowed minus actual 95th percentile of the rack inlets, in K; negative when exceeded"`
-	InletCompliance *string  `json:"inlet_compliance" enum:"below,within,above" doc:"95th percentile of the rack inlets against ASHRAE TC 9.9's recommended 18–27 °C"`
-	EnergyKWh       *float64 `json:"energy_kwh" doc:"Energy of the facility over the time window, in kWh"`
-	CostUSD         *float64 `json:"cost_usd" doc:"Price of that energy, in USD"`
-	CO2eKg          *float64 `json:"co2e_kg" doc:"Emissions of that energy, in kg CO2e"`
+	OverheadKW      *float64 `json:"overhead_kw" doc:"Facility power minus IT power, in kW"`
+	CoolingKW       *float64 `json:"cooling_kw" doc:"Power of chillers and fans, in kW"`
+	CoolingSharePct *float64 `json:"cooling_share_pct" doc:"Share of cooling in the facility power, in %"`
+	DeltaTC         *float64 `json:"delta_t_c" doc:"Return air temperature minus supply air temperature, in K"`
+	InletHeadroomC  *float64 `json:"inlet_headroom_c" doc:"Highest allowed minus actual 95th percentile of the rack inlet temperatures, in K; negative if exceeded"`
+	InletCompliance *string  `json:"inlet_compliance" enum:"below,within,above" doc:"95th percentile of the rack inlet temperatures relative to the 18–27 °C that ASHRAE TC 9.9 recommends"`
+	EnergyKWh       *float64 `json:"energy_kwh" doc:"Energy used by the facility in the time window, in kWh"`
+	CostUSD         *float64 `json:"cost_usd" doc:"Cost of that energy, in USD"`
+	CO2eKg          *float64 `json:"co2e_kg" doc:"Emissions caused by that energy, in kg CO2e"`
 	CUEKgPerKWh     *float64 `json:"cue_kg_per_kwh" doc:"Carbon usage effectiveness, in kg CO2e per kWh of IT energy (The Green Grid): carbon intensity × PUE"`
 }
 
-// Warning is something odd in a document that is no reason to refuse it.
+// Warning describes something odd in a document that is no reason to refuse it.
 type Warning struct {
 	Pointer string `json:"pointer" doc:"RFC 6901 JSON pointer from the payload's root" example:"/request/signals/energy/pue_current"`
-	Detail  string `json:"detail" doc:"What is odd there" example:"is absent, so cost_usd is unknown"`
+	Detail  string `json:"detail" doc:"What is odd about the value" example:"is absent, so cost_usd is unknown"`
 }
 
-// Derive computes the figures of a document that passed Validate, and collects the warnings: inputs that are absent,
-// and statements of the document that contradict its figures. The warnings are never nil.
+// Derive computes the figures of a document that passed Validate. It warns of
+// inputs that are absent and of statements in the document that contradict its
+// figures. The warnings are never nil.
 func Derive(d *Document) (Derived, []Warning) {
 	x := deriver{warnings: []Warning{}, figures: new(figures)}
 	x.dataContract(&d.Request.DataContract)
@@ -55,14 +58,15 @@ type deriver struct {
 	warnings []Warning
 }
 
-// figures is the memory that the pointers of one Derived point to.
+// figures holds the values that the pointers of one Derived refer to, in one
+// allocation.
 type figures struct {
 	values     [11]float64
-	taken      int // of values
+	taken      int // number of values in use
 	compliance string
 }
 
-// input is a field that figures are computed from.
+// input is a field from which figures are computed.
 type input struct {
 	pointer string
 	Number
@@ -146,7 +150,8 @@ func (x *deriver) thermal(r *Request) {
 	}
 }
 
-// inletCompliance places a rack inlet temperature, in °C, in ASHRAE's recommended range, whose ends belong to it.
+// inletCompliance compares a rack inlet temperature, in °C, with ASHRAE's
+// recommended range, which includes its ends.
 func inletCompliance(c float64) string {
 	switch {
 	case c < ashraeLowC:
@@ -158,7 +163,7 @@ func inletCompliance(c float64) string {
 	}
 }
 
-// have reports whether all inputs are given, and warns of each that is not.
+// have reports whether all inputs are present, and warns of each that is not.
 func (x *deriver) have(otherwise string, inputs ...input) bool {
 	all := true
 	for _, in := range inputs {
@@ -170,7 +175,9 @@ func (x *deriver) have(otherwise string, inputs ...input) bool {
 	return all
 }
 
-// figure returns a figure, or nil and a warning when it left the range of float64 (or its inputs did not pass Validate).
+// figure returns a pointer to the value. If the value left the range of
+// float64, or its inputs did not pass Validate, it returns nil and adds a
+// warning.
 func (x *deriver) figure(name string, value float64) *float64 {
 	if math.IsNaN(value) || math.IsInf(value, 0) {
 		x.warn("/request/signals", "hold values too large or too small to compute %s", name)

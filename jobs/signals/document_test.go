@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 )
 
 // eachField visits all fields of the document, objects before their members.
@@ -21,35 +19,19 @@ func eachField(t reflect.Type, visit func(reflect.StructField)) {
 	}
 }
 
-func TestKnownFields(t *testing.T) {
-	t.Parallel()
-	want := map[string]payload.FieldType{}
-	eachField(reflect.TypeFor[Document](), func(sf reflect.StructField) {
-		name := fieldOf(sf, "").name
-		require.Equal(t, name, payload.SnakeCase(name))
-		switch sf.Type {
-		case reflect.TypeFor[Number]():
-			want[name] = payload.NumberField
-		case reflect.TypeFor[Bool]():
-			want[name] = payload.BooleanField
-		}
-	})
-	require.Equal(t, want, payload.KnownFields(), "payload's table repeats the struct")
-}
-
 func TestTagsAreComplete(t *testing.T) {
 	t.Parallel()
 	eachField(reflect.TypeFor[Document](), func(sf reflect.StructField) {
 		f := fieldOf(sf, "")
 		require.NotEmpty(t, f.name, sf.Name)
 		require.NotEmpty(t, sf.Tag.Get("doc"), f.name)
-		if f.kind != object {
+		if f.kind != kindObject {
 			require.NotEmpty(t, sf.Tag.Get("example"), f.name)
 		}
-		if f.kind == text {
+		if f.kind == kindText {
 			require.True(t, f.enum != nil || f.maxLength > 0 || f.traceparent, "%s: text is bounded", f.name)
 		}
-		require.Equal(t, f.kind == timestamp, sf.Tag.Get("format") == "date-time", f.name)
+		require.Equal(t, f.kind == kindTimestamp, sf.Tag.Get("format") == "date-time", f.name)
 		if pattern := sf.Tag.Get("pattern"); pattern != "" {
 			require.True(t, f.traceparent, "%s: Decode reads no patterns", f.name)
 			require.Regexp(t, regexp.MustCompile(pattern), sf.Tag.Get("example"))
@@ -79,7 +61,7 @@ func eachValue(t *testing.T, s *shape, v reflect.Value) {
 	t.Helper()
 	for i := range s.fields {
 		require.False(t, v.Field(i).IsZero(), s.fields[i].pointer)
-		if s.fields[i].kind == object {
+		if s.fields[i].kind == kindObject {
 			eachValue(t, s.fields[i].object, v.Field(i))
 		}
 	}

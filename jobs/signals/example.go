@@ -3,7 +3,8 @@ package signals
 import _ "embed"
 
 //go:embed example.json
-var example string
+var exampleJSON string
 
-// Example returns a complete, valid signals payload with every field filled in, for documentation and benchmarks.
-func Example() []byte { return []byte(example) }
+// Example returns a complete, valid signals payload with every field filled in,
+// for documentation and benchmarks.
+func Example() []byte { return []byte(exampleJSON) }

@@ -1,6 +1,7 @@
 package signals
 
-// FieldType is what a field of the shape holds, for those who write documents.
+// FieldType is the type of a field of the shape, for packages that write
+// documents.
 type FieldType string
 
 // The types of fields.
@@ -10,13 +11,14 @@ const (
 	TypeBoolean FieldType = "boolean"
 )
 
-// Field is one value of a document: no object, but what stands in one.
+// Field is one value of a document that is not an object.
 type Field struct {
 	Path []string // names from the root: request, signals, energy, it_load_kw
 	Type FieldType
 }
 
-// Fields lists all values a document can have, in the order of its structs.
+// Fields lists all values that a document can have, in the order of its
+// structs.
 func Fields() []Field { return fieldsOf(documentShape(), nil) }
 
 func fieldsOf(s *shape, parent []string) []Field {
@@ -25,11 +27,11 @@ func fieldsOf(s *shape, parent []string) []Field {
 		f := &s.fields[i]
 		path := append(append([]string{}, parent...), f.name)
 		switch f.kind {
-		case object:
+		case kindObject:
 			list = append(list, fieldsOf(f.object, path)...)
-		case number:
+		case kindNumber:
 			list = append(list, Field{path, TypeNumber})
-		case boolean:
+		case kindBoolean:
 			list = append(list, Field{path, TypeBoolean})
 		default:
 			list = append(list, Field{path, TypeText})

@@ -6,9 +6,11 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 )
 
-// Normalize returns the normal form of a document: strings trimmed and in Unicode NFC, timestamps in UTC with Z, an
-// absent mode as shadow. Numbers stay as they were written; that numeric and boolean strings are numbers and booleans
-// is Decode's doing. The document given is not changed; changed says that the normal form is another one.
+// Normalize returns the normal form of a document: strings are trimmed and in
+// Unicode NFC, timestamps are in UTC with Z, and an absent mode is shadow.
+// Numbers keep their spelling; Decode has already turned numeric and boolean
+// strings into numbers and booleans. Normalize does not modify d; changed
+// reports that the normal form differs from d.
 func Normalize(d *Document) (normal *Document, changed bool) {
 	n := *d
 	if n.Request.Mode == "" {
@@ -21,18 +23,19 @@ func Normalize(d *Document) (normal *Document, changed bool) {
 func normalize(s *shape, v reflect.Value) (changed bool) {
 	for i := range s.fields {
 		switch f, member := &s.fields[i], v.Field(i); f.kind {
-		case object:
+		case kindObject:
 			changed = normalize(f.object, member) || changed
-		case text:
+		case kindText:
 			changed = set(member, payload.CleanText(member.String())) || changed
-		case timestamp:
+		case kindTimestamp:
 			changed = set(member, string(Time(member.String()).UTC())) || changed
 		}
 	}
 	return changed
 }
 
-// set writes only what is another text, and says so: most are in normal form already, and a write costs more than the comparison.
+// set writes text if it differs, and reports whether it does. Most texts are in
+// normal form already, and a write costs more than the comparison.
 func set(member reflect.Value, text string) bool {
 	if text == member.String() {
 		return false

@@ -7,16 +7,20 @@ import (
 	"unicode/utf8"
 )
 
-// maxPlainNumber is how long a number may be for read: no number without an exponent of that length leaves the range of
-// a float64, or what can be stored.
+// maxPlainNumber is the length of the longest number that read accepts. A
+// number of that length without an exponent is within the range of a float64
+// and within the limits of storage.
 const maxPlainNumber = 32
 
-// read reads a payload that decode would accept, into an empty document, and several times as fast. It says false when
-// there is anything about the payload that needs a closer look: not only faults, but also escapes in strings, exponents
-// in numbers, numbers of more than maxPlainNumber characters, or space around what stands in a string. The document is
-// of no use then. FuzzRead holds it against decode and payload.Check.
+// read reads a payload into an empty document, several times as fast as decode.
+// It accepts only payloads that decode accepts. ok is false if the payload has
+// faults, but also if it has escapes in strings, exponents in numbers, numbers
+// of more than maxPlainNumber characters, or space around a number in a string.
+// The document must not be used then. FuzzRead compares read with decode and
+// payload.Check.
 //
-// exact says that the document written as JSON is the payload again, but for the order of its members and white space.
+// exact reports that the document, written as JSON, equals the payload except
+// for the order of members and white space.
 func read(raw []byte, doc *Document) (exact, ok bool) {
 	r := reader{src: string(raw)}
 	ok = strings.IndexByte(r.src, '\\') < 0 && utf8.ValidString(r.src) &&
@@ -24,13 +28,13 @@ func read(raw []byte, doc *Document) (exact, ok bool) {
 	return ok && !r.altered, ok
 }
 
-// reader reads JSON without escapes in strings. Its methods say false, or return nothing, when they do not find what
-// they look for; reading is over then.
+// reader reads JSON without escapes in strings. Its methods return false, or an
+// empty result, if they do not find what they expect, which ends the reading.
 type reader struct {
-	src string // the payload, which the document's strings are parts of
-	at  int    // how much of it was read
+	src string // the payload; the strings of the document share its memory
+	at  int    // number of bytes that were read
 
-	altered bool // something is not written again as it stood: an absent value, or a number in a string
+	altered bool // some value is written in another way than the payload has it: an absent value, or a number in a string
 }
 
 // space skips white space.
@@ -79,7 +83,7 @@ func (r *reader) object(s *shape, v reflect.Value) bool {
 	if !r.take('{') {
 		return false
 	}
-	var seen uint64 // a bit for each of s.fields
+	var seen uint64 // one bit for each of s.fields
 	for more := !r.take('}'); more; more = r.take(',') {
 		name, ok := r.quoted()
 		f := s.byName[name]
@@ -98,14 +102,14 @@ func (r *reader) value(f *field, v reflect.Value) bool {
 	}
 	switch r.src[r.at] {
 	case '{':
-		return f.kind == object && r.object(f.object, v)
+		return f.kind == kindObject && r.object(f.object, v)
 	case '"':
 		content, ok := r.quoted()
 		if !ok || !f.takes(content) {
 			return false
 		}
 		v.SetString(content)
-		r.altered = r.altered || f.kind == number || f.kind == boolean || content == ""
+		r.altered = r.altered || f.kind == kindNumber || f.kind == kindBoolean || content == ""
 		return true
 	}
 	rest, length := r.src[r.at:], 0
@@ -114,11 +118,11 @@ func (r *reader) value(f *field, v reflect.Value) bool {
 		r.at += len("null")
 		r.altered = true
 		return true
-	case f.kind == number:
+	case f.kind == kindNumber:
 		length = plainNumber(rest)
-	case f.kind == boolean && strings.HasPrefix(rest, "true"):
+	case f.kind == kindBoolean && strings.HasPrefix(rest, "true"):
 		length = len("true")
-	case f.kind == boolean && strings.HasPrefix(rest, "false"):
+	case f.kind == kindBoolean && strings.HasPrefix(rest, "false"):
 		length = len("false")
 	}
 	if length == 0 {
@@ -129,16 +133,16 @@ func (r *reader) value(f *field, v reflect.Value) bool {
 	return true
 }
 
-// takes reports whether the field takes the content of a string as it stands.
+// takes reports whether the field accepts the content of a string as it is.
 func (f *field) takes(content string) bool {
 	switch f.kind {
-	case object:
+	case kindObject:
 		return false
-	case number:
+	case kindNumber:
 		return content != "" && plainNumber(content) == len(content)
-	case boolean:
+	case kindBoolean:
 		return content == "true" || content == "false"
-	case timestamp:
+	case kindTimestamp:
 		_, _, ok := parseTime(content)
 		return ok
 	}
@@ -153,7 +157,8 @@ func (f *field) takes(content string) bool {
 		(f.maxLength == 0 || len(content) <= f.maxLength || utf8.RuneCountInString(content) <= f.maxLength)
 }
 
-// plainNumber returns the length of the number that text starts with; 0 when there is none, or it is not plain.
+// plainNumber returns the length of the number at the start of text, or 0 if
+// there is none or it is longer than maxPlainNumber.
 func plainNumber(text string) int {
 	i := 0
 	digits := func() (found bool) {

@@ -13,17 +13,20 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 )
 
-// Number is a JSON number as the caller wrote it, so that nothing is rounded on the way into storage; "" is absent.
-// In JSON it may also come as a string that is exactly a number, as some exporters write it.
+// Number is a JSON number with the caller's spelling, so that nothing is
+// rounded on the way into storage; "" is absent. The JSON may also be a string
+// that is exactly a number, which some exporters write.
 type Number string
 
-// errNumber and errBool are what the scalar types refuse in JSON; Decode says more.
+// The errors of the scalar types for JSON that they refuse. The faults of
+// Decode are more precise.
 var (
-	errNumber = errors.New("signals: not a number or a numeric string that a 64-bit float can hold")
-	errBool   = errors.New(`signals: not a boolean, "true" or "false"`)
+	errNumber = errors.New("signals: neither a number nor a numeric string within the range of a 64-bit float")
+	errBool   = errors.New(`signals: neither a boolean nor "true" or "false"`)
 )
 
-// parseNumber reads a Number from text, the literal of a JSON number or the content of a JSON string.
+// parseNumber reads a Number from text, which is the literal of a JSON number
+// or the content of a JSON string.
 func parseNumber(text string) (Number, bool) {
 	literal, ok := payload.ParseNumber(text)
 	return Number(literal), ok && !math.IsInf(Number(literal).Float(), 0)
@@ -38,10 +41,14 @@ func (n Number) Float() float64 {
 	return f
 }
 
-// MarshalJSON writes the literal; null when absent.
+// JSONLiteral implements payload.Literal.
+func (Number) JSONLiteral() {}
+
+// MarshalJSON writes the literal, or null if it is absent.
 func (n Number) MarshalJSON() ([]byte, error) { return appendLiteral(nil, string(n)), nil }
 
-// MarshalJSONTo is MarshalJSON without an allocation, for go-json-experiment/json.
+// MarshalJSONTo is MarshalJSON without an allocation, for
+// go-json-experiment/json.
 func (n Number) MarshalJSONTo(enc *jsontext.Encoder) error {
 	return enc.WriteValue(appendLiteral(enc.AvailableBuffer(), string(n)))
 }
@@ -60,11 +67,12 @@ func (n *Number) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Bool is a JSON boolean that may also be absent: "true", "false" or "". In JSON it may also come as one of the strings
-// "true" and "false".
+// Bool is a JSON boolean that may be absent: "true", "false" or "". The JSON
+// may also be one of the strings "true" and "false".
 type Bool string
 
-// parseBool reads a Bool from text, a JSON literal or the content of a JSON string.
+// parseBool reads a Bool from text, which is a JSON literal or the content of a
+// JSON string.
 func parseBool(text string) (Bool, bool) {
 	text = strings.TrimSpace(text)
 	return Bool(text), text == "true" || text == "false"
@@ -76,10 +84,14 @@ func (b Bool) Given() bool { return b != "" }
 // True reports whether the boolean is present and true.
 func (b Bool) True() bool { return b == "true" }
 
-// MarshalJSON writes true or false; null when absent.
+// JSONLiteral implements payload.Literal.
+func (Bool) JSONLiteral() {}
+
+// MarshalJSON writes true or false, or null if it is absent.
 func (b Bool) MarshalJSON() ([]byte, error) { return appendLiteral(nil, string(b)), nil }
 
-// MarshalJSONTo is MarshalJSON without an allocation, for go-json-experiment/json.
+// MarshalJSONTo is MarshalJSON without an allocation, for
+// go-json-experiment/json.
 func (b Bool) MarshalJSONTo(enc *jsontext.Encoder) error {
 	return enc.WriteValue(appendLiteral(enc.AvailableBuffer(), string(b)))
 }
@@ -98,12 +110,14 @@ func (b *Bool) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Time is an RFC 3339 instant with all the digits the caller wrote; "" is absent.
+// Time is an RFC 3339 instant with all digits of the caller; "" is absent.
 type Time string
 
-// parseTime reads a Time from text, and the same in UTC. It is stricter than time.Parse and Time.UnmarshalText, which
-// take "T1:00:00", "00,5" and "+99:99" (go.dev/issue/54580). Refused are also lower-case t and z, leap seconds (":60",
-// which Go's clock cannot hold), and instants whose UTC year has not four digits.
+// parseTime reads a Time from text, and returns it in UTC as well. It is
+// stricter than time.Parse and Time.UnmarshalText, which accept "T1:00:00",
+// "00,5" and "+99:99" (go.dev/issue/54580). It also refuses lower-case t and z,
+// leap seconds (":60", which time.Time cannot represent), and instants whose
+// UTC year does not have four digits.
 func parseTime(text string) (instant time.Time, utc Time, ok bool) {
 	const layout = "2006-01-02T15:04:05"
 	if len(text) <= len(layout) || !matches(text[:len(layout)], "0000-00-00T00:00:00") {
@@ -128,12 +142,14 @@ func parseTime(text string) (instant time.Time, utc Time, ok bool) {
 	return instant, Time(instant.Format(layout) + fraction + "Z"), true
 }
 
-// isOffset reports whether zone is a numeric offset of RFC 3339: "+hh:mm" or "-hh:mm".
+// isOffset reports whether zone is a numeric offset of RFC 3339: "+hh:mm" or
+// "-hh:mm".
 func isOffset(zone string) bool {
 	return (matches(zone, "+00:00") || matches(zone, "-00:00")) && zone[1:3] < "24" && zone[4:6] < "60"
 }
 
-// matches reports whether text is template with any ASCII digits in place of its zeros.
+// matches reports whether text equals template, in which a zero stands for any
+// ASCII digit.
 func matches(text, template string) bool {
 	if len(text) != len(template) {
 		return false
@@ -147,13 +163,15 @@ func matches(text, template string) bool {
 	return true
 }
 
-// Instant returns the instant, in UTC, cut to nanoseconds; the zero time when t is absent.
+// Instant returns the instant in UTC, truncated to nanoseconds, or the zero
+// time if t is absent.
 func (t Time) Instant() time.Time {
 	instant, _, _ := parseTime(string(t))
 	return instant
 }
 
-// UTC returns the same instant in UTC, with Z and with the digits of the second's fraction as they are.
+// UTC returns the same instant in UTC, with Z and with unchanged digits of the
+// fraction of a second.
 func (t Time) UTC() Time {
 	_, utc, _ := parseTime(string(t))
 	return utc
@@ -166,7 +184,8 @@ func appendLiteral(dst []byte, literal string) []byte {
 	return append(dst, literal...)
 }
 
-// scalarText returns the content of a JSON string, "" for null, and otherwise the JSON text itself.
+// scalarText returns the content of a JSON string, "" for null, and otherwise
+// the JSON text itself.
 func scalarText(data []byte) (string, error) {
 	if len(data) > 0 && data[0] == '"' {
 		var text string

@@ -10,54 +10,56 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// kind is what a field of the shape holds.
-type kind uint8
+// fieldKind is the type of value that a field of the shape holds.
+type fieldKind uint8
 
 const (
-	object kind = iota
-	text
-	number
-	boolean
-	timestamp
+	kindObject fieldKind = iota
+	kindText
+	kindNumber
+	kindBoolean
+	kindTimestamp
 )
 
-// shape describes one JSON object: what the struct tags of its Go type say. It never changes once built.
+// shape describes one JSON object by the struct tags of its Go type. It never
+// changes once it is built.
 type shape struct {
 	fields   []field // in the order of the struct
 	byName   map[string]*field
-	required uint64 // a bit for each of fields
-	depth    int    // how many objects are nested, this one included
+	required uint64 // one bit for each of fields
+	depth    int    // number of nested objects, including this one
 }
 
 // field describes one member of an object.
 type field struct {
 	index       int // in the struct, and in shape.fields
 	name        string
-	key         string           // the name as JSON, and the colon
 	pointer     jsontext.Pointer // from the payload's root
-	kind        kind
+	kind        fieldKind
 	required    bool
 	enum        []string
 	minLength   int // characters
-	maxLength   int // characters; 0 is no bound
+	maxLength   int // characters; 0 means no bound
 	traceparent bool
-	limits      interval // of a number
-	object      *shape   // of an object
+	limits      interval // for a number
+	object      *shape   // for an object
 }
 
-// interval bounds a number by a range tag: "[0,100]", "(0,)", "(-Inf,)": a round bracket at the left excludes the bound,
-// and a missing right bound is none.
+// interval holds the bounds of a range tag: "[0,100]", "(0,)", "(-Inf,)". A
+// round bracket on the left excludes the bound. There is no upper bound if the
+// right one is missing.
 type interval struct {
 	low, high float64
-	open      bool // low itself is excluded
-	bounded   bool // high counts
+	open      bool // low itself is outside
+	bounded   bool // there is an upper bound, high
 }
 
 // documentShape returns the shape of Document, built on first use.
 var documentShape = sync.OnceValue(func() *shape { return shapeOf(reflect.TypeFor[Document](), "") })
 
-// shapeOf reads the tags of a struct, which the payload holds at that pointer, and of the structs in it. It panics on tags it cannot read: a mistake in this
-// package, which every test would find.
+// shapeOf reads the tags of a struct, whose place in the payload is the
+// pointer, and of the structs in it. It panics on tags that it cannot read,
+// which are a mistake in this package that every test would find.
 func shapeOf(t reflect.Type, at jsontext.Pointer) *shape {
 	s := &shape{fields: make([]field, t.NumField()), byName: make(map[string]*field, t.NumField()), depth: 1}
 	if t.NumField() > 64 {
@@ -71,7 +73,7 @@ func shapeOf(t reflect.Type, at jsontext.Pointer) *shape {
 		if f.required {
 			s.required |= 1 << i
 		}
-		if f.kind == object {
+		if f.kind == kindObject {
 			s.depth = max(s.depth, 1+f.object.depth)
 		}
 	}
@@ -82,7 +84,6 @@ func fieldOf(sf reflect.StructField, parent jsontext.Pointer) field {
 	name, options, _ := strings.Cut(sf.Tag.Get("json"), ",")
 	f := field{
 		name:        name,
-		key:         `"` + name + `":`,
 		pointer:     parent.AppendToken(name),
 		required:    options != "omitzero",
 		traceparent: sf.Tag.Get("format") == "traceparent",
@@ -94,15 +95,15 @@ func fieldOf(sf reflect.StructField, parent jsontext.Pointer) field {
 	}
 	switch {
 	case sf.Type == reflect.TypeFor[Number]():
-		f.kind, f.limits = number, intervalOf(sf.Tag.Get("range"))
+		f.kind, f.limits = kindNumber, intervalOf(sf.Tag.Get("range"))
 	case sf.Type == reflect.TypeFor[Bool]():
-		f.kind = boolean
+		f.kind = kindBoolean
 	case sf.Type == reflect.TypeFor[Time]():
-		f.kind = timestamp
+		f.kind = kindTimestamp
 	case sf.Type.Kind() == reflect.String:
-		f.kind = text
+		f.kind = kindText
 	case sf.Type.Kind() == reflect.Struct:
-		f.kind, f.object = object, shapeOf(sf.Type, f.pointer)
+		f.kind, f.object = kindObject, shapeOf(sf.Type, f.pointer)
 	default:
 		panic(fmt.Sprintf("signals: field %s has type %v", sf.Name, sf.Type))
 	}
@@ -141,7 +142,7 @@ func (in interval) contains(x float64) bool {
 	return (x > in.low || x == in.low && !in.open) && (!in.bounded || x <= in.high)
 }
 
-// String is what a fault says: "≥ 0", "> 0", "between 0 and 100".
+// String returns the text of faults: "≥ 0", "> 0", "between 0 and 100".
 func (in interval) String() string {
 	low := strconv.FormatFloat(in.low, 'g', -1, 64)
 	switch {

@@ -11,12 +11,13 @@ import (
 
 const (
 	maxProdSLOMS       = 5000.0 // ms
-	jobMixTolerancePct = 0.5    // percentage points around 100
-	roundingError      = 1e-9   // of sums of decimal fractions in binary, far below any tolerance here
+	jobMixTolerancePct = 0.5    // percentage points below or above 100
+	roundingError      = 1e-9   // for sums of decimal fractions in binary, far below any tolerance here
 )
 
-// Validate reports everything wrong with the meaning of a document that Decode accepted: each number in its range, and
-// the rules between fields. What is merely odd is no fault; Derive warns of it.
+// Validate reports everything that is wrong with the meaning of a document that
+// Decode accepted: numbers outside their range, and violated rules between
+// fields. Values that are merely odd are not faults; Derive warns of them.
 func Validate(d *Document) payload.Faults {
 	v := validator{}
 	v.ranges(documentShape(), reflect.ValueOf(d).Elem())
@@ -28,13 +29,13 @@ func Validate(d *Document) payload.Faults {
 
 type validator struct{ faults payload.Faults }
 
-// ranges checks each number given against its range tag.
+// ranges checks each number that is present against its range tag.
 func (v *validator) ranges(s *shape, value reflect.Value) {
 	for i := range s.fields {
 		switch f, member := &s.fields[i], value.Field(i); f.kind {
-		case object:
+		case kindObject:
 			v.ranges(f.object, member)
-		case number:
+		case kindNumber:
 			n := Number(member.String())
 			if n.Given() && !f.limits.contains(n.Float()) {
 				v.faults.Add(f.pointer, "must be %v, got %s", f.limits, n)
@@ -86,7 +87,8 @@ func (v *validator) preferences(p *Preferences) {
 	}
 }
 
-// atLeast checks value ≥ bound when both are given; boundName is a field beside it.
+// atLeast checks that value ≥ bound if both are present. boundName is the field
+// of the bound, in the same object.
 func (v *validator) atLeast(at jsontext.Pointer, value Number, boundName string, bound Number) {
 	if value.Given() && bound.Given() && value.Float() < bound.Float() {
 		v.faults.Add(at, "must be ≥ %s (%s), got %s", boundName, bound, value)
