@@ -39,11 +39,11 @@ DURATION ?= 2m
 
 .PHONY: chaos
 chaos: ## break everything for DURATION (2m), in the order of SEED (1), and check every promise
-	go test -tags chaos ./internal/chaos -run 'TestChaos$$' -count=1 -v -timeout 2h -seed $(SEED) -duration $(DURATION)
+	go test -tags chaos ./chaos -run 'TestChaos$$' -count=1 -v -timeout 2h -seed $(SEED) -duration $(DURATION)
 
 .PHONY: chaos-short
 chaos-short: ## the same in under three minutes, and the proofs that the harness can fail
-	go test -tags chaos ./internal/chaos -run 'TestChaos$$|IsNoticed$$' -count=1 -v -timeout 6m -seed $(SEED) -duration 30s
+	go test -tags chaos ./chaos -run 'TestChaos$$|IsNoticed$$' -count=1 -v -timeout 6m -seed $(SEED) -duration 30s
 
 .PHONY: bench
 bench: ## MASS beside pgbench, River and Asynq, on two cores; writes docs/benchmarks.md; about 45 minutes

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/leomutto/pilot-in-a-box/internal/chaos"
+	"github.com/leomutto/pilot-in-a-box/chaos"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 )
@@ -44,7 +44,7 @@ func setup(t *testing.T, tags string) chaos.Config {
 	require.NoError(t, err)
 	overlay, err := chaos.ClockOverlay(strings.TrimSpace(string(root)), t.TempDir())
 	require.NoError(t, err)
-	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-tags", tags, "-o", binary, "../../cmd/mass")
+	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-tags", tags, "-o", binary, "../cmd/mass")
 	building.Lock()
 	out, err := build.CombinedOutput()
 	building.Unlock()
