@@ -34,7 +34,7 @@ type batchAnswer struct {
 }
 
 // batch posts a batch and reads its answer, which must be whole.
-func (e *edge) batch(media string, body io.Reader, headers ...string) batchAnswer {
+func (e *system) batch(media string, body io.Reader, headers ...string) batchAnswer {
 	e.t.Helper()
 	req, err := http.NewRequestWithContext(e.t.Context(), http.MethodPost, e.url+"/mass-requests/batch", body)
 	require.NoError(e.t, err)

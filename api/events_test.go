@@ -30,7 +30,7 @@ type sent struct {
 }
 
 // stream opens a stream of a request's events, behind the event last if any.
-func (e *edge) stream(ctx context.Context, id int64, last string) *events {
+func (e *system) stream(ctx context.Context, id int64, last string) *events {
 	e.t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url+requestPath(id)+"/events", nil)
 	require.NoError(e.t, err)

@@ -26,7 +26,7 @@ func onlyByNotice(c *api.Config) { c.WaitInterval = time.Hour }
 func onlyByLooking(c *api.Config) { c.WaitInterval = 20 * time.Millisecond }
 
 // end brings requests to done as a worker does, without telling anybody.
-func (e *edge) end(ids ...int64) {
+func (e *system) end(ids ...int64) {
 	e.t.Helper()
 	ctx := e.t.Context()
 	worker, err := e.store.RegisterWorker(ctx, "test", 1, "test")
@@ -43,7 +43,7 @@ func (e *edge) end(ids ...int64) {
 	require.NoError(e.t, err)
 }
 
-func (e *edge) announce(ids ...int64) {
+func (e *system) announce(ids ...int64) {
 	e.t.Helper()
 	require.NoError(e.t, jobs.AnnounceChanges(e.t.Context(), e.rdb, ids...))
 }
@@ -51,7 +51,7 @@ func (e *edge) announce(ids ...int64) {
 func requestPath(id int64) string { return fmt.Sprintf("/mass-requests/%d", id) }
 
 // wait begins a long poll; a failure arrives as an answer of status 0.
-func (e *edge) wait(ctx context.Context, id int64) <-chan answer {
+func (e *system) wait(ctx context.Context, id int64) <-chan answer {
 	done := make(chan answer, 1)
 	go func() { done <- e.get(ctx, e.url+requestPath(id)+"?wait=60s") }()
 	return done
@@ -59,7 +59,7 @@ func (e *edge) wait(ctx context.Context, id int64) <-chan answer {
 
 // waitOn waits again when a minute was not enough, as clients do: a busy machine may
 // need longer until thousands wait at the same time.
-func (e *edge) waitOn(ctx context.Context, id int64) <-chan answer {
+func (e *system) waitOn(ctx context.Context, id int64) <-chan answer {
 	done := make(chan answer, 1)
 	go func() {
 		a := <-e.wait(ctx, id)
@@ -71,7 +71,7 @@ func (e *edge) waitOn(ctx context.Context, id int64) <-chan answer {
 	return done
 }
 
-func (e *edge) get(ctx context.Context, url string) answer {
+func (e *system) get(ctx context.Context, url string) answer {
 	failed := func(err error) answer { return answer{Response: new(http.Response), text: err.Error()} }
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -95,14 +95,14 @@ func (e *edge) get(ctx context.Context, url string) answer {
 	return a
 }
 
-func (e *edge) waiting(n int) {
+func (e *system) waiting(n int) {
 	e.t.Helper()
 	eventually(e.t, "those who wait", func() bool { return e.api.WaitStats().Waiters == n })
 }
 
 // hears makes sure that nothing but a notice can lead to another look: the
 // subscription stands, and what it made due was looked at.
-func (e *edge) hears() {
+func (e *system) hears() {
 	e.t.Helper()
 	witness := e.submit(`{}`)
 	answered := e.wait(e.t.Context(), witness)
@@ -214,7 +214,7 @@ func TestWaitOutlastsTheDeadlines(t *testing.T) {
 }
 
 // serve runs the server on a port of its own until stop is called.
-func (e *edge) serve() (stop func()) {
+func (e *system) serve() (stop func()) {
 	e.t.Helper()
 	addr, err := e.api.Listen()
 	require.NoError(e.t, err)

@@ -3,7 +3,6 @@
 package chaos_test
 
 import (
-	"context"
 	"flag"
 	"log/slog"
 	"os"
@@ -19,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/chaos"
-	"github.com/leomutto/pilot-in-a-box/internal/devstack"
+	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 )
 
@@ -38,7 +37,6 @@ var building sync.Mutex
 // description of a run on them.
 func setup(t *testing.T, tags string) chaos.Config {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "data")
 	binary := filepath.Join(t.TempDir(), "mass")
 	root, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
 	require.NoError(t, err)
@@ -50,22 +48,14 @@ func setup(t *testing.T, tags string) chaos.Config {
 	building.Unlock()
 	require.NoError(t, err, "%s", out)
 
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	stack, err := devstack.Start(t.Context(), devstack.Options{DataDir: dir, Logger: log})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		assert.NoError(t, stack.Close(ctx))
-	})
-	require.False(t, stack.InMemoryRedis(), "chaos needs a real Redis")
-	_, err = migrations.Up(t.Context(), stack.DatabaseURL())
+	servers := devtest.Private(t)
+	_, err = migrations.Up(t.Context(), servers.DatabaseURL())
 	require.NoError(t, err)
 	return chaos.Config{
-		Binary: binary, Servers: stack, DatabaseURL: stack.DatabaseURL(), RedisURL: stack.RedisURL(),
-		RedisData: filepath.Join(dir, "servers", "redis"), Dir: logFolder(t),
+		Binary: binary, Servers: servers, DatabaseURL: servers.DatabaseURL(), RedisURL: servers.RedisURL(),
+		RedisData: servers.RedisData(), Dir: logFolder(t),
 		Seed: *seed, Duration: *duration, Long: *long || *duration >= 5*time.Minute, Faults: chaos.Faults(),
-		APIs: 2, Workers: 3, Rate: 180, Bound: time.Minute, Logger: log,
+		APIs: 2, Workers: 3, Rate: 180, Bound: time.Minute, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Servers are the private PostgreSQL and Redis of a run; *devstack.Stack is one.
+// Servers are the private PostgreSQL and Redis of a run; *devtest.Servers is one.
 type Servers interface {
 	KillPostgres() error
 	RestartPostgres(ctx context.Context) error

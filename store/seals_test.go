@@ -16,7 +16,7 @@ import (
 )
 
 // happen adds events to the trail.
-func (b bench) happen(n int) {
+func (b system) happen(n int) {
 	b.t.Helper()
 	_, err := b.db.ExecContext(b.ctx, `
         INSERT INTO audit_events (request_id, action, actor, detail, client, input_digest)
@@ -25,7 +25,7 @@ func (b bench) happen(n int) {
 }
 
 // sealAll seals whatever there is, so many events a seal.
-func (b bench) sealAll(atMost int) {
+func (b system) sealAll(atMost int) {
 	b.t.Helper()
 	mark, err := b.MarkTrail(b.ctx)
 	require.NoError(b.t, err)
@@ -42,7 +42,7 @@ func (b bench) sealAll(atMost int) {
 }
 
 // forge runs statements as somebody who may do everything to the database.
-func (b bench) forge(statements ...string) {
+func (b system) forge(statements ...string) {
 	b.t.Helper()
 	tables := []string{"audit_events", "audit_seals"}
 	for _, table := range tables {

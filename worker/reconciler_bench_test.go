@@ -13,10 +13,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
-	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
-	"github.com/leomutto/pilot-in-a-box/migrations"
-	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 // waiting is a system with many rows waiting, a live task for each batch,
@@ -28,30 +26,9 @@ type waiting struct {
 
 func manyWaiting(b *testing.B, rows, batch int) waiting {
 	b.Helper()
-	stack := devtest.Private(b)
-	if _, err := migrations.Up(b.Context(), stack.DatabaseURL()); err != nil {
-		b.Fatal(err)
-	}
-	st, err := store.Open(store.Config{URL: stack.DatabaseURL(), MaxOpen: 2, MaxIdle: 2, ConnectTimeout: 5 * time.Second})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = st.Close() })
-	db, err := sqlx.Open("postgres", stack.DatabaseURL())
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = db.Close() })
-	opt, err := jobs.ParseRedisURL(stack.RedisURL())
-	if err != nil {
-		b.Fatal(err)
-	}
-	rdb, err := jobs.Dial(opt)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = rdb.Close() })
-	_, err = db.ExecContext(b.Context(), `
+	s, _ := systemtest.NewPrivate(b)
+	st, db, rdb := s.Store, s.DB, s.Redis
+	_, err := db.ExecContext(b.Context(), `
         INSERT INTO mass_requests (batch_id, payload, schema_version)
         SELECT 1 + n / $2::int, jsonb_build_object('n', n, 'text', repeat('x', 1000)), '1.0-simple' FROM generate_series(0, $1 - 1) n`, rows, batch)
 	if err != nil {

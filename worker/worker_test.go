@@ -17,21 +17,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/jobs/pipeline"
-	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 	"github.com/leomutto/pilot-in-a-box/worker"
 )
 
-func TestMain(m *testing.M) {
-	devtest.Main(m, func(ctx context.Context, url string) error {
-		_, err := migrations.Up(ctx, url)
-		return err
-	})
-}
+func TestMain(m *testing.M) { systemtest.Main(m) }
 
 // system is a database, a Redis and as many workers as a test starts.
 type system struct {
@@ -45,23 +39,11 @@ type system struct {
 
 func setup(t *testing.T) *system {
 	t.Helper()
-	return setupOn(t, devtest.Database(t), devtest.Redis(t))
+	return newSystem(t, systemtest.New(t))
 }
 
-func setupOn(t *testing.T, databaseURL, redisURL string) *system {
-	t.Helper()
-	st, err := store.Open(store.Config{URL: databaseURL, MaxOpen: 12, MaxIdle: 12, ConnectTimeout: 2 * time.Second, StatementTimeout: 20 * time.Second})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, st.Close()) })
-	db, err := sqlx.Open("postgres", databaseURL)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	opt, err := jobs.ParseRedisURL(redisURL)
-	require.NoError(t, err)
-	rdb, err := jobs.Dial(opt)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
-	return &system{t: t, store: st, db: db, rdb: rdb, opt: opt, enq: jobs.NewEnqueuer(rdb, time.Minute)}
+func newSystem(t *testing.T, s *systemtest.System) *system {
+	return &system{t: t, store: s.Store, db: s.DB, rdb: s.Redis, opt: s.RedisOptions, enq: s.Enqueuer}
 }
 
 // quick is a configuration in which everything that takes seconds takes less.

@@ -21,12 +21,16 @@ import (
 
 // Options says what Start provides. The zero value starts both servers on a temporary folder.
 type Options struct {
-	DataDir     string       // where the data, logs and passwords are kept; "" is a temporary folder, removed by Close
-	DatabaseURL string       // a PostgreSQL that is there already; no other is started
-	RedisURL    string       // a Redis that is there already; no other is started
-	Ephemeral   bool         // for tests: nothing is written to disk in time, nothing is kept by Redis
-	Settings    []string     // of a private PostgreSQL, as name=value; they beat the defaults
-	Logger      *slog.Logger // nil discards
+	DataDir     string   // where the data, logs and passwords are kept; "" is a temporary folder, removed by Close
+	DatabaseURL string   // a PostgreSQL that is there already; no other is started
+	RedisURL    string   // a Redis that is there already; no other is started
+	Ephemeral   bool     // for tests: nothing is written to disk in time, nothing is kept by Redis
+	Settings    []string // of a private PostgreSQL, as name=value; they beat the defaults
+
+	PostgresPort int // where a private PostgreSQL listens; 0 is any free port
+	RedisPort    int // where a private Redis listens; 0 is any free port
+
+	Logger *slog.Logger // nil discards
 
 	SearchPath  []string // folders in which server binaries are looked for; nil is $PATH and the usual places
 	DownloadURL string   // Maven repository that serves PostgreSQL where none is installed; "" is Maven Central
@@ -115,24 +119,6 @@ func (s *Stack) Close(ctx context.Context) error {
 	})
 	return s.closeErr
 }
-
-// KillPostgres ends the private PostgreSQL as a crash would, and returns when none of its processes is left.
-func (s *Stack) KillPostgres() error { return s.postgres.kill() }
-
-// RestartPostgres starts the private PostgreSQL again, on the same port and data. It stops it first if it runs.
-func (s *Stack) RestartPostgres(ctx context.Context) error { return s.postgres.restart(ctx) }
-
-// KillRedis ends the private Redis as a crash would.
-func (s *Stack) KillRedis() error { return s.redis.kill() }
-
-// RestartRedis starts the private Redis again, on the same port and data (Ephemeral: empty). It stops it first if it runs.
-func (s *Stack) RestartRedis(ctx context.Context) error { return s.redis.restart(ctx) }
-
-// PauseRedis freezes the private Redis: connections stay open and nothing answers, until ResumeRedis.
-func (s *Stack) PauseRedis() error { return s.redis.pause() }
-
-// ResumeRedis undoes PauseRedis.
-func (s *Stack) ResumeRedis() error { return s.redis.resume() }
 
 // home is the data folder of one Stack:
 //

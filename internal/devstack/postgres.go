@@ -60,7 +60,7 @@ func (s *Stack) startPostgres(ctx context.Context, o Options) error {
 		ping:       c.ping,
 		logger:     o.Logger,
 	}
-	if err := s.postgres.start(ctx); err != nil {
+	if err := s.postgres.start(ctx, o.PostgresPort); err != nil {
 		return err
 	}
 	s.postgresURL = c.url(s.postgres.port, postgresDatabase)

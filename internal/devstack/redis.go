@@ -51,7 +51,7 @@ func (s *Stack) startRedis(ctx context.Context, o Options) error {
 		ping:   func(ctx context.Context, port int) error { return pingRedis(ctx, port, secret) },
 		logger: o.Logger,
 	}
-	if err := s.redis.start(ctx); err != nil {
+	if err := s.redis.start(ctx, o.RedisPort); err != nil {
 		return err
 	}
 	s.redisURL = redisURL(redisAddr(s.redis.port), secret)

@@ -25,13 +25,9 @@ const (
 	logTailLines  = 15
 )
 
-var (
-	errAddressInUse = errors.New("the port is taken by another process")
-	errNotPrivate   = errors.New("this server is not a process of the stack")
-)
+var errAddressInUse = errors.New("the port is taken by another process")
 
-// server is one private server on a port of 127.0.0.1: its process, and the files that tell about it. The methods of a
-// nil server, which is one that somebody else runs, fail with errNotPrivate.
+// server is one private server on a port of 127.0.0.1: its process, and the files that describe it.
 type server struct {
 	name       string // for people
 	files      string // path without extension of its .log and .lock
@@ -46,10 +42,14 @@ type server struct {
 	proc *process
 }
 
-// start starts the server on a free port. Between finding the port free and binding it anybody may take it, hence the loop.
-func (s *server) start(ctx context.Context) error {
+// start starts the server on the given port, or on a free one when it is 0. Another process may take a free port before
+// the server binds it, so a few ports are tried.
+func (s *server) start(ctx context.Context, port int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if port != 0 {
+		return s.startOn(ctx, port)
+	}
 	err := errAddressInUse
 	for attempt := 0; attempt < portAttempts && errors.Is(err, errAddressInUse); attempt++ {
 		var port int
@@ -256,15 +256,6 @@ func (s *server) stopLocked(ctx context.Context) error {
 	}
 }
 
-func (s *server) kill() error {
-	if s == nil {
-		return errNotPrivate
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.killLocked()
-}
-
 // killLocked also waits for the processes that the server forked.
 func (s *server) killLocked() error {
 	s.proc.expected.Store(true)
@@ -275,32 +266,4 @@ func (s *server) killLocked() error {
 		return fmt.Errorf("kill %s: %w", s.name, err)
 	}
 	return unlock(lock)
-}
-
-func (s *server) restart(ctx context.Context) error {
-	if s == nil {
-		return errNotPrivate
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.stopLocked(ctx); err != nil {
-		return err
-	}
-	return s.startOn(ctx, s.port)
-}
-
-func (s *server) pause() error { return s.signal(syscall.SIGSTOP) }
-
-func (s *server) resume() error { return s.signal(syscall.SIGCONT) }
-
-func (s *server) signal(sig syscall.Signal) error {
-	if s == nil {
-		return errNotPrivate
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.proc.Signal(sig); err != nil {
-		return fmt.Errorf("send %s to %s: %w", sig, s.name, err)
-	}
-	return nil
 }

@@ -116,29 +116,6 @@ func Redis(t testing.TB) string {
 	return u.String()
 }
 
-// Private returns servers for one test alone, to kill and restart. They keep what they acknowledged, as in production,
-// and their database is not migrated. They are stopped when the test ends.
-func Private(t testing.TB) *devstack.Stack {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	stack, err := devstack.Start(ctx, devstack.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatalf("devtest: start private servers: %v", err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), timeout)
-		defer cancel()
-		if err := stack.Close(ctx); err != nil {
-			t.Errorf("devtest: stop private servers: %v", err)
-		}
-	})
-	if stack.InMemoryRedis() {
-		t.Fatalf("devtest: these tests need a real Redis; this machine has the %s", stack.Redis())
-	}
-	return stack
-}
-
 // use starts the servers if no test did so before.
 func use(t testing.TB) *suite {
 	t.Helper()
