@@ -81,7 +81,7 @@ func TestLoginRefreshLogout(t *testing.T) {
 	require.Equal(t, http.StatusOK, a.StatusCode, a.text)
 	require.Equal(t, "no-store", a.Header.Get("Cache-Control"))
 	require.Equal(t, "Bearer", a.json["token_type"])
-	require.Equal(t, "60", fmt.Sprint(a.json["expires_in"]))
+	require.Equal(t, "3600", fmt.Sprint(a.json["expires_in"]))
 	access, refresh := a.tokens()
 
 	subject := fmt.Sprintf("user:%d", id)

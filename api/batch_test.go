@@ -609,7 +609,7 @@ func TestBatchBeyondTheBacklog(t *testing.T) {
 
 func TestStreamThatStalls(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *api.Config) { c.ReadTimeout = 5 * time.Second })
+	e := setup(t, func(c *api.Config) { c.ReadTimeout = 10 * time.Second })
 	in, out := io.Pipe()
 	defer out.Close()
 	go func() { _, _ = io.WriteString(out, "{\"payload\":{}}\n{\"payload\"") }()

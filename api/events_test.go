@@ -203,7 +203,7 @@ func TestStream(t *testing.T) {
 func TestStreamWithoutNoticesAndWithSignsOfLife(t *testing.T) {
 	t.Parallel()
 	e := setup(t, onlyByLooking, func(c *api.Config) {
-		c.KeepAlive, c.ReadTimeout, c.WriteTimeout = 500*time.Millisecond, 2*time.Second, 2*time.Second
+		c.KeepAlive, c.ReadTimeout, c.WriteTimeout = 2*time.Second, 10*time.Second, 10*time.Second
 	})
 	id := e.submit(`{}`) // without deadlines
 	stop := e.serve()

@@ -25,7 +25,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-const patience = 3 * time.Minute // until a test that waits for something gives up
+const patience = systemtest.Patience // until a test that waits for something gives up
 
 func TestMain(m *testing.M) { systemtest.Main(m) }
 
@@ -57,7 +57,7 @@ func signing() *auth.Tokens {
 	if err != nil {
 		panic(err)
 	}
-	return auth.NewTokens(auth.TokenConfig{Keys: ring, Issuer: "mass", Audience: "mass", TTL: time.Minute})
+	return auth.NewTokens(auth.TokenConfig{Keys: ring, Issuer: "mass", Audience: "mass", TTL: time.Hour})
 }
 
 // logBuffer keeps what the server logs.
@@ -89,7 +89,8 @@ func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Confi
 	servers := systemtest.On(t, databaseURL, redisURL)
 	e.store, e.db, e.rdb = servers.Store, servers.DB, servers.Redis
 	cfg := api.Config{
-		Addr: "127.0.0.1:0", Version: "test", RequestTimeout: 30 * time.Second, Auth: api.AuthConfig{Tokens: signing()},
+		Addr: "127.0.0.1:0", Version: "test", RequestTimeout: patience, ReadHeaderTimeout: patience, ReadTimeout: patience,
+		WriteTimeout: patience, ShutdownTimeout: patience, Auth: api.AuthConfig{Tokens: signing()},
 		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, databaseURL) },
 	}
 	for _, f := range tune {

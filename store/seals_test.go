@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -32,7 +33,7 @@ func (b system) sealAll(atMost int) {
 	require.Eventually(b.t, func() bool {
 		ok, err := b.Settled(b.ctx, mark)
 		return err == nil && ok
-	}, time.Minute, time.Millisecond)
+	}, systemtest.Patience, time.Millisecond)
 	for {
 		if _, err := b.SealEvents(b.ctx, mark.UpTo, atMost); err != nil {
 			require.ErrorIs(b.t, err, store.ErrNotFound)

@@ -70,7 +70,7 @@ func TestSilentWorkersAreRescuedWhileRedisIsFrozen(t *testing.T) {
 	require.NoError(t, err)
 
 	require.NoError(t, stack.PauseRedis())
-	s.start(quick(), echo)
+	s.start(rescuing(), echo)
 	s.until(id, "is taken from the dead worker", func(r jobs.Request) bool { return r.Rescues == 1 })
 	require.NoError(t, stack.ResumeRedis())
 	s.untilStatus(id, jobs.Done)

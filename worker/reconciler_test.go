@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -77,7 +78,7 @@ func TestASilentWorkersRequestsGoToOthers(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, claimed, 2)
 
-	s.start(quick(), echo)
+	s.start(rescuing(), echo)
 	for _, id := range ids {
 		done := s.untilStatus(id, jobs.Done)
 		assert.Zero(t, done.Failures, "no retry is used up")
@@ -90,7 +91,7 @@ func TestASilentWorkersRequestsGoToOthers(t *testing.T) {
 	require.Eventually(t, func() bool {
 		workers, err := s.store.Workers(t.Context())
 		return err == nil && len(workers) == 1
-	}, time.Minute, 5*time.Millisecond, "the dead worker is forgotten")
+	}, systemtest.Patience, 5*time.Millisecond, "the dead worker is forgotten")
 }
 
 func TestAClaimOfAForgottenWorkerIsRescued(t *testing.T) {
@@ -149,7 +150,7 @@ func TestADeliveryThatNobodyClaimsIsMadeAnew(t *testing.T) {
 	task := jobs.TaskID(r.BatchID)
 	require.NoError(t, s.rdb.LMove(t.Context(), "asynq:{default}:pending", "asynq:{default}:active", "RIGHT", "LEFT").Err())
 	require.NoError(t, s.rdb.HSet(t.Context(), "asynq:{default}:t:"+task, "state", "active").Err())
-	s.start(quick(), echo)
+	s.start(rescuing(), echo)
 	done := s.untilStatus(id, jobs.Done)
 	assert.NotEqual(t, r.BatchID, done.BatchID)
 }
@@ -166,7 +167,7 @@ func TestARetryThatWaitsIsLeftAlone(t *testing.T) {
 	require.Eventually(t, func() bool {
 		info, err := asynq.NewInspectorFromRedisClient(s.rdb).GetTaskInfo("default", jobs.TaskID(r.BatchID))
 		return err == nil && info.State == asynq.TaskStateScheduled
-	}, time.Minute, 5*time.Millisecond, "scheduled again, for its time")
+	}, systemtest.Patience, 5*time.Millisecond, "scheduled again, for its time")
 	assert.Equal(t, r, s.until(id, "is there", func(jobs.Request) bool { return true }))
 }
 
@@ -181,7 +182,7 @@ func TestAnotherWorkerTakesTheLead(t *testing.T) {
 			require.NoError(t, lead.Resign(t.Context()))
 		}
 		return err != nil
-	}, time.Minute, 20*time.Millisecond, "one of them leads")
+	}, systemtest.Patience, 20*time.Millisecond, "one of them leads")
 	stop()
 	s.untilStatus(s.submit(false, `{}`)[0], jobs.Done)
 }
@@ -218,7 +219,7 @@ func TestADeliveryPutOffForHoursIsMadeNow(t *testing.T) {
 	require.Eventually(t, func() bool {
 		info, err := inspector.GetTaskInfo("default", jobs.TaskID(r.BatchID))
 		return err == nil && info.State == asynq.TaskStateRetry
-	}, time.Minute, 5*time.Millisecond)
+	}, systemtest.Patience, 5*time.Millisecond)
 	wrong.Shutdown()
 
 	s.start(quick(), echo)

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
@@ -33,7 +34,7 @@ func TestTheLeaderRemovesWhatIsOlderThanTheRetention(t *testing.T) {
 		require.NoError(t, s.db.GetContext(t.Context(), &n, `SELECT count(*) FROM `+where))
 		return n
 	}
-	require.Eventually(t, func() bool { return count(`mass_requests WHERE finished_at < now() - interval '1 hour'`) == 0 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return count(`mass_requests WHERE finished_at < now() - interval '1 hour'`) == 0 }, systemtest.Patience, 10*time.Millisecond)
 	assert.Equal(t, 10, count(`mass_requests WHERE status = 'pending'`))
 	id := s.submit(true, `{}`)[0]
 	s.untilStatus(id, jobs.Done) // and it goes on working

@@ -28,8 +28,8 @@ func TestRunnersDoEverythingAtOnceAndGoHome(t *testing.T) {
 		ended.Wait()
 		assert.LessOrEqual(t, len(r.spare), spareRunners)
 	}
-	assert.Eventually(t, func() bool { return len(r.spare) == 0 }, runnerWait*10, runnerWait/100, "they go home")
+	assert.Eventually(t, func() bool { return len(r.spare) == 0 }, runnerWait*1000, runnerWait/100, "they go home")
 	r.do(func() {})
 	r.stop()
-	assert.Eventually(t, func() bool { return len(r.spare) == 0 }, runnerWait*10, runnerWait/100, "nobody waits for what will not come")
+	assert.Eventually(t, func() bool { return len(r.spare) == 0 }, runnerWait*1000, runnerWait/100, "nobody waits for what will not come")
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -26,7 +27,7 @@ func TestTheLeaderSealsTheTrail(t *testing.T) {
 		require.NoError(t, s.db.GetContext(t.Context(), &id, `SELECT max(id) FROM audit_events`))
 		return id
 	}
-	require.Eventually(t, sealed(newest()), time.Minute, 5*time.Millisecond)
+	require.Eventually(t, sealed(newest()), systemtest.Patience, 5*time.Millisecond)
 
 	tx, err := s.db.BeginTxx(t.Context(), nil)
 	require.NoError(t, err)
@@ -37,7 +38,7 @@ func TestTheLeaderSealsTheTrail(t *testing.T) {
 	}
 	assert.False(t, sealed(open)(), "what comes after the open one waits for it")
 	require.NoError(t, tx.Commit())
-	require.Eventually(t, sealed(newest()), time.Minute, 5*time.Millisecond)
+	require.Eventually(t, sealed(newest()), systemtest.Patience, 5*time.Millisecond)
 	_, err = s.store.VerifyTrail(t.Context(), store.Verification{})
 	require.NoError(t, err)
 }

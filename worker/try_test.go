@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -24,7 +25,7 @@ func (s *system) summary(id int64) (sum jobs.BatchSummary) {
 	require.Eventually(s.t, func() bool {
 		info, err := inspector.GetTaskInfo(string(jobs.Default), jobs.TaskID(batch))
 		return err == nil && info.State == asynq.TaskStateCompleted && json.Unmarshal(info.Result, &sum) == nil
-	}, time.Minute, 5*time.Millisecond, "the task of batch %d", batch)
+	}, systemtest.Patience, 5*time.Millisecond, "the task of batch %d", batch)
 	return sum
 }
 
@@ -184,7 +185,7 @@ func TestOutcomesAreWrittenUntilTheyAre(t *testing.T) {
             WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%as_submitted%'`)
 		cut += n
 		return err == nil && cut >= 12 // the driver repeats some of them itself
-	}, time.Minute, 5*time.Millisecond, "statements that end requests")
+	}, systemtest.Patience, 5*time.Millisecond, "statements that end requests")
 	require.NoError(t, tx.Rollback())
 
 	for i, id := range ids {

@@ -46,18 +46,26 @@ func newSystem(t *testing.T, s *systemtest.System) *system {
 	return &system{t: t, store: s.Store, db: s.DB, rdb: s.Redis, opt: s.RedisOptions, enq: s.Enqueuer}
 }
 
-// quick is a configuration in which everything that takes seconds takes less.
+// quick is a configuration in which what usually takes seconds takes less. What
+// only a broken worker runs into takes as long as a slow machine may need.
 func quick() worker.Config {
 	return worker.Config{
 		Concurrency: 8, BatchMax: 64,
 		Retry:          jobs.RetryPolicy{MaxTries: 3, Base: time.Millisecond, Max: time.Millisecond},
-		RequestTimeout: 20 * time.Second, ShutdownTimeout: 10 * time.Second,
+		RequestTimeout: systemtest.Patience, ShutdownTimeout: systemtest.Patience,
 		PollInterval: 20 * time.Millisecond, Heartbeat: 100 * time.Millisecond,
 		Reconcile: worker.ReconcileConfig{
-			Interval: 50 * time.Millisecond, Grace: 200 * time.Millisecond, SilentAfter: 5 * time.Second, Step: 100, MaxRescues: 5,
+			Interval: 50 * time.Millisecond, Grace: 200 * time.Millisecond, SilentAfter: systemtest.Patience, Step: 100, MaxRescues: 5,
 		},
 		Version: "test",
 	}
+}
+
+// rescuing is quick, for tests of workers that have fallen silent.
+func rescuing() worker.Config {
+	c := quick()
+	c.Reconcile.SilentAfter = 10 * time.Second // so that a live worker on a slow machine is not one of them
+	return c
 }
 
 // start runs a worker until the test ends or the returned function is called;
@@ -114,7 +122,7 @@ func (s *system) until(id int64, what string, ok func(jobs.Request) bool) jobs.R
 		var err error
 		r, err = s.store.Request(s.t.Context(), id)
 		return err == nil && ok(r)
-	}, 60*time.Second, 5*time.Millisecond, "request %d: %s", id, what)
+	}, systemtest.Patience, 5*time.Millisecond, "request %d: %s", id, what)
 	return r
 }
 

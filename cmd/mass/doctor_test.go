@@ -23,6 +23,7 @@ import (
 func examine(t *testing.T, env map[string]string, args ...string) (d diagnosis, healthy bool) {
 	t.Helper()
 	var out output
+	args = append([]string{"--patience", "2m"}, args...) // the last one of a name counts
 	err := run(t.Context(), append([]string{"doctor", "--json"}, args...), getenv(env), &out, &out)
 	require.NoError(t, json.Unmarshal([]byte(out.String()), &d), out.String())
 	assert.Equal(t, err != nil, d.Verdict == doctor.Fail, "%v", err)
@@ -69,7 +70,7 @@ func TestDoctorFindsAHealthySystemByItself(t *testing.T) {
 	require.Eventually(t, func() bool {
 		d, _ = examine(t, found)
 		return d.Verdict == doctor.OK
-	}, time.Minute, 100*time.Millisecond, "%+v", &d)
+	}, patience, 100*time.Millisecond, "%+v", &d)
 	for _, topic := range []string{
 		"settings", "postgres", "connections", "clocks", "redis", "redis memory", "migrations", "role", "workers", "leader", "backlog",
 		"queues", "batches", "processing", "failures", "webhooks",
@@ -149,7 +150,7 @@ func TestDoctorJudgesRedis(t *testing.T) {
 	assert.Equal(t, doctor.OK, d.level("batches"), "it is asked nevertheless")
 
 	require.NoError(t, stack.PauseRedis()) // frozen: it accepts connections and says nothing
-	d, _ = examine(t, env, "--patience", "3s")
+	d, _ = examine(t, env, "--patience", "10s")
 	require.NoError(t, stack.ResumeRedis())
 	assert.Equal(t, doctor.Fail, d.level("redis"))
 	assert.Equal(t, doctor.OK, d.level("postgres"))

@@ -196,7 +196,7 @@ func TestMemoryRedis(t *testing.T) {
 	require.Contains(t, s.Redis(), "miniredis in process")
 	rdb := client(t, s)
 	require.NoError(t, rdb.Set(t.Context(), "short", "1", 20*time.Millisecond).Err())
-	require.Eventually(t, func() bool { return rdb.Exists(t.Context(), "short").Val() == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return rdb.Exists(t.Context(), "short").Val() == 0 }, 10*time.Minute, time.Millisecond)
 
 	opt, err := asynq.ParseRedisURI(s.RedisURL())
 	require.NoError(t, err)
@@ -214,8 +214,7 @@ func TestMemoryRedis(t *testing.T) {
 	select {
 	case payload := <-handled:
 		require.Equal(t, "payload", payload)
-	case <-t.Context().Done():
-	case <-time.After(30 * time.Second):
+	case <-time.After(10 * time.Minute):
 		t.Fatal("the task was not handled")
 	}
 }

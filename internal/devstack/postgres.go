@@ -23,7 +23,7 @@ import (
 const (
 	postgresRole     = "mass"
 	postgresDatabase = "mass"
-	pingTimeout      = 2 * time.Second
+	pingTimeout      = 5 * time.Second
 )
 
 // cluster is a private PostgreSQL: binaries, a data folder and the password of its only role.

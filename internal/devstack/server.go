@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	readyTimeout  = 60 * time.Second // start, including the recovery after a crash
-	stopTimeout   = 10 * time.Second // orderly stop, before SIGKILL
-	orphanTimeout = 20 * time.Second // for what a killed process left behind to end
+	readyTimeout  = 2 * time.Minute  // start, including the recovery after a crash
+	stopTimeout   = 30 * time.Second // orderly stop, before SIGKILL
+	orphanTimeout = 60 * time.Second // for what a killed process left behind to end
 	pollInterval  = 5 * time.Millisecond
 	portAttempts  = 10
 	logTailLines  = 15

@@ -27,7 +27,7 @@ import (
 const (
 	template       = "devtest_template"
 	redisDatabases = 1024
-	timeout        = 2 * time.Minute // of one step; a migration on a busy machine is the longest
+	timeout        = 10 * time.Minute // of one step; a migration on a slow machine is the longest
 )
 
 // shared is the one pair of servers of this test binary. A test has no other way to find it: TestMain hands nothing on.
