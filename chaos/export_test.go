@@ -1,4 +1,4 @@
 package chaos
 
-// MeasureDrains lets the tests of the report in.
+// MeasureDrains is measureDrains, for the tests of the report.
 var MeasureDrains = measureDrains

@@ -14,20 +14,21 @@ import (
 	"github.com/leomutto/pilot-in-a-box/worker"
 )
 
-// DirVariable names the environment variable that tells a process built with
-// the tag chaos the folder it shares with the harness.
+// DirVariable is the environment variable with the folder that a process built with
+// the tag chaos shares with the harness.
 const DirVariable = "MASS_CHAOS_DIR"
 
 // Orders is the member "chaos" of a free-form payload.
 type Orders struct {
-	SleepMS   int `json:"sleep_ms,omitempty"`   // how long a try takes
-	FailTimes int `json:"fail_times,omitempty"` // how many tries fail, whichever process makes them
+	SleepMS   int `json:"sleep_ms,omitempty"`   // how long an attempt takes
+	FailTimes int `json:"fail_times,omitempty"` // how many attempts fail, counted over all processes
 }
 
-var errOrdered = errors.New("chaos: told to fail")
+var errOrdered = errors.New("chaos: ordered to fail")
 
-// Pipeline is next, slowed and failing as the payload orders. It signs every
-// result with the attempt that made it, so that the checker sees who wrote it.
+// Pipeline wraps next, and delays and fails attempts as the payload orders. It adds
+// the attempt number to every result, so that the checker sees which attempt wrote
+// it.
 func Pipeline(next worker.Pipeline, dir string) worker.Pipeline {
 	return func(ctx context.Context, raw []byte) (jobs.Result, error) {
 		var p struct {
@@ -37,8 +38,8 @@ func Pipeline(next worker.Pipeline, dir string) worker.Pipeline {
 		if err := json.Unmarshal(raw, &p); err != nil {
 			return jobs.Result{}, fmt.Errorf("read the orders: %w", err)
 		}
-		// Deliberately deaf to ctx: a step that does not heed the end of its
-		// context is what fencing is for.
+		// The sleep ignores ctx on purpose: fencing exists for steps that do not stop
+		// when their context ends.
 		time.Sleep(time.Duration(p.Orders.SleepMS) * time.Millisecond)
 		if mustFail(dir, p.Nonce, p.Orders.FailTimes) {
 			return jobs.Result{}, errOrdered
@@ -52,8 +53,9 @@ func Pipeline(next worker.Pipeline, dir string) worker.Pipeline {
 	}
 }
 
-// mustFail counts the failures of a request by files, which all processes share
-// and which outlive them. A try that dies after its mark has used it up.
+// mustFail counts the failures of a request with files, which all processes share
+// and which outlive them. An attempt that dies after it made a file has used that
+// failure up.
 func mustFail(dir, nonce string, times int) bool {
 	for i := range times {
 		mark, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("failed-%s-%d", nonce, i)), os.O_CREATE|os.O_EXCL, 0o600)
@@ -65,7 +67,7 @@ func mustFail(dir, nonce string, times int) bool {
 	return false
 }
 
-// sign adds a member to the object that a result is.
+// sign adds the member "chaos" to a result, which is a JSON object.
 func sign(result json.RawMessage, attempt int) json.RawMessage {
 	head := bytes.TrimSuffix(bytes.TrimSpace(result), []byte("}"))
 	return fmt.Appendf(nil, `%s,"chaos":{"attempt":%d}}`, head, attempt)

@@ -83,7 +83,7 @@ func TestPipelineObeysAndSigns(t *testing.T) {
 
 	for range 2 {
 		_, err := run(ctx, payload)
-		require.ErrorContains(t, err, "told to fail")
+		require.ErrorContains(t, err, "ordered to fail")
 	}
 	result, err := run(ctx, payload)
 	require.NoError(t, err)
