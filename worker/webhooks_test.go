@@ -278,12 +278,12 @@ func TestAReceiverThatHangsHoldsUpNobodyElse(t *testing.T) {
 		<-open
 	}))
 	t.Cleanup(hanging.Close)
-	t.Cleanup(func() { close(open) })
 	r := newReceiver(t)
 	c := quick()
 	c.Webhooks = hooks(t)
 	c.Webhooks.Concurrency = 4
 	s.start(c, echo)
+	t.Cleanup(func() { close(open) }) // before the worker waits for its calls
 	var stuck []int64
 	for range 20 {
 		stuck = append(stuck, s.submitWith(hanging.URL, true))
@@ -341,7 +341,7 @@ func TestACallbackTakenByADeadWorkerIsDelivered(t *testing.T) {
 	lease := redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: task}
 	require.NoError(t, s.rdb.ZAdd(t.Context(), queue+"lease", lease).Err())
 
-	c := quick()
+	c := rescuing()
 	c.Webhooks = hooks(t)
 	s.start(c, echo)
 	d := s.untilDelivery(id, jobs.DeliveryDelivered)
