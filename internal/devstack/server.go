@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	readyTimeout  = 2 * time.Minute  // for a start, including recovery after a crash
+	readyTimeout  = 5 * time.Minute  // for a start, including recovery after a crash
 	stopTimeout   = 30 * time.Second // for a shutdown, before SIGKILL
 	orphanTimeout = 60 * time.Second // for the servers of a killed process to end
 	pollInterval  = 5 * time.Millisecond
