@@ -17,7 +17,7 @@ import (
 )
 
 // happen adds n events of each of three actors to the trail, a minute apart, oldest first.
-func (e *edge) happen(n int) {
+func (e *system) happen(n int) {
 	e.t.Helper()
 	_, err := e.db.ExecContext(e.t.Context(), `
         INSERT INTO audit_events (at, request_id, action, actor, detail, http_request_id)
@@ -27,7 +27,7 @@ func (e *edge) happen(n int) {
 }
 
 // trail follows the pages of the trail and returns the ids of each.
-func (e *edge) trail(path string) (pages [][]int64) {
+func (e *system) trail(path string) (pages [][]int64) {
 	e.t.Helper()
 	for {
 		a := e.call(http.MethodGet, path, "")

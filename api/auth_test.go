@@ -20,7 +20,7 @@ import (
 const phrase = "correct horse battery"
 
 // user registers somebody and returns their id.
-func (e *edge) user(email string, role auth.Role) int64 {
+func (e *system) user(email string, role auth.Role) int64 {
 	e.t.Helper()
 	a := e.as(auth.Admin).call(http.MethodPost, "/auth/register", fmt.Sprintf(`{"email": %q, "password": %q, "role": %q}`, email, phrase, role))
 	require.Equal(e.t, http.StatusCreated, a.StatusCode, a.text)
@@ -29,13 +29,13 @@ func (e *edge) user(email string, role auth.Role) int64 {
 	return a.id()
 }
 
-func (e *edge) logIn(email, password string) answer {
+func (e *system) logIn(email, password string) answer {
 	e.t.Helper()
 	return e.as("").call(http.MethodPost, "/auth/login", jsonOf(e.t, map[string]string{"email": email, "password": password}))
 }
 
 // tokens logs in and returns both tokens.
-func (e *edge) tokens(email, password string) (access, refresh string) {
+func (e *system) tokens(email, password string) (access, refresh string) {
 	e.t.Helper()
 	a := e.logIn(email, password)
 	require.Equal(e.t, http.StatusOK, a.StatusCode, a.text)
@@ -49,23 +49,23 @@ func (a answer) tokens() (access, refresh string) {
 }
 
 // with calls with a bearer token of the test's choice.
-func (e *edge) with(token, method, path, body string) answer {
+func (e *system) with(token, method, path, body string) answer {
 	e.t.Helper()
 	return e.call(method, path, body, "Authorization", "Bearer "+token)
 }
 
-func (e *edge) me(token string) answer {
+func (e *system) me(token string) answer {
 	e.t.Helper()
 	return e.with(token, http.MethodGet, "/auth/me", "")
 }
 
-func (e *edge) refresh(token string) answer {
+func (e *system) refresh(token string) answer {
 	e.t.Helper()
 	return e.as("").call(http.MethodPost, "/auth/refresh", fmt.Sprintf(`{"refresh_token": %q}`, token))
 }
 
 // deeds lists what the trail says of acts that concern no request, of these actions.
-func (e *edge) deeds(actions ...string) (list []string) {
+func (e *system) deeds(actions ...string) (list []string) {
 	e.t.Helper()
 	require.NoError(e.t, e.db.SelectContext(e.t.Context(), &list, `
         SELECT actor || ' ' || action || ' ' || coalesce(detail, '') FROM audit_events
@@ -81,7 +81,7 @@ func TestLoginRefreshLogout(t *testing.T) {
 	require.Equal(t, http.StatusOK, a.StatusCode, a.text)
 	require.Equal(t, "no-store", a.Header.Get("Cache-Control"))
 	require.Equal(t, "Bearer", a.json["token_type"])
-	require.Equal(t, "60", fmt.Sprint(a.json["expires_in"]))
+	require.Equal(t, "3600", fmt.Sprint(a.json["expires_in"]))
 	access, refresh := a.tokens()
 
 	subject := fmt.Sprintf("user:%d", id)

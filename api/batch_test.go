@@ -34,7 +34,7 @@ type batchAnswer struct {
 }
 
 // batch posts a batch and reads its answer, which must be whole.
-func (e *edge) batch(media string, body io.Reader, headers ...string) batchAnswer {
+func (e *system) batch(media string, body io.Reader, headers ...string) batchAnswer {
 	e.t.Helper()
 	req, err := http.NewRequestWithContext(e.t.Context(), http.MethodPost, e.url+"/mass-requests/batch", body)
 	require.NoError(e.t, err)
@@ -609,7 +609,7 @@ func TestBatchBeyondTheBacklog(t *testing.T) {
 
 func TestStreamThatStalls(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *api.Config) { c.ReadTimeout = 5 * time.Second })
+	e := setup(t, func(c *api.Config) { c.ReadTimeout = 10 * time.Second })
 	in, out := io.Pipe()
 	defer out.Close()
 	go func() { _, _ = io.WriteString(out, "{\"payload\":{}}\n{\"payload\"") }()

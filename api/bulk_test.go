@@ -24,7 +24,7 @@ type bulkResult struct {
 	Cursor  *string `json:"cursor"`
 }
 
-func (e *edge) bulk(body string) (r bulkResult) {
+func (e *system) bulk(body string) (r bulkResult) {
 	e.t.Helper()
 	a := e.call(http.MethodPost, "/mass-requests/bulk", body)
 	require.Equal(e.t, http.StatusOK, a.StatusCode, a.text)
@@ -33,7 +33,7 @@ func (e *edge) bulk(body string) (r bulkResult) {
 }
 
 // bulkAll repeats a bulk with its cursor until there is no more.
-func (e *edge) bulkAll(fields string) (changed, calls int) {
+func (e *system) bulkAll(fields string) (changed, calls int) {
 	e.t.Helper()
 	cursor := ""
 	for {
@@ -48,13 +48,13 @@ func (e *edge) bulkAll(fields string) (changed, calls int) {
 	}
 }
 
-func (e *edge) count(where string) (n int) {
+func (e *system) count(where string) (n int) {
 	e.t.Helper()
 	require.NoError(e.t, e.db.GetContext(e.t.Context(), &n, `SELECT count(*) FROM mass_requests WHERE `+where))
 	return n
 }
 
-func (e *edge) fill(n int) {
+func (e *system) fill(n int) {
 	e.t.Helper()
 	_, err := e.db.ExecContext(e.t.Context(), `
         INSERT INTO mass_requests (batch_id, payload, schema_version, status, error, created_at, finished_at, site_id)

@@ -30,7 +30,7 @@ type sent struct {
 }
 
 // stream opens a stream of a request's events, behind the event last if any.
-func (e *edge) stream(ctx context.Context, id int64, last string) *events {
+func (e *system) stream(ctx context.Context, id int64, last string) *events {
 	e.t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url+requestPath(id)+"/events", nil)
 	require.NoError(e.t, err)
@@ -203,7 +203,7 @@ func TestStream(t *testing.T) {
 func TestStreamWithoutNoticesAndWithSignsOfLife(t *testing.T) {
 	t.Parallel()
 	e := setup(t, onlyByLooking, func(c *api.Config) {
-		c.KeepAlive, c.ReadTimeout, c.WriteTimeout = 500*time.Millisecond, 2*time.Second, 2*time.Second
+		c.KeepAlive, c.ReadTimeout, c.WriteTimeout = 2*time.Second, 10*time.Second, 10*time.Second
 	})
 	id := e.submit(`{}`) // without deadlines
 	stop := e.serve()

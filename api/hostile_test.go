@@ -222,7 +222,7 @@ func TestHostileInput(t *testing.T) {
 }
 
 // rows counts those of a table that the test names.
-func (e *edge) rows(table string) (n int) {
+func (e *system) rows(table string) (n int) {
 	e.t.Helper()
 	require.NoError(e.t, e.db.GetContext(e.t.Context(), &n, `SELECT count(*) FROM `+table))
 	return n

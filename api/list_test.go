@@ -25,7 +25,7 @@ func (a answer) ids() []int64 {
 }
 
 // walk follows a list to its end and returns the ids of its pages.
-func (e *edge) walk(path string) [][]int64 {
+func (e *system) walk(path string) [][]int64 {
 	e.t.Helper()
 	var pages [][]int64
 	for {

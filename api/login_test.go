@@ -15,7 +15,7 @@ import (
 )
 
 // person adds a user of this role and returns their address.
-func (e *edge) person(role auth.Role) string {
+func (e *system) person(role auth.Role) string {
 	e.t.Helper()
 	email := string(role) + "@example.com"
 	e.user(email, role)
@@ -23,7 +23,7 @@ func (e *edge) person(role auth.Role) string {
 }
 
 // fillIn sends the form of the login page.
-func (e *edge) fillIn(email, password, next string, headers ...string) answer {
+func (e *system) fillIn(email, password, next string, headers ...string) answer {
 	e.t.Helper()
 	form := url.Values{"email": {email}, "password": {password}, "next": {next}}
 	return e.as("").call(http.MethodPost, "/login", form.Encode(), append([]string{"Content-Type", "application/x-www-form-urlencoded"}, headers...)...)

@@ -57,7 +57,7 @@ func TestTheDocumentHolds(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range drivers {
 		d := &driver{
-			apiBook: b, edge: e, rng: rand.New(rand.NewPCG(*fuzzSeed, uint64(i))),
+			apiBook: b, system: e, rng: rand.New(rand.NewPCG(*fuzzSeed, uint64(i))),
 			hash: hash, proofs: map[auth.Role]string{}, seeds: seeds, ids: []string{"1", "2", "3"}, texts: []string{"site-1"},
 		}
 		all.Go(func() {
@@ -94,7 +94,7 @@ func TestTheDocumentHolds(t *testing.T) {
 }
 
 // furnish makes requests that are over, whose callbacks could not be delivered.
-func (e *edge) furnish(n int) (list []string) {
+func (e *system) furnish(n int) (list []string) {
 	e.t.Helper()
 	for range n {
 		a := e.call(http.MethodPost, "/mass-requests/", `{"payload":{},"callback_url":"`+hookURL+`"}`)
@@ -172,7 +172,7 @@ func (b *apiBook) schemaOf(s map[string]any) map[string]any {
 // driver sends requests, one at a time.
 type driver struct {
 	*apiBook
-	*edge
+	*system
 	rng    *rand.Rand
 	hash   string               // of the users' password
 	proofs map[auth.Role]string // access tokens of users, by role

@@ -286,7 +286,7 @@ func TestMediaTypesThatPass(t *testing.T) {
 
 func TestBodiesThatDoNotArrive(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *api.Config) { c.ReadTimeout = time.Second })
+	e := setup(t, func(c *api.Config) { c.ReadTimeout = 10 * time.Second })
 	addr, err := e.api.Listen()
 	require.NoError(t, err)
 	ctx, shutdown := context.WithCancel(t.Context())

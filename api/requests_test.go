@@ -149,7 +149,7 @@ func TestTasksCarryWhatTheirRowsSay(t *testing.T) {
 }
 
 // enqueued waits until a live task carries each of the batches.
-func (e *edge) enqueued(refs ...jobs.BatchRef) {
+func (e *system) enqueued(refs ...jobs.BatchRef) {
 	e.t.Helper()
 	eventually(e.t, "a task for every batch", func() bool {
 		missing, err := queue.WithoutTask(e.t.Context(), e.rdb, refs)

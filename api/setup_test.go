@@ -20,22 +20,17 @@ import (
 	"github.com/leomutto/pilot-in-a-box/api"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
-	"github.com/leomutto/pilot-in-a-box/jobs/queue"
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-const patience = 3 * time.Minute // until a test that waits for something gives up
+const patience = systemtest.Patience // until a test that waits for something gives up
 
-func TestMain(m *testing.M) {
-	devtest.Main(m, func(ctx context.Context, url string) error {
-		_, err := migrations.Up(ctx, url)
-		return err
-	})
-}
+func TestMain(m *testing.M) { systemtest.Main(m) }
 
-// edge is a server on a database and a Redis of its own, with a second way to both.
-type edge struct {
+// system is an API server on a database and a Redis of its own, with a second way to both.
+type system struct {
 	t     *testing.T
 	api   *api.Server
 	url   string
@@ -62,7 +57,7 @@ func signing() *auth.Tokens {
 	if err != nil {
 		panic(err)
 	}
-	return auth.NewTokens(auth.TokenConfig{Keys: ring, Issuer: "mass", Audience: "mass", TTL: time.Minute})
+	return auth.NewTokens(auth.TokenConfig{Keys: ring, Issuer: "mass", Audience: "mass", TTL: time.Hour})
 }
 
 // logBuffer keeps what the server logs.
@@ -83,38 +78,27 @@ func (b *logBuffer) String() string {
 	return b.text.String()
 }
 
-func setup(t *testing.T, tune ...func(*api.Config)) *edge {
+func setup(t *testing.T, tune ...func(*api.Config)) *system {
 	t.Helper()
 	return setupOn(t, devtest.Database(t), devtest.Redis(t), tune...)
 }
 
-func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Config)) *edge {
+func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Config)) *system {
 	t.Helper()
-	e := &edge{t: t, log: new(logBuffer), role: auth.Admin, keys: &keys{made: map[auth.Role]string{}}}
-	var err error
-	e.store, err = store.Open(store.Config{
-		URL: databaseURL, MaxOpen: 8, MaxIdle: 8, ConnectTimeout: 5 * time.Second, StatementTimeout: 30 * time.Second, Application: "test",
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, e.store.Close()) })
-	e.db, err = sqlx.Open("postgres", databaseURL)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, e.db.Close()) })
-	opt, err := queue.ParseRedisURL(redisURL)
-	require.NoError(t, err)
-	e.rdb, err = queue.Dial(opt)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, e.rdb.Close()) })
-
+	e := &system{t: t, log: new(logBuffer), role: auth.Admin, keys: &keys{made: map[auth.Role]string{}}}
+	servers := systemtest.On(t, databaseURL, redisURL)
+	e.store, e.db, e.rdb = servers.Store, servers.DB, servers.Redis
 	cfg := api.Config{
-		Addr: "127.0.0.1:0", Version: "test", RequestTimeout: 30 * time.Second, Auth: api.AuthConfig{Tokens: signing()},
+		Addr: "127.0.0.1:0", Version: "test", RequestTimeout: patience, ReadHeaderTimeout: patience, ReadTimeout: patience,
+		WriteTimeout: patience, ShutdownTimeout: patience, Auth: api.AuthConfig{Tokens: signing()},
 		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, databaseURL) },
 	}
 	for _, f := range tune {
 		f(&cfg)
 	}
 	log := slog.New(slog.NewJSONHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	e.api, err = api.New(e.store, e.rdb, queue.NewEnqueuer(e.rdb, time.Hour), cfg, log)
+	var err error
+	e.api, err = api.New(e.store, e.rdb, servers.Enqueuer, cfg, log)
 	require.NoError(t, err)
 	srv := httptest.NewServer(e.api.Handler())
 	t.Cleanup(func() {
@@ -127,20 +111,20 @@ func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Confi
 	return e
 }
 
-// as is the same edge, called by somebody else: "" shows no token.
-func (e *edge) as(role auth.Role) *edge {
+// as is the same system, called by somebody else: "" shows no token.
+func (e *system) as(role auth.Role) *system {
 	other := *e
 	other.role = role
 	return &other
 }
 
-// token is an API key of the edge's role.
-func (e *edge) token() string {
+// token is an API key of the system's role.
+func (e *system) token() string {
 	e.t.Helper()
 	return e.key(e.t.Context())
 }
 
-func (e *edge) key(ctx context.Context) string {
+func (e *system) key(ctx context.Context) string {
 	e.t.Helper()
 	e.keys.mu.Lock()
 	defer e.keys.mu.Unlock()
@@ -153,8 +137,8 @@ func (e *edge) key(ctx context.Context) string {
 	return e.keys.made[e.role]
 }
 
-// sign adds the token of the edge's role to a request that has none.
-func (e *edge) sign(r *http.Request) *http.Request {
+// sign adds the token of the system's role to a request that has none.
+func (e *system) sign(r *http.Request) *http.Request {
 	e.t.Helper()
 	if e.role != "" && r.Header.Get("Authorization") == "" {
 		r.Header.Set("Authorization", "Bearer "+e.key(r.Context()))
@@ -170,7 +154,7 @@ type answer struct {
 }
 
 // call sends a request; headers come in pairs.
-func (e *edge) call(method, path, body string, headers ...string) answer {
+func (e *system) call(method, path, body string, headers ...string) answer {
 	e.t.Helper()
 	req, err := http.NewRequestWithContext(e.t.Context(), method, e.url+path, strings.NewReader(body))
 	require.NoError(e.t, err)
@@ -185,7 +169,7 @@ func (e *edge) call(method, path, body string, headers ...string) answer {
 
 var noRedirects = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
-func (e *edge) do(req *http.Request) answer {
+func (e *system) do(req *http.Request) answer {
 	e.t.Helper()
 	resp, err := noRedirects.Do(e.sign(req))
 	require.NoError(e.t, err)
@@ -202,7 +186,7 @@ func (e *edge) do(req *http.Request) answer {
 }
 
 // submit posts a payload and returns the id of its request.
-func (e *edge) submit(payload string) int64 {
+func (e *system) submit(payload string) int64 {
 	e.t.Helper()
 	a := e.call(http.MethodPost, "/mass-requests/", `{"payload":`+payload+`}`)
 	require.Equal(e.t, http.StatusCreated, a.StatusCode, a.text)
@@ -215,7 +199,7 @@ func (a answer) id() int64 {
 }
 
 // stored counts all requests.
-func (e *edge) stored() int {
+func (e *system) stored() int {
 	e.t.Helper()
 	var n int
 	require.NoError(e.t, e.db.GetContext(e.t.Context(), &n, `SELECT count(*) FROM mass_requests`))

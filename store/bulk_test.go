@@ -14,7 +14,7 @@ import (
 )
 
 // move carries out a bulk step by step.
-func (b bench) move(m store.BulkMove) (all store.Moved) {
+func (b system) move(m store.BulkMove) (all store.Moved) {
 	b.t.Helper()
 	m.Origin.Actor, m.BatchSize = "test", 4
 	if m.From == nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
@@ -21,7 +22,7 @@ func TestAnAbsentServerIsUnavailableAndMayComeBack(t *testing.T) {
 	stack := devtest.Private(t)
 	_, err := migrations.Up(t.Context(), stack.DatabaseURL())
 	require.NoError(t, err)
-	st, err := store.Open(store.Config{URL: stack.DatabaseURL(), MaxOpen: 4, MaxIdle: 4, ConnectTimeout: time.Second})
+	st, err := store.Open(store.Config{URL: stack.DatabaseURL(), MaxOpen: 4, MaxIdle: 4, ConnectTimeout: 30 * time.Second})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, st.Close()) })
 	_, err = st.ClaimBatches(t.Context(), 1, []int64{1}) // prepares the statement
@@ -37,7 +38,7 @@ func TestAnAbsentServerIsUnavailableAndMayComeBack(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err = st.ClaimBatches(t.Context(), 1, []int64{1})
 		return err == nil
-	}, time.Minute, 10*time.Millisecond, "the prepared statement works on new connections")
+	}, systemtest.Patience, 10*time.Millisecond, "the prepared statement works on new connections")
 }
 
 func TestAStatementThatTakesTooLongIsUnavailable(t *testing.T) {
@@ -56,7 +57,7 @@ func TestAStatementThatTakesTooLongIsUnavailable(t *testing.T) {
 	require.Eventually(t, func() bool { // a busy machine may need more than the timeout at first
 		_, err = st.Request(t.Context(), 1)
 		return !errors.Is(err, store.ErrUnavailable)
-	}, time.Minute, time.Millisecond)
+	}, systemtest.Patience, time.Millisecond)
 	assert.ErrorIs(t, err, store.ErrNotFound)
 }
 

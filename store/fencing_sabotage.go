@@ -2,6 +2,6 @@
 
 package store
 
-// fence without fencing, for a test of the harness in internal/chaos: whoever
+// fence without fencing, for a test of the harness in chaos: whoever
 // comes last overwrites.
 const fence = `true`

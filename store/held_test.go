@@ -13,7 +13,7 @@ import (
 )
 
 // of stores n requests of a caller, ten a batch, and returns their batches.
-func (b *bench) of(caller string, n int) []int64 {
+func (b system) of(caller string, n int) []int64 {
 	b.t.Helper()
 	items := make([]store.NewRequest, n)
 	for i := range items {
@@ -32,7 +32,7 @@ func (b *bench) of(caller string, n int) []int64 {
 	return list
 }
 
-func (b *bench) finish(worker int64, claimed []jobs.Claimed) {
+func (b system) finish(worker int64, claimed []jobs.Claimed) {
 	b.t.Helper()
 	outcomes := make([]jobs.Outcome, len(claimed))
 	for i, c := range claimed {

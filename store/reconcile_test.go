@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -100,7 +101,7 @@ func TestASilentLeaderLosesTheLead(t *testing.T) {
 		}
 		require.NoError(t, next.Resign(b.ctx))
 		return true
-	}, time.Minute, 100*time.Millisecond)
+	}, systemtest.Patience, 100*time.Millisecond)
 	require.Error(t, frozen.Check(b.ctx))
 	_ = frozen.Resign(b.ctx) // there is nothing left to resign
 }

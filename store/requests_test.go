@@ -183,5 +183,5 @@ func TestSettingsReachTheServer(t *testing.T) {
 	require.NoError(t, store.Raw(b.Store).GetContext(b.ctx, &app, `SHOW application_name`))
 	require.NoError(t, store.Raw(b.Store).GetContext(b.ctx, &timeout, `SHOW statement_timeout`))
 	assert.Equal(t, "test", app)
-	assert.Equal(t, "30s", timeout)
+	assert.Equal(t, "10min", timeout)
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // backdate makes requests as old as they would be had they come earlier.
-func (b bench) backdate(age time.Duration, ids ...int64) {
+func (b system) backdate(age time.Duration, ids ...int64) {
 	b.t.Helper()
 	for _, id := range ids {
 		_, err := b.db.ExecContext(b.ctx, `
@@ -27,7 +27,7 @@ func (b bench) backdate(age time.Duration, ids ...int64) {
 }
 
 // many makes n requests of one state in plain SQL, a second apart, the oldest age ago.
-func (b bench) many(n int, status jobs.Status, age time.Duration) (ids []int64) {
+func (b system) many(n int, status jobs.Status, age time.Duration) (ids []int64) {
 	b.t.Helper()
 	require.NoError(b.t, b.db.SelectContext(b.ctx, &ids, `
         INSERT INTO mass_requests (batch_id, payload, schema_version, status, result, created_at, finished_at, site_id, claimed_by)
@@ -39,7 +39,7 @@ func (b bench) many(n int, status jobs.Status, age time.Duration) (ids []int64) 
 }
 
 // retained walks once through the table and returns how many rows went and in how many steps.
-func (b bench) retained(age time.Duration, step int) (removed, steps int) {
+func (b system) retained(age time.Duration, step int) (removed, steps int) {
 	b.t.Helper()
 	for at := (store.Position{}); ; {
 		did, err := b.RetainRequests(b.ctx, age, at, step)
@@ -155,7 +155,7 @@ func TestRetentionAndReplayNeverLoseARequest(t *testing.T) {
 }
 
 // explain is the plan of a statement with its parameters.
-func (b bench) explain(query string, args ...any) string {
+func (b system) explain(query string, args ...any) string {
 	b.t.Helper()
 	var plan []string
 	require.NoError(b.t, b.db.SelectContext(b.ctx, &plan, `EXPLAIN `+query, args...))

@@ -12,11 +12,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 // happen adds events to the trail.
-func (b bench) happen(n int) {
+func (b system) happen(n int) {
 	b.t.Helper()
 	_, err := b.db.ExecContext(b.ctx, `
         INSERT INTO audit_events (request_id, action, actor, detail, client, input_digest)
@@ -25,14 +26,14 @@ func (b bench) happen(n int) {
 }
 
 // sealAll seals whatever there is, so many events a seal.
-func (b bench) sealAll(atMost int) {
+func (b system) sealAll(atMost int) {
 	b.t.Helper()
 	mark, err := b.MarkTrail(b.ctx)
 	require.NoError(b.t, err)
 	require.Eventually(b.t, func() bool {
 		ok, err := b.Settled(b.ctx, mark)
 		return err == nil && ok
-	}, time.Minute, time.Millisecond)
+	}, systemtest.Patience, time.Millisecond)
 	for {
 		if _, err := b.SealEvents(b.ctx, mark.UpTo, atMost); err != nil {
 			require.ErrorIs(b.t, err, store.ErrNotFound)
@@ -42,7 +43,7 @@ func (b bench) sealAll(atMost int) {
 }
 
 // forge runs statements as somebody who may do everything to the database.
-func (b bench) forge(statements ...string) {
+func (b system) forge(statements ...string) {
 	b.t.Helper()
 	tables := []string{"audit_events", "audit_seals"}
 	for _, table := range tables {

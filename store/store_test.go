@@ -4,46 +4,34 @@ import (
 	"context"
 	"encoding/json"
 	"testing"
-	"time"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/stretchr/testify/require"
 
-	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
-	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-func TestMain(m *testing.M) {
-	devtest.Main(m, func(ctx context.Context, url string) error {
-		_, err := migrations.Up(ctx, url)
-		return err
-	})
-}
+func TestMain(m *testing.M) { systemtest.Main(m) }
 
-// bench is a store on a database of its own, with a second connection to look behind it.
-type bench struct {
+// system is a store on a database of its own, with a second connection to look
+// behind it.
+type system struct {
 	*store.Store
 	db  *sqlx.DB
 	ctx context.Context
 	t   *testing.T
 }
 
-func setup(t *testing.T) bench {
+func setup(t *testing.T) system {
 	t.Helper()
-	url := devtest.Database(t)
-	st, err := store.Open(store.Config{URL: url, MaxOpen: 8, MaxIdle: 8, ConnectTimeout: 5 * time.Second, StatementTimeout: 30 * time.Second, Application: "test"})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, st.Close()) })
-	db, err := sqlx.Open("postgres", url)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	return bench{Store: st, db: db, ctx: t.Context(), t: t}
+	d := systemtest.NewDatabase(t)
+	return system{Store: d.Store, db: d.DB, ctx: t.Context(), t: t}
 }
 
 // submit inserts one request per payload, all in one batch.
-func (b bench) submit(payloads ...string) []store.Inserted {
+func (b system) submit(payloads ...string) []store.Inserted {
 	b.t.Helper()
 	var items []store.NewRequest
 	for _, p := range payloads {
@@ -54,21 +42,21 @@ func (b bench) submit(payloads ...string) []store.Inserted {
 	return in
 }
 
-func (b bench) worker() int64 {
+func (b system) worker() int64 {
 	b.t.Helper()
 	id, err := b.RegisterWorker(b.ctx, "host", 1, "test")
 	require.NoError(b.t, err)
 	return id
 }
 
-func (b bench) claim(worker int64, batch int64) []jobs.Claimed {
+func (b system) claim(worker int64, batch int64) []jobs.Claimed {
 	b.t.Helper()
 	c, err := b.ClaimBatches(b.ctx, worker, []int64{batch})
 	require.NoError(b.t, err)
 	return c
 }
 
-func (b bench) settle(worker int64, o jobs.Outcome) store.Settled {
+func (b system) settle(worker int64, o jobs.Outcome) store.Settled {
 	b.t.Helper()
 	s, err := b.SettleRequests(b.ctx, worker, []jobs.Outcome{o})
 	require.NoError(b.t, err)
@@ -76,13 +64,13 @@ func (b bench) settle(worker int64, o jobs.Outcome) store.Settled {
 }
 
 // holder is the worker that holds a request; 0 when nobody does.
-func (b bench) holder(id int64) (worker int64) {
+func (b system) holder(id int64) (worker int64) {
 	b.t.Helper()
 	require.NoError(b.t, b.db.GetContext(b.ctx, &worker, `SELECT coalesce(claimed_by, 0) FROM mass_requests WHERE id = $1`, id))
 	return worker
 }
 
-func (b bench) get(id int64) jobs.Request {
+func (b system) get(id int64) jobs.Request {
 	b.t.Helper()
 	r, err := b.Request(b.ctx, id)
 	require.NoError(b.t, err)
@@ -90,7 +78,7 @@ func (b bench) get(id int64) jobs.Request {
 }
 
 // inStatus makes a request that is in the given state, by legal moves only.
-func (b bench) inStatus(s jobs.Status) jobs.Request {
+func (b system) inStatus(s jobs.Status) jobs.Request {
 	b.t.Helper()
 	in := b.submit(`{"a": 1}`)[0]
 	if s == jobs.StatusPending {

@@ -12,7 +12,7 @@ import (
 
 // unlisted counts the requests that no list would find as they are, and what the
 // lists know beyond them.
-func (b bench) unlisted() (n int) {
+func (b system) unlisted() (n int) {
 	b.t.Helper()
 	require.NoError(b.t, b.db.GetContext(b.ctx, &n, `
         SELECT count(*) FROM mass_requests FULL JOIN mass_submissions ON id = request_id

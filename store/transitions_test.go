@@ -20,7 +20,7 @@ import (
 )
 
 // act tries one action on a request, whatever its state, and tells whether it happened.
-func act(b bench, a jobs.Action, r jobs.Request) bool {
+func act(b system, a jobs.Action, r jobs.Request) bool {
 	ctx := b.ctx
 	lease := jobs.Lease{ID: r.ID, Attempt: r.Attempt}
 	switch a {

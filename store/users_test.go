@@ -14,7 +14,7 @@ import (
 
 var byTest = store.Origin{Actor: "test"}
 
-func (b bench) user(email string, role auth.Role) store.User {
+func (b system) user(email string, role auth.Role) store.User {
 	b.t.Helper()
 	u, err := b.AddUser(b.ctx, email, role, "hash", byTest)
 	require.NoError(b.t, err)
@@ -22,7 +22,7 @@ func (b bench) user(email string, role auth.Role) store.User {
 }
 
 // deeds lists the events that concern no request, oldest first.
-func (b bench) deeds() (list []string) {
+func (b system) deeds() (list []string) {
 	b.t.Helper()
 	require.NoError(b.t, b.db.SelectContext(b.ctx, &list,
 		`SELECT actor || ' ' || action || ' ' || coalesce(detail, '') FROM audit_events WHERE request_id IS NULL ORDER BY id`))
@@ -154,7 +154,7 @@ func TestAPIKeyRows(t *testing.T) {
 }
 
 // open opens a session and returns the digest of its token.
-func (b bench) open(u store.User, kind store.SessionKind) []byte {
+func (b system) open(u store.User, kind store.SessionKind) []byte {
 	b.t.Helper()
 	digest := auth.Digest(auth.NewOpaque())
 	expires, err := b.OpenSession(b.ctx, store.NewSession{Kind: kind, User: u.ID, Generation: u.Generation, TokenHash: digest, TTL: time.Hour},

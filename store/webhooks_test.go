@@ -22,7 +22,7 @@ import (
 const hookURL = "https://example.com/hook"
 
 // delivery makes a request with a callback, cancels it, and returns what there is to deliver.
-func (b bench) delivery() jobs.Delivery {
+func (b system) delivery() jobs.Delivery {
 	b.t.Helper()
 	in, err := b.InsertRequests(b.ctx, []store.NewRequest{{
 		Payload: json.RawMessage(`{}`), SchemaVersion: "1.0-simple", Priority: jobs.Default, CallbackURL: hookURL,
@@ -34,7 +34,7 @@ func (b bench) delivery() jobs.Delivery {
 	return b.latest(in[0].ID)
 }
 
-func (b bench) latest(request int64) jobs.Delivery {
+func (b system) latest(request int64) jobs.Delivery {
 	b.t.Helper()
 	list, err := b.Deliveries(b.ctx, request, 10)
 	require.NoError(b.t, err)
@@ -42,7 +42,7 @@ func (b bench) latest(request int64) jobs.Delivery {
 	return list[0]
 }
 
-func (b bench) outcome(d jobs.Delivery, status jobs.DeliveryStatus, text string) (jobs.DeliveryRef, error) {
+func (b system) outcome(d jobs.Delivery, status jobs.DeliveryStatus, text string) (jobs.DeliveryRef, error) {
 	return b.SettleDelivery(b.ctx, 1, jobs.DeliveryOutcome{
 		DeliveryRef: jobs.DeliveryRef{ID: d.ID, Attempts: d.Attempts}, Status: status, Error: text, HTTPStatus: 500, Delay: time.Minute,
 	})

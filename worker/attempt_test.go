@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
@@ -25,7 +26,7 @@ func (s *system) summary(id int64) (sum jobs.BatchSummary) {
 	require.Eventually(s.t, func() bool {
 		info, err := inspector.GetTaskInfo(string(jobs.Default), jobs.TaskID(batch))
 		return err == nil && info.State == asynq.TaskStateCompleted && json.Unmarshal(info.Result, &sum) == nil
-	}, time.Minute, 5*time.Millisecond, "the task of batch %d", batch)
+	}, systemtest.Patience, 5*time.Millisecond, "the task of batch %d", batch)
 	return sum
 }
 
@@ -185,8 +186,8 @@ func TestOutcomesAreWrittenAgainUntilTheyAreStored(t *testing.T) {
             SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
             WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%as_submitted%'`)
 		cut += n
-		return err == nil && cut >= 12 // the driver itself repeats some of them
-	}, time.Minute, 5*time.Millisecond, "statements that end requests")
+		return err == nil && cut >= 12 // the driver repeats some of them itself
+	}, systemtest.Patience, 5*time.Millisecond, "statements that end requests")
 	require.NoError(t, tx.Rollback())
 
 	for i, id := range ids {

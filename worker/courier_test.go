@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/internal/webhook"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/store"
@@ -62,9 +63,9 @@ func hooks(t *testing.T) worker.WebhookConfig {
 	return worker.WebhookConfig{
 		Client: webhook.NewClient(webhook.Config{
 			Guard:   webhook.Guard{AllowHTTP: true, AllowNets: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
-			Timeout: 20 * time.Second, UserAgent: "test",
+			Timeout: systemtest.Patience, UserAgent: "test",
 		}, signer),
-		Concurrency: 8, Timeout: 20 * time.Second, PublicURL: "https://mass.example.com",
+		Concurrency: 8, Timeout: systemtest.Patience, PublicURL: "https://mass.example.com",
 		Retry: jobs.RetryPolicy{MaxTries: 3, Base: time.Millisecond, Max: time.Millisecond},
 	}
 }
@@ -93,7 +94,7 @@ func (s *system) untilDelivery(request int64, want jobs.DeliveryStatus) jobs.Del
 		}
 		d = list[0]
 		return d.Status == want
-	}, 60*time.Second, 5*time.Millisecond, "a delivery of request %d: wants %s", request, want)
+	}, systemtest.Patience, 5*time.Millisecond, "a delivery of request %d: wants %s", request, want)
 	return d
 }
 
@@ -277,12 +278,12 @@ func TestAHangingReceiverDelaysNoOther(t *testing.T) {
 		<-open
 	}))
 	t.Cleanup(hanging.Close)
-	t.Cleanup(func() { close(open) })
 	r := newReceiver(t)
 	c := quick()
 	c.Webhooks = hooks(t)
 	c.Webhooks.Concurrency = 4
 	s.start(c, echo)
+	t.Cleanup(func() { close(open) }) // before the worker waits for its calls
 	var stuck []int64
 	for range 20 {
 		stuck = append(stuck, s.submitWith(hanging.URL, true))
@@ -340,7 +341,7 @@ func TestACallbackTakenByADeadWorkerIsDelivered(t *testing.T) {
 	lease := redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: task}
 	require.NoError(t, s.rdb.ZAdd(t.Context(), queue+"lease", lease).Err())
 
-	c := quick()
+	c := rescuing()
 	c.Webhooks = hooks(t)
 	s.start(c, echo)
 	d := s.untilDelivery(id, jobs.DeliveryDelivered)

@@ -6,19 +6,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/leomutto/pilot-in-a-box/internal/devstack"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
-	"github.com/leomutto/pilot-in-a-box/migrations"
 )
 
 // private is a system whose servers the test may kill.
-func private(t *testing.T) (*system, *devstack.Stack) {
+func private(t *testing.T) (*system, *devtest.Servers) {
 	t.Helper()
-	stack := devtest.Private(t)
-	_, err := migrations.Up(t.Context(), stack.DatabaseURL())
-	require.NoError(t, err)
-	return setupOn(t, stack.DatabaseURL(), stack.RedisURL()), stack
+	s, servers := systemtest.NewPrivate(t)
+	return newSystem(t, s), servers
 }
 
 func TestARunningRequestOutlivesRedis(t *testing.T) {
@@ -73,7 +70,7 @@ func TestSilentWorkersAreRescuedWhileRedisIsFrozen(t *testing.T) {
 	require.NoError(t, err)
 
 	require.NoError(t, stack.PauseRedis())
-	s.start(quick(), echo)
+	s.start(rescuing(), echo)
 	s.until(id, "is taken from the dead worker", func(r jobs.Request) bool { return r.Rescues == 1 })
 	require.NoError(t, stack.ResumeRedis())
 	s.untilStatus(id, jobs.StatusDone)

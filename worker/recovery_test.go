@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -67,7 +68,7 @@ func TestASilentWorkersRequestsGoToOthers(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, claimed, 2)
 
-	s.start(quick(), echo)
+	s.start(rescuing(), echo)
 	for _, id := range ids {
 		done := s.untilStatus(id, jobs.StatusDone)
 		assert.Zero(t, done.Failures, "no retry is used up")
@@ -80,7 +81,7 @@ func TestASilentWorkersRequestsGoToOthers(t *testing.T) {
 	require.Eventually(t, func() bool {
 		workers, err := s.store.Workers(t.Context())
 		return err == nil && len(workers) == 1
-	}, time.Minute, 5*time.Millisecond, "the dead worker is forgotten")
+	}, systemtest.Patience, 5*time.Millisecond, "the dead worker is forgotten")
 }
 
 func TestAWorkerDeclaredDeadRegistersAgain(t *testing.T) {
@@ -130,7 +131,7 @@ func TestARetryThatWaitsIsLeftAlone(t *testing.T) {
 	require.Eventually(t, func() bool {
 		info, err := asynq.NewInspectorFromRedisClient(s.rdb).GetTaskInfo("default", jobs.TaskID(r.BatchID))
 		return err == nil && info.State == asynq.TaskStateScheduled
-	}, time.Minute, 5*time.Millisecond, "scheduled again, for its time")
+	}, systemtest.Patience, 5*time.Millisecond, "scheduled again, for its time")
 	assert.Equal(t, r, s.until(id, "is there", func(jobs.Request) bool { return true }))
 }
 
@@ -150,7 +151,7 @@ func TestADeliveryPostponedForHoursIsMadeNow(t *testing.T) {
 	require.Eventually(t, func() bool {
 		info, err := inspector.GetTaskInfo("default", jobs.TaskID(r.BatchID))
 		return err == nil && info.State == asynq.TaskStateRetry
-	}, time.Minute, 5*time.Millisecond)
+	}, systemtest.Patience, 5*time.Millisecond)
 	wrong.Shutdown()
 
 	s.start(quick(), echo)

@@ -17,23 +17,17 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/jobs/pipeline"
 	"github.com/leomutto/pilot-in-a-box/jobs/queue"
-	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 	"github.com/leomutto/pilot-in-a-box/worker"
 	"github.com/leomutto/pilot-in-a-box/worker/leader"
 )
 
-func TestMain(m *testing.M) {
-	devtest.Main(m, func(ctx context.Context, url string) error {
-		_, err := migrations.Up(ctx, url)
-		return err
-	})
-}
+func TestMain(m *testing.M) { systemtest.Main(m) }
 
 // system is a database, a Redis and as many workers as a test starts.
 type system struct {
@@ -47,37 +41,33 @@ type system struct {
 
 func setup(t *testing.T) *system {
 	t.Helper()
-	return setupOn(t, devtest.Database(t), devtest.Redis(t))
+	return newSystem(t, systemtest.New(t))
 }
 
-func setupOn(t *testing.T, databaseURL, redisURL string) *system {
-	t.Helper()
-	st, err := store.Open(store.Config{URL: databaseURL, MaxOpen: 12, MaxIdle: 12, ConnectTimeout: 2 * time.Second, StatementTimeout: 20 * time.Second})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, st.Close()) })
-	db, err := sqlx.Open("postgres", databaseURL)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	opt, err := queue.ParseRedisURL(redisURL)
-	require.NoError(t, err)
-	rdb, err := queue.Dial(opt)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
-	return &system{t: t, store: st, db: db, rdb: rdb, opt: opt, enq: queue.NewEnqueuer(rdb, time.Minute)}
+func newSystem(t *testing.T, s *systemtest.System) *system {
+	return &system{t: t, store: s.Store, db: s.DB, rdb: s.Redis, opt: s.RedisOptions, enq: s.Enqueuer}
 }
 
-// quick is a configuration in which everything that takes seconds takes less.
+// quick is a configuration in which what usually takes seconds takes less. What
+// only a broken worker runs into takes as long as a slow machine may need.
 func quick() worker.Config {
 	return worker.Config{
 		Concurrency: 8, BatchMax: 64,
 		Retry:          jobs.RetryPolicy{MaxTries: 3, Base: time.Millisecond, Max: time.Millisecond},
-		RequestTimeout: 20 * time.Second, ShutdownTimeout: 10 * time.Second,
+		RequestTimeout: systemtest.Patience, ShutdownTimeout: systemtest.Patience,
 		PollInterval: 20 * time.Millisecond, Heartbeat: 100 * time.Millisecond,
 		Leader: leader.Config{
-			Interval: 50 * time.Millisecond, Grace: 200 * time.Millisecond, SilentAfter: 5 * time.Second, Step: 100, MaxRescues: 5, BatchMax: 64,
+			Interval: 50 * time.Millisecond, Grace: 200 * time.Millisecond, SilentAfter: systemtest.Patience, Step: 100, MaxRescues: 5, BatchMax: 64,
 		},
 		Version: "test",
 	}
+}
+
+// rescuing is quick, for tests of workers that have fallen silent.
+func rescuing() worker.Config {
+	c := quick()
+	c.Leader.SilentAfter = 10 * time.Second // so that a live worker on a slow machine is not declared dead
+	return c
 }
 
 // pipelineFunc is a Pipeline whose results are complete.
@@ -137,7 +127,7 @@ func (s *system) until(id int64, what string, ok func(jobs.Request) bool) jobs.R
 		var err error
 		r, err = s.store.Request(s.t.Context(), id)
 		return err == nil && ok(r)
-	}, 60*time.Second, 5*time.Millisecond, "request %d: %s", id, what)
+	}, systemtest.Patience, 5*time.Millisecond, "request %d: %s", id, what)
 	return r
 }
 

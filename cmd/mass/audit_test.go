@@ -109,7 +109,7 @@ func TestTheRolesOfADeployment(t *testing.T) {
 		t.Helper()
 		require.Eventually(t, func() bool {
 			return call(http.MethodGet, fmt.Sprintf("/mass-requests/%d", id), "", http.StatusOK).Status == "done"
-		}, time.Minute, 5*time.Millisecond)
+		}, patience, 5*time.Millisecond)
 	}
 	id := call(http.MethodPost, "/mass-requests/", `{"payload": {}}`, http.StatusCreated).ID
 	done(id)
@@ -148,7 +148,7 @@ func (d *deployment) untilSealed() {
 	require.Eventually(d.t, func() bool {
 		var sealed int64
 		return d.db.GetContext(d.t.Context(), &sealed, `SELECT coalesce(max(last_event), 0) FROM audit_seals`) == nil && sealed >= newest
-	}, time.Minute, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 }
 
 // cannot tries what would change the trail, or make it possible.

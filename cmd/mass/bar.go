@@ -4,48 +4,45 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
 
-// everySoMany is after how many requests a line is due when nobody knows how many there are.
-const everySoMany = 5_000
+const (
+	progressLineEvery = 5_000                 // requests between two lines when the total is not known
+	barWidth          = 40                    // characters
+	redrawEvery       = 50 * time.Millisecond // at most, on a terminal
+)
 
-// bar shows progress: a bar on a terminal, a line for each quarter elsewhere.
+// bar shows progress: a bar that is redrawn in place on a terminal, and a line
+// for each quarter of the total elsewhere.
 type bar struct {
-	out   io.Writer
-	total int                      // 0: not known
-	what  string                   // that happened to the requests counted
-	drawn *progressbar.ProgressBar // nil when out is no terminal
+	out      io.Writer
+	total    int    // 0: not known
+	what     string // happened to the requests that are counted
+	terminal bool
 
-	mu   sync.Mutex
-	done int
+	mu    sync.Mutex
+	done  int
+	drawn time.Time // when the bar was last drawn on the terminal
 }
 
 func newBar(out io.Writer, total int, what string) *bar {
-	b := &bar{out: out, total: total, what: what}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		shown := total
-		if total == 0 {
-			shown = -1 // a spinner
-		}
-		b.drawn = progressbar.NewOptions(shown, progressbar.OptionSetWriter(out), progressbar.OptionSetWidth(40),
-			progressbar.OptionShowCount(), progressbar.OptionSetDescription("requests "+what), progressbar.OptionThrottle(50*time.Millisecond))
-	}
-	return b
+	f, ok := out.(*os.File)
+	return &bar{out: out, total: total, what: what, terminal: ok && term.IsTerminal(int(f.Fd()))}
 }
 
-// add counts n more.
+// add counts n more requests.
 func (b *bar) add(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.set(b.done + n)
 }
 
-// reach counts up to n; what is behind already is left alone.
+// reach raises the count to n; it never lowers it.
 func (b *bar) reach(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -58,20 +55,35 @@ func (b *bar) set(done int) {
 	before := b.done
 	b.done = done
 	switch {
-	case b.drawn != nil:
-		_ = b.drawn.Set(done) // a picture on a terminal
-	case b.total == 0 && done/everySoMany > before/everySoMany:
+	case b.terminal:
+		if time.Since(b.drawn) >= redrawEvery {
+			b.draw()
+		}
+	case b.total == 0 && done/progressLineEvery > before/progressLineEvery:
 		fmt.Fprintf(b.out, "  %d %s\n", done, b.what)
 	case b.total > 0 && done*4/b.total > before*4/b.total:
 		fmt.Fprintf(b.out, "  %d of %d %s\n", done, b.total, b.what)
 	}
 }
 
+// draw overwrites the current line of the terminal.
+func (b *bar) draw() {
+	b.drawn = time.Now()
+	if b.total == 0 {
+		fmt.Fprintf(b.out, "\rrequests %s: %d", b.what, b.done)
+		return
+	}
+	full := barWidth * min(b.done, b.total) / b.total
+	fmt.Fprintf(b.out, "\rrequests %s %3d%% |%s%s| (%d/%d)", b.what, 100*b.done/b.total,
+		strings.Repeat("█", full), strings.Repeat(" ", barWidth-full), b.done, b.total)
+}
+
+// finish draws the final count and leaves the bar's line.
 func (b *bar) finish() {
-	if b.drawn != nil {
-		if b.done == b.total || b.total == 0 {
-			_ = b.drawn.Finish()
-		}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.terminal {
+		b.draw()
 		fmt.Fprintln(b.out)
 	}
 }

@@ -17,6 +17,9 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/simulate"
 )
 
+// pollEvery is how often the demo looks at requests that have not ended.
+const pollEvery = 50 * time.Millisecond
+
 // ending is how one submission of the demo went.
 type ending struct {
 	simulate.Submission

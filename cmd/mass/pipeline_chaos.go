@@ -5,7 +5,7 @@ package main
 import (
 	"os"
 
-	"github.com/leomutto/pilot-in-a-box/internal/chaos"
+	"github.com/leomutto/pilot-in-a-box/chaos"
 	"github.com/leomutto/pilot-in-a-box/jobs/pipeline"
 )
 

@@ -11,11 +11,10 @@ import (
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 
-	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
-	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -25,33 +24,12 @@ import (
 //
 //	go test ./cmd/mass -run '^$' -bench Rescue -benchtime 20x -timeout 30m
 func BenchmarkRescue(b *testing.B) {
-	stack := devtest.Private(b)
-	if _, err := migrations.Up(b.Context(), stack.DatabaseURL()); err != nil {
-		b.Fatal(err)
-	}
-	st, err := store.Open(store.Config{URL: stack.DatabaseURL(), MaxOpen: 4, MaxIdle: 4})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = st.Close() })
-	db, err := sqlx.Open("postgres", stack.DatabaseURL())
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = db.Close() })
-	opt, err := queue.ParseRedisURL(stack.RedisURL())
-	if err != nil {
-		b.Fatal(err)
-	}
-	rdb, err := queue.Dial(opt)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = rdb.Close() })
+	s, _ := systemtest.NewPrivate(b)
+	st, db, rdb := s.Store, s.DB, s.Redis
 
 	start := func() *exec.Cmd {
 		cmd := exec.Command(os.Args[0], "worker")
-		cmd.Env = append(os.Environ(), asMass+"=1", "DATABASE_URL="+stack.DatabaseURL(), "REDIS_URL="+stack.RedisURL(), "MASS_LOG_LEVEL=error")
+		cmd.Env = append(os.Environ(), asMass+"=1", "DATABASE_URL="+s.DatabaseURL, "REDIS_URL="+s.RedisURL, "MASS_LOG_LEVEL=error")
 		if err := cmd.Start(); err != nil {
 			b.Fatal(err)
 		}

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
@@ -63,10 +62,7 @@ func (s *secrets) process(env map[string]string, args ...string) (out *output, s
 	s.t.Helper()
 	out = &output{}
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asMass+"=1")
-	for name, value := range env {
-		cmd.Env = append(cmd.Env, name+"="+value)
-	}
+	cmd.Env = environment(env)
 	cmd.Stdout, cmd.Stderr = out, out
 	require.NoError(s.t, cmd.Start())
 	ended := false
@@ -145,7 +141,7 @@ func TestSecretsAreNeverSeen(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, raw := try(t, http.MethodGet, fmt.Sprintf("%s/mass-requests/%d/callback", base, id), "", key)
 		return strings.Contains(string(raw), `"dead"`)
-	}, time.Minute, pollEvery)
+	}, patience, pollEvery)
 
 	for _, args := range [][]string{{"doctor"}, {"doctor", "--json"}, {"audit", "export"}, {"audit", "verify"}, {"user", "list"}, {"key", "list"}} {
 		s.see("mass "+strings.Join(args, " "), s.command(env, "", args...))

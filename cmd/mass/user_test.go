@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -101,7 +100,7 @@ func TestUsersAndKeysFromTheCommandLine(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, _ := try(t, http.MethodGet, url+"/auth/me", "", key)
 		return status == http.StatusUnauthorized
-	}, time.Minute, pollEvery, "the API knows within seconds")
+	}, patience, pollEvery, "the API knows within seconds")
 }
 
 // The admin of mass dev outlives a restart, its key does not.
@@ -121,7 +120,7 @@ func TestDevKeepsItsAdmin(t *testing.T) {
 		raw, err := os.ReadFile(filepath.Join(dir, passwordFile))
 		require.NoError(t, err)
 		password = strings.TrimSpace(string(raw))
-		require.Eventually(t, func() bool { return strings.Contains(out.String(), "with the password "+password) }, time.Minute, pollEvery, "%s", out)
+		require.Eventually(t, func() bool { return strings.Contains(out.String(), "with the password "+password) }, patience, pollEvery, "%s", out)
 		return info, password, stop
 	}
 	first, password, stop := start()

@@ -14,10 +14,11 @@ import (
 	"time"
 )
 
-// elsewhere holds the servers' folders of data folders where the servers' account cannot go. Only root writes there.
+// elsewhere holds the servers' folders of those data folders that the servers' account cannot enter. Only root writes
+// there.
 const elsewhere = "/var/lib/mass-devstack"
 
-// account is the user that the servers run as; nil is the caller. PostgreSQL refuses to run as root.
+// account is the user that the servers run as; nil means the caller. PostgreSQL refuses to run as root.
 type account struct {
 	name     string
 	uid, gid uint32
@@ -25,7 +26,7 @@ type account struct {
 
 func (a *account) String() string { return a.name }
 
-// serversAccount is `postgres` or else `nobody`.
+// serversAccount returns the user `postgres`, or `nobody` if there is no such user.
 func serversAccount() (*account, error) {
 	postgres, err := lookupAccount("postgres")
 	if err == nil {
@@ -35,7 +36,7 @@ func serversAccount() (*account, error) {
 	if nobodyErr == nil {
 		return nobody, nil
 	}
-	return nil, fmt.Errorf("PostgreSQL does not run as root, and there is no user to run it as: %w, %w", err, nobodyErr)
+	return nil, fmt.Errorf("PostgreSQL refuses to run as root, and no other user was found to run it as: %w, %w", err, nobodyErr)
 }
 
 func lookupAccount(name string) (*account, error) {
@@ -48,10 +49,10 @@ func lookupAccount(name string) (*account, error) {
 	if err := errors.Join(uidErr, gidErr); err != nil {
 		return nil, fmt.Errorf("read the ids of user %s: %w", name, err)
 	}
-	return &account{name: name, uid: uint32(uid), gid: uint32(gid)}, nil // some systems write -2 for nobody's
+	return &account{name: name, uid: uint32(uid), gid: uint32(gid)}, nil // some systems give nobody the id -2
 }
 
-// owner is the account that owns an existing folder; nil when that is root.
+// owner returns the account that owns an existing folder, or nil if root owns it.
 func owner(folder string) (*account, error) {
 	info, err := os.Stat(folder)
 	if err != nil {
@@ -64,13 +65,13 @@ func owner(folder string) (*account, error) {
 	return &account{name: fmt.Sprintf("with uid %d", st.Uid), uid: st.Uid, gid: st.Gid}, nil
 }
 
-// enter fails when the account may not work in the folder. It tries, because mode bits do not tell the whole truth.
+// enter returns an error if the account cannot work in the folder. It tries to, because mode bits alone do not decide it.
 func (a *account) enter(ctx context.Context, folder string) error {
 	_, err := run(ctx, a.command(syscall.SIGKILL, folder, "/bin/sh", "-c", ":"))
 	return err
 }
 
-// own gives the folder and all in it to the account.
+// own makes the account the owner of the folder and everything in it.
 func (a *account) own(folder string) error {
 	if a == nil {
 		return nil
@@ -83,8 +84,8 @@ func (a *account) own(folder string) error {
 	})
 }
 
-// makeEnterable makes the data folder. Others may pass through it only as far as the servers' account needs that, which
-// is when the caller is root; a folder that is there already keeps its mode, unless it is ours (a temporary one).
+// makeEnterable makes the data folder. Other users may pass through it only if the caller is root, because the servers'
+// account then has to. An existing folder keeps its mode unless it is ours, which means a temporary one.
 func makeEnterable(dir string, ours bool) error {
 	mode := fs.FileMode(0o700)
 	if os.Geteuid() == 0 {
@@ -96,15 +97,15 @@ func makeEnterable(dir string, ours bool) error {
 	if err := os.MkdirAll(dir, mode); err != nil {
 		return err
 	}
-	return os.Chmod(dir, mode) // the umask may have taken too much
+	return os.Chmod(dir, mode) // the umask may have removed bits
 }
 
-// serversFolder makes, or finds, the folder `servers` of a data folder, and tells which account it belongs to. The
-// account that owns an existing one stays the servers' account.
+// serversFolder makes or finds the folder `servers` in a data folder, and returns it with the account that owns it. The
+// owner of an existing folder stays the servers' account.
 func serversFolder(ctx context.Context, dataDir string, logger *slog.Logger) (string, *account, error) {
 	folder := filepath.Join(dataDir, "servers")
 	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
-		_ = os.Remove(folder) // a link to nowhere
+		_ = os.Remove(folder) // a dangling link
 	}
 	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", nil, fmt.Errorf("make the servers' folder: %w", err)
@@ -130,16 +131,16 @@ func serversFolder(ctx context.Context, dataDir string, logger *slog.Logger) (st
 	}
 	other, err := moveElsewhere(ctx, folder, acct)
 	if err != nil {
-		return "", nil, fmt.Errorf("PostgreSQL does not run as root, and user %s cannot enter %s: %w, %w; choose a data folder that "+
-			"every user can reach, such as MASS_DATA_DIR=/var/lib/mass", acct, folder, enterErr, err)
+		return "", nil, fmt.Errorf("PostgreSQL refuses to run as root, and user %s cannot enter %s: %w, %w; choose a data folder that "+
+			"every user can enter, such as MASS_DATA_DIR=/var/lib/mass", acct, folder, enterErr, err)
 	}
-	logger.Info("the servers' data are kept elsewhere, because their user cannot enter the data folder",
+	logger.Info("server data is kept in another folder, because the servers' user cannot enter the data folder",
 		"user", acct.name, "data_dir", dataDir, "folder", other)
 	return other, acct, nil
 }
 
-// moveElsewhere replaces the servers' folder, if it is empty, by a link to a new one that the account can enter. Beside
-// that one lies a link back, by which folders are found whose data folder was removed.
+// moveElsewhere replaces the servers' folder, if it is empty, with a link to a new folder that the account can enter. A
+// link next to the new folder points back, so that later calls can remove folders whose data folder is gone.
 func moveElsewhere(ctx context.Context, folder string, acct *account) (string, error) {
 	if err := os.MkdirAll(elsewhere, 0o711); err != nil {
 		return "", err
@@ -156,7 +157,7 @@ func moveElsewhere(ctx context.Context, folder string, acct *account) (string, e
 			}
 		}
 	}
-	if err := os.Remove(folder); err != nil { // fails if there are data in it
+	if err := os.Remove(folder); err != nil { // fails if the folder contains data
 		return "", err
 	}
 	other, err := os.MkdirTemp(elsewhere, "servers-")
@@ -173,7 +174,7 @@ func moveElsewhere(ctx context.Context, folder string, acct *account) (string, e
 	return other, nil
 }
 
-// sweepTemporary removes the temporary data folders of processes that were killed before they could.
+// sweepTemporary removes temporary data folders that killed processes left behind.
 func sweepTemporary(logger *slog.Logger) {
 	found, err := filepath.Glob(filepath.Join(os.TempDir(), temporaryPattern))
 	if err != nil {
@@ -181,7 +182,7 @@ func sweepTemporary(logger *slog.Logger) {
 	}
 	for _, dir := range found {
 		info, err := os.Lstat(dir)
-		if err != nil || !info.IsDir() || time.Since(info.ModTime()) < time.Minute { // it may not be locked yet
+		if err != nil || !info.IsDir() || time.Since(info.ModTime()) < time.Minute { // the folder may not be locked yet
 			continue
 		}
 		if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Geteuid() {

@@ -1,8 +1,8 @@
-// Package devstack provides the PostgreSQL and the Redis that MASS needs to a caller that has neither: it starts
-// private ones, keeps their data in a folder, and stops them. `mass dev` and the tests run on it.
+// Package devstack provides a PostgreSQL and a Redis to a caller that has neither: it starts private servers, keeps their
+// data in a folder, and stops them. `mass dev` and the tests use it.
 //
-// It owns processes, ports, passwords and files. It must not know what is stored in the servers: no schema, no
-// migration, no task. It never touches a server that it did not start, and a production process never imports it.
+// It owns processes, ports, passwords and files. It must not know what the servers store: no schema, no migration, no
+// task. It never touches a server that it did not start, and `mass api` and `mass worker` never use it.
 package devstack
 
 import (
@@ -19,35 +19,39 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Options says what Start provides. The zero value starts both servers on a temporary folder.
+// Options configures Start. The zero value starts both servers in a temporary folder.
 type Options struct {
-	DataDir     string       // where the data, logs and passwords are kept; "" is a temporary folder, removed by Close
-	DatabaseURL string       // a PostgreSQL that is there already; no other is started
-	RedisURL    string       // a Redis that is there already; no other is started
-	Ephemeral   bool         // for tests: nothing is written to disk in time, nothing is kept by Redis
-	Settings    []string     // of a private PostgreSQL, as name=value; they beat the defaults
-	Logger      *slog.Logger // nil discards
+	DataDir     string   // keeps data, logs and passwords; "" is a temporary folder, which Close removes
+	DatabaseURL string   // an existing PostgreSQL, used instead of a private one
+	RedisURL    string   // an existing Redis, used instead of a private one
+	Ephemeral   bool     // for tests: PostgreSQL does not wait for the disk, and Redis keeps nothing
+	Settings    []string // of a private PostgreSQL, as name=value; they override the defaults
 
-	SearchPath  []string // folders in which server binaries are looked for; nil is $PATH and the usual places
-	DownloadURL string   // Maven repository that serves PostgreSQL where none is installed; "" is Maven Central
+	PostgresPort int // port of a private PostgreSQL; 0 is any free port
+	RedisPort    int // port of a private Redis; 0 is any free port
+
+	Logger *slog.Logger // nil discards
+
+	SearchPath  []string // folders to search for server binaries; nil is $PATH and the usual places
+	DownloadURL string   // Maven repository to download PostgreSQL from if none is installed; "" is Maven Central
 }
 
-// Stack is a running pair of servers. Its methods may be called from any goroutine.
+// Stack is a running pair of servers. Its methods are safe for concurrent use.
 type Stack struct {
 	postgresURL, postgresInfo string
 	redisURL, redisInfo       string
 
 	postgres *server              // nil when Options.DatabaseURL was given
-	redis    *server              // nil when Options.RedisURL was given, or when memory stands in
-	memory   *miniredis.Miniredis // the Redis of a machine without redis-server
+	redis    *server              // nil when Options.RedisURL was given, or when memory replaces it
+	memory   *miniredis.Miniredis // replaces Redis on a machine without redis-server
 	home     *home                // nil when both URLs were given
 
 	closing  sync.Once
 	closeErr error
 }
 
-// Start makes both servers available, side by side, and returns when both answer. ctx bounds the start, not the life of
-// the servers: those run until Close, or until this process ends.
+// Start starts both servers in parallel and returns when both answer. ctx limits the start, not the life of the servers:
+// they run until Close, or until this process ends.
 func Start(ctx context.Context, o Options) (_ *Stack, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -80,10 +84,10 @@ func Start(ctx context.Context, o Options) (_ *Stack, err error) {
 	return s, nil
 }
 
-// DatabaseURL is the postgres:// URL of the database `mass`, or Options.DatabaseURL.
+// DatabaseURL returns the postgres:// URL of the database `mass`, or Options.DatabaseURL.
 func (s *Stack) DatabaseURL() string { return s.postgresURL }
 
-// RedisURL is a redis:// URL, or Options.RedisURL.
+// RedisURL returns a redis:// URL, or Options.RedisURL.
 func (s *Stack) RedisURL() string { return s.redisURL }
 
 // Postgres describes the PostgreSQL for people, without its password.
@@ -92,11 +96,11 @@ func (s *Stack) Postgres() string { return s.postgresInfo }
 // Redis describes the Redis for people, without its password.
 func (s *Stack) Redis() string { return s.redisInfo }
 
-// InMemoryRedis reports whether the Redis lives in this process only, because no redis-server was found.
+// InMemoryRedis reports whether the Redis runs inside this process because no redis-server was found.
 func (s *Stack) InMemoryRedis() bool { return s.memory != nil }
 
-// Close stops the private servers in good order, or by force when ctx ends or they take too long, and lets go of the
-// data folder. Further calls do nothing and return what the first one returned.
+// Close shuts the private servers down and unlocks the data folder. It kills a server that takes too long, or that still
+// runs when ctx ends. Further calls do nothing and return the result of the first one.
 func (s *Stack) Close(ctx context.Context) error {
 	s.closing.Do(func() {
 		var g errgroup.Group
@@ -116,29 +120,11 @@ func (s *Stack) Close(ctx context.Context) error {
 	return s.closeErr
 }
 
-// KillPostgres ends the private PostgreSQL as a crash would, and returns when none of its processes is left.
-func (s *Stack) KillPostgres() error { return s.postgres.kill() }
-
-// RestartPostgres starts the private PostgreSQL again, on the same port and data. It stops it first if it runs.
-func (s *Stack) RestartPostgres(ctx context.Context) error { return s.postgres.restart(ctx) }
-
-// KillRedis ends the private Redis as a crash would.
-func (s *Stack) KillRedis() error { return s.redis.kill() }
-
-// RestartRedis starts the private Redis again, on the same port and data (Ephemeral: empty). It stops it first if it runs.
-func (s *Stack) RestartRedis(ctx context.Context) error { return s.redis.restart(ctx) }
-
-// PauseRedis freezes the private Redis: connections stay open and nothing answers, until ResumeRedis.
-func (s *Stack) PauseRedis() error { return s.redis.pause() }
-
-// ResumeRedis undoes PauseRedis.
-func (s *Stack) ResumeRedis() error { return s.redis.resume() }
-
 // home is the data folder of one Stack:
 //
-//	lock                             held as long as the Stack lives
-//	postgres.{log,lock,password}     ours; redis.* alike
-//	servers/                         of the account that the servers run as; a link when that account cannot come here
+//	lock                             held for the life of the Stack
+//	postgres.{log,lock,password}     owned by the caller; likewise redis.*
+//	servers/                         owned by the servers' account; a link if that account cannot enter the data folder
 //	servers/{postgres,redis}         their data
 type home struct {
 	dir       string
@@ -148,7 +134,7 @@ type home struct {
 	temporary bool
 }
 
-// temporaryPattern names temporary data folders, so that those of killed processes are found again.
+// temporaryPattern matches temporary data folders, so that sweepTemporary finds those of killed processes.
 const temporaryPattern = "mass-devstack-*"
 
 func openHome(ctx context.Context, dir string, logger *slog.Logger) (_ *home, err error) {
@@ -187,19 +173,19 @@ func openHome(ctx context.Context, dir string, logger *slog.Logger) (_ *home, er
 	return h, nil
 }
 
-// path is a file of ours in the data folder.
+// path returns the path of a file in the data folder.
 func (h *home) path(name string) string { return filepath.Join(h.dir, name) }
 
 func (h *home) close() error {
 	var err error
 	if h.temporary {
-		// The folder of the servers first: it may be a link to one elsewhere.
+		// Remove the servers' folder first, because it may be a link.
 		err = errors.Join(os.RemoveAll(h.servers), os.RemoveAll(h.dir))
 	}
 	return errors.Join(err, unlock(h.lock))
 }
 
-// where tells people which server a URL means. The URL itself may hold a password.
+// where describes the server of a URL for people, without the password that the URL may contain.
 func where(serverURL, variable string) string {
 	if u, err := url.Parse(serverURL); err == nil && u.Scheme != "" && u.Host != "" {
 		return fmt.Sprintf("at %s (%s)", u.Host, variable)

@@ -107,8 +107,8 @@ func TestStart_refusesDataOfAnotherMajorVersion(t *testing.T) {
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "servers", "postgres"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "servers", "postgres", "PG_VERSION"), []byte("9\n"), 0o600))
 	_, err := Start(t.Context(), Options{DataDir: dir, RedisURL: "redis://elsewhere"})
-	require.ErrorContains(t, err, "were made by PostgreSQL 9, but installed here is 1")
-	require.ErrorContains(t, err, "install PostgreSQL 9, or remove the data folder")
+	require.ErrorContains(t, err, "was created by PostgreSQL 9, but the installed version is 1")
+	require.ErrorContains(t, err, "install PostgreSQL 9, remove the data folder")
 }
 
 func TestStart_postgresErrorHasTheEndOfItsLog(t *testing.T) {
@@ -142,7 +142,7 @@ func TestStart_redis(t *testing.T) {
 		},
 		"ends at once": {
 			"valkey-server", `test "$1" = - && { echo "out of luck"; exit 3; }; echo "Valkey server v=8.0.1"`,
-			"it ended at once (exit status 3)",
+			"the server ended immediately (exit status 3)",
 		},
 		"unknown version": {"redis-server", "echo hello", `printed "hello"`},
 	} {

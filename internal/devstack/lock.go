@@ -11,8 +11,8 @@ import (
 
 var errLocked = errors.New("locked by another process")
 
-// tryLock locks the file, making it if need be, or fails with errLocked. The kernel lets go of the lock when the last
-// copy of the descriptor is closed, so that a killed process leaves no lock behind.
+// tryLock locks the file, creating it if necessary, or returns errLocked. The kernel releases the lock when the last
+// copy of the descriptor is closed, so a killed process leaves no lock behind.
 func tryLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -28,13 +28,13 @@ func tryLock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// unlock lets go of the lock at once. Closing alone would not: a child that another goroutine is about to start has a
-// copy of the descriptor until it becomes another program.
+// unlock releases the lock immediately. Closing the file alone might not: a child that another goroutine is starting has
+// a copy of the descriptor until it executes its program.
 func unlock(lock *os.File) error {
 	return errors.Join(syscall.Flock(int(lock.Fd()), syscall.LOCK_UN), lock.Close())
 }
 
-// writeHolder notes in a lock file the process to be named to those who find it locked.
+// writeHolder writes the id of the process that holds a lock into the lock file, for error messages.
 func writeHolder(lock *os.File, pid int) error {
 	if err := lock.Truncate(0); err != nil {
 		return fmt.Errorf("empty the lock file: %w", err)
@@ -45,7 +45,7 @@ func writeHolder(lock *os.File, pid int) error {
 	return nil
 }
 
-// readPID reads the process id in the first line of a file; 0 when there is none.
+// readPID reads the process id in the first line of a file. It returns 0 if there is none.
 func readPID(path string) int {
 	content, err := os.ReadFile(path)
 	if err != nil {

@@ -23,10 +23,10 @@ import (
 const (
 	postgresRole     = "mass"
 	postgresDatabase = "mass"
-	pingTimeout      = 2 * time.Second
+	pingTimeout      = 5 * time.Second
 )
 
-// cluster is a private PostgreSQL: binaries, a data folder and the password of its only role.
+// cluster is a private PostgreSQL: its binaries, its data folder and the password of its only role.
 type cluster struct {
 	binaries
 	data     string
@@ -60,7 +60,7 @@ func (s *Stack) startPostgres(ctx context.Context, o Options) error {
 		ping:       c.ping,
 		logger:     o.Logger,
 	}
-	if err := s.postgres.start(ctx); err != nil {
+	if err := s.postgres.start(ctx, o.PostgresPort); err != nil {
 		return err
 	}
 	s.postgresURL = c.url(s.postgres.port, postgresDatabase)
@@ -68,7 +68,7 @@ func (s *Stack) startPostgres(ctx context.Context, o Options) error {
 	return nil
 }
 
-// clusterMajor is the major version that made the cluster, "" when there is none.
+// clusterMajor returns the major version that created the cluster, or "" if there is no cluster.
 func clusterMajor(data string) (string, error) {
 	content, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -80,7 +80,7 @@ func clusterMajor(data string) (string, error) {
 	return strings.TrimSpace(string(content)), nil
 }
 
-// password reads the password kept in a file. Where none must exist yet, it makes one.
+// password reads the password in a file. If there is no file, it creates one, unless mustExist is set.
 func password(path string, mustExist bool) (string, error) {
 	content, err := os.ReadFile(path)
 	if err == nil {
@@ -90,7 +90,7 @@ func password(path string, mustExist bool) (string, error) {
 		return "", fmt.Errorf("read the password: %w", err)
 	}
 	random := make([]byte, 16)
-	_, _ = rand.Read(random) // never fails, says its documentation
+	_, _ = rand.Read(random) // never fails, according to its documentation
 	secret := hex.EncodeToString(random)
 	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("keep the password: %w", err)
@@ -98,13 +98,14 @@ func password(path string, mustExist bool) (string, error) {
 	return secret, nil
 }
 
-// initialize makes the cluster in a folder beside its own, so that an interrupted initdb leaves nothing half done.
+// initialize creates the cluster in a temporary folder next to its own, so that an interrupted initdb leaves nothing
+// half done.
 func (c *cluster) initialize(ctx context.Context, h *home, ephemeral bool) error {
 	unfinished := c.data + ".new"
 	if err := os.RemoveAll(unfinished); err != nil {
 		return fmt.Errorf("remove an unfinished cluster: %w", err)
 	}
-	// A password on the command line would be seen by everybody; the file must be read by the servers' account.
+	// On the command line every user could see the password. The servers' account must be able to read the file.
 	passwordFile, err := os.CreateTemp(h.servers, "password-")
 	if err != nil {
 		return fmt.Errorf("hand over the password: %w", err)
@@ -114,7 +115,7 @@ func (c *cluster) initialize(ctx context.Context, h *home, ephemeral bool) error
 	if err := errors.Join(err, passwordFile.Close(), h.account.own(passwordFile.Name())); err != nil {
 		return fmt.Errorf("hand over the password: %w", err)
 	}
-	// The C locale is the same on every machine: texts sort by code point.
+	// The C locale is the same on every machine: text sorts by code point.
 	args := []string{
 		"--pgdata", unfinished, "--username", postgresRole, "--pwfile", passwordFile.Name(),
 		"--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C",
@@ -132,7 +133,8 @@ func (c *cluster) initialize(ctx context.Context, h *home, ephemeral bool) error
 	return nil
 }
 
-// command listens on TCP only: the path of a socket must not exceed some 100 bytes, which data folders do.
+// command returns the command that runs the server. The server listens on TCP only, because the path of a socket is
+// limited to about 100 bytes, and data folders can have longer paths.
 func (c *cluster) command(h *home, port int, ephemeral bool, further []string) *exec.Cmd {
 	settings := []string{
 		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(port), "unix_socket_directories=",
@@ -152,8 +154,8 @@ func (c *cluster) url(port int, database string) string {
 	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=disable", postgresRole, c.password, port, database)
 }
 
-// ping connects to the database `mass`, which it makes when it is missing. The time limit is also one of the connection,
-// because pq's handshake heeds no context: what took our port may accept connections and say nothing.
+// ping connects to the database `mass`, and creates it if it is missing. The connection has its own timeout because pq's
+// handshake ignores the context, and another process on the port might accept connections and never answer.
 func (c *cluster) ping(ctx context.Context, port int) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()

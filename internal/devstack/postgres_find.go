@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// usualPlaces is where packages put PostgreSQL without adding it to $PATH.
+// usualPlaces lists where packages install PostgreSQL without adding it to $PATH.
 func usualPlaces() []string {
 	return []string{
 		"/usr/lib/postgresql/*/bin",                          // Debian, Ubuntu
@@ -25,14 +25,14 @@ func usualPlaces() []string {
 	}
 }
 
-// binaries is a folder with the programs of one PostgreSQL.
+// binaries describes a folder with the programs of one PostgreSQL.
 type binaries struct {
 	dir     string
 	version string // "15.20"
-	wrapper bool   // a script that calls the programs, somehow
+	wrapper bool   // the programs are scripts that wrap the real ones
 }
 
-// major is the version that decides whether a cluster can be used: "15".
+// major returns the major version, such as "15". It decides whether the binaries can use a cluster.
 func (b binaries) major() string {
 	end := strings.IndexFunc(b.version, func(r rune) bool { return r < '0' || r > '9' })
 	if end < 0 {
@@ -41,7 +41,8 @@ func (b binaries) major() string {
 	return b.version[:end]
 }
 
-// choosePostgres takes the installed PostgreSQL that fits the existing cluster (major "" fits all), or downloads one.
+// choosePostgres returns an installed PostgreSQL that fits the existing cluster (major "" accepts any). It downloads one
+// if none is installed.
 func choosePostgres(ctx context.Context, h *home, o Options, major string) (binaries, error) {
 	found := findPostgres(ctx, o.SearchPath, h.account)
 	if err := ctx.Err(); err != nil {
@@ -50,8 +51,8 @@ func choosePostgres(ctx context.Context, h *home, o Options, major string) (bina
 	if len(found) == 0 {
 		b, err := downloadPostgres(ctx, h, o.DownloadURL, major)
 		if err != nil {
-			return binaries{}, fmt.Errorf("no PostgreSQL is installed here, and downloading one failed (%w). "+
-				"Three ways out: set DATABASE_URL to a server you have; or install PostgreSQL (%s); "+
+			return binaries{}, fmt.Errorf("no PostgreSQL is installed, and the download failed (%w). "+
+				"There are three ways out: set DATABASE_URL to an existing server, install PostgreSQL (%s), "+
 				"or let this machine reach %s", err, installCommand("PostgreSQL"), repository(o.DownloadURL))
 		}
 		return b, nil
@@ -61,13 +62,13 @@ func choosePostgres(ctx context.Context, h *home, o Options, major string) (bina
 			return b, nil
 		}
 	}
-	return binaries{}, fmt.Errorf("the data in %s were made by PostgreSQL %s, but installed here is %s (%s): "+
-		"install PostgreSQL %s, or remove the data folder to begin anew, or take the data over with pg_dump or pg_upgrade",
+	return binaries{}, fmt.Errorf("the data in %s was created by PostgreSQL %s, but the installed version is %s (%s): "+
+		"install PostgreSQL %s, remove the data folder to start from scratch, or migrate the data with pg_dump or pg_upgrade",
 		h.dir, major, found[0].version, found[0].dir, major)
 }
 
-// findPostgres returns every PostgreSQL that the account can run: those of the search path in its order, then the usual
-// places, newest first, then scripts that wrap one.
+// findPostgres returns every PostgreSQL that the account can run. Those in the search path come first, in its order, then
+// those in the usual places, newest first, then scripts that wrap one.
 func findPostgres(ctx context.Context, searchPath []string, acct *account) []binaries {
 	if searchPath != nil {
 		return probePostgres(ctx, searchPath, acct)
@@ -96,7 +97,7 @@ func findPostgres(ctx context.Context, searchPath []string, acct *account) []bin
 	return found
 }
 
-// probePostgres returns the folders that hold both programs a private cluster needs.
+// probePostgres returns the folders that contain both programs that a private cluster needs.
 func probePostgres(ctx context.Context, dirs []string, acct *account) []binaries {
 	var found []binaries
 	for _, dir := range dirs {
@@ -105,7 +106,7 @@ func probePostgres(ctx context.Context, dirs []string, acct *account) []binaries
 			continue
 		}
 		if target := filepath.Dir(initdb); isFile(filepath.Join(target, "postgres")) {
-			dir = target // $PATH often holds links
+			dir = target // $PATH often contains links
 		}
 		if slices.ContainsFunc(found, func(b binaries) bool { return b.dir == dir }) {
 			continue
@@ -137,7 +138,7 @@ func isScript(path string) bool {
 	return err == nil && string(start) == "#!"
 }
 
-// lookIn finds the first of the named programs in the folders; nil is $PATH.
+// lookIn returns the first of the named programs in the folders; nil means $PATH.
 func lookIn(searchPath []string, names ...string) (string, error) {
 	if searchPath == nil {
 		searchPath = pathFolders()
@@ -152,7 +153,7 @@ func lookIn(searchPath []string, names ...string) (string, error) {
 	return "", fmt.Errorf("find %s: %w", strings.Join(names, " or "), exec.ErrNotFound)
 }
 
-// installCommand is how PostgreSQL or Redis is installed on this machine.
+// installCommand returns the command that installs PostgreSQL or Redis on this machine.
 func installCommand(product string) string {
 	for _, m := range []struct{ tool, postgres, redis string }{
 		{"apt-get", "apt-get install postgresql", "apt-get install redis-server"},

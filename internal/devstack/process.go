@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// process is a child that runs until it is told to stop.
+// process is a child process that runs until it is stopped.
 type process struct {
 	*os.Process
 	done     chan struct{} // closed when the child has ended
 	err      error         // how it ended; set before done is closed
-	expected atomic.Bool   // that it ends is our wish
+	expected atomic.Bool   // whether its end is intended
 }
 
-// startProcess starts cmd. Linux sends a child its Pdeathsig when the thread that forked it ends, not the process, and Go
-// ends idle threads: so the goroutine that starts the child keeps its thread for as long as the child lives.
+// startProcess starts cmd. Linux sends a child its Pdeathsig when the thread that forked it ends, not when the process
+// ends, and Go ends idle threads. The goroutine that starts the child therefore keeps its thread while the child lives.
 func startProcess(cmd *exec.Cmd) (*process, error) {
 	p := &process{done: make(chan struct{})}
 	started := make(chan error)
@@ -53,7 +53,7 @@ func (p *process) ended() bool {
 	}
 }
 
-// run runs a short command to its end and returns what it printed, which is also part of the error.
+// run runs a short command to its end and returns its output. An error includes the output, too.
 func run(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -76,11 +76,12 @@ func run(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	return out.String(), nil
 }
 
-// command is a child under the account, in the folder dir. It gets a process group of its own, so that a Ctrl-C at the
-// terminal reaches us alone and we stop it in good order, and onParentDeath when we are killed (Linux). It gets no
-// environment of ours: that may hold secrets, and settings (PGDATA, LC_*) which would change what it does.
+// command returns a command that runs as the account in the folder dir. The child gets its own process group, so that a
+// Ctrl-C at the terminal reaches only this process, which then shuts the child down. On Linux the child gets the signal
+// onParentDeath when this process is killed. It does not inherit the environment, which may contain secrets and settings
+// (PGDATA, LC_*) that would change its behavior.
 func (a *account) command(onParentDeath syscall.Signal, dir, path string, args ...string) *exec.Cmd {
-	cmd := exec.Command(path, args...) //nolint:noctx // its life is not that of a call: stop and kill end it
+	cmd := exec.Command(path, args...) //nolint:noctx // it outlives the call; stop ends it
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL=C"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

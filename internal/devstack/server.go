@@ -17,28 +17,24 @@ import (
 )
 
 const (
-	readyTimeout  = 60 * time.Second // start, including the recovery after a crash
-	stopTimeout   = 10 * time.Second // orderly stop, before SIGKILL
-	orphanTimeout = 20 * time.Second // for what a killed process left behind to end
+	readyTimeout  = 5 * time.Minute  // for a start, including recovery after a crash
+	stopTimeout   = 30 * time.Second // for a shutdown, before SIGKILL
+	orphanTimeout = 60 * time.Second // for the servers of a killed process to end
 	pollInterval  = 5 * time.Millisecond
 	portAttempts  = 10
 	logTailLines  = 15
 )
 
-var (
-	errAddressInUse = errors.New("the port is taken by another process")
-	errNotPrivate   = errors.New("this server is not a process of the stack")
-)
+var errAddressInUse = errors.New("the port is taken by another process")
 
-// server is one private server on a port of 127.0.0.1: its process, and the files that tell about it. The methods of a
-// nil server, which is one that somebody else runs, fail with errNotPrivate.
+// server is one private server on a port of 127.0.0.1: its process, and the files that describe it.
 type server struct {
 	name       string // for people
-	files      string // path without extension of its .log and .lock
-	pidFile    string // where the server itself notes its process id; "" when it does not
+	files      string // path of its .log and .lock files, without the extension
+	pidFile    string // file in which the server writes its process id; "" if it does not
 	stopSignal syscall.Signal
 	command    func(port int) *exec.Cmd
-	ping       func(ctx context.Context, port int) error // nil once the server does its work
+	ping       func(ctx context.Context, port int) error // returns nil once the server works
 	logger     *slog.Logger
 
 	mu   sync.Mutex // held during start, stop and kill
@@ -46,10 +42,14 @@ type server struct {
 	proc *process
 }
 
-// start starts the server on a free port. Between finding the port free and binding it anybody may take it, hence the loop.
-func (s *server) start(ctx context.Context) error {
+// start starts the server on the given port, or on a free one when it is 0. Another process may take a free port before
+// the server binds it, so a few ports are tried.
+func (s *server) start(ctx context.Context, port int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if port != 0 {
+		return s.startOn(ctx, port)
+	}
 	err := errAddressInUse
 	for attempt := 0; attempt < portAttempts && errors.Is(err, errAddressInUse); attempt++ {
 		var port int
@@ -61,8 +61,8 @@ func (s *server) start(ctx context.Context) error {
 	return err
 }
 
-// freePort finds a port below those that the system gives to outgoing connections (from 32768 on Linux, 49152 on
-// macOS): else the port of a killed server could be taken by a client's connection before the server is back.
+// freePort finds a port below the range of outgoing connections (from 32768 on Linux, 49152 on macOS). Otherwise a
+// client's connection could take the port of a killed server before the server is back.
 func freePort() (int, error) {
 	var err error
 	for range 100 {
@@ -112,9 +112,9 @@ func (s *server) startOn(ctx context.Context, port int) error {
 	return nil
 }
 
-// lock makes sure that no process of an earlier start is left. The server inherits the locked descriptor, and so do the
-// processes it forks: the lock is free when the last of them has ended, whatever became of their parents. The caller has
-// the data folder's lock, so whoever still runs is an orphan and is told to stop.
+// lock makes sure that no process of an earlier start is still running. The server and the processes that it forks
+// inherit the locked descriptor, so the lock is free once the last of them has ended, regardless of their parents. The
+// caller holds the lock of the data folder, so any process that still runs is an orphan, and lock stops it.
 func (s *server) lock(ctx context.Context) (*os.File, error) {
 	path := s.files + ".lock"
 	lock, err := tryLock(path)
@@ -136,8 +136,8 @@ func (s *server) lock(ctx context.Context) (*os.File, error) {
 	return lock, err
 }
 
-// removeStalePIDFile removes what a killed server of ours left: its number may be another process's by now, and surely is
-// in a restarted container, which the server would take for itself still running. Called with the lock held.
+// removeStalePIDFile removes the PID file of a killed server. Another process may have the same id by now, as happens in
+// a restarted container, and the server would conclude that it is already running. The caller holds the lock.
 func (s *server) removeStalePIDFile() error {
 	if s.pidFile == "" {
 		return nil
@@ -151,7 +151,7 @@ func (s *server) removeStalePIDFile() error {
 	return nil
 }
 
-// openLog begins a new log and keeps the one before, which may tell why there had to be a new start.
+// openLog starts a new log and keeps the previous one, which may explain why the server had to be started again.
 func (s *server) openLog() (*os.File, error) {
 	path := s.files + ".log"
 	if err := os.Rename(path, path+".old"); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -164,8 +164,8 @@ func (s *server) openLog() (*os.File, error) {
 	return log, nil
 }
 
-// awaitReady polls over a real connection. Whoever else may listen on the port does not know the password, so an answer
-// is our server's.
+// awaitReady polls with a real connection. Another process on the port would not know the password, so an answer comes
+// from the right server.
 func (s *server) awaitReady(ctx context.Context, proc *process, port int) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
@@ -175,7 +175,7 @@ func (s *server) awaitReady(ctx context.Context, proc *process, port int) error 
 			return nil
 		}
 		if waitErr := pause(ctx, proc.done); waitErr != nil {
-			return fmt.Errorf("it does not answer (%w): %w%s", waitErr, err, s.logTail())
+			return fmt.Errorf("the server does not answer (%w): %w%s", waitErr, err, s.logTail())
 		}
 		if !proc.ended() {
 			continue
@@ -183,7 +183,7 @@ func (s *server) awaitReady(ctx context.Context, proc *process, port int) error 
 		if s.logSaysAddressInUse() {
 			return errAddressInUse
 		}
-		return fmt.Errorf("it ended at once (%w)%s", exitError(proc), s.logTail())
+		return fmt.Errorf("the server ended immediately (%w)%s", exitError(proc), s.logTail())
 	}
 }
 
@@ -194,7 +194,7 @@ func exitError(p *process) error {
 	return errors.New("exit status 0")
 }
 
-// pause waits a moment, less when done is closed; it fails when ctx has ended.
+// pause waits for the poll interval or until done is closed. It returns an error when ctx has ended.
 func pause(ctx context.Context, done <-chan struct{}) error {
 	t := time.NewTimer(pollInterval)
 	defer t.Stop()
@@ -206,13 +206,13 @@ func pause(ctx context.Context, done <-chan struct{}) error {
 	return ctx.Err()
 }
 
-// logSaysAddressInUse looks for the system's text for EADDRINUSE: a server that ends tells its reason nowhere else.
+// logSaysAddressInUse looks for the text of EADDRINUSE in the log, the only place where a server reports it.
 func (s *server) logSaysAddressInUse() bool {
 	content, err := os.ReadFile(s.files + ".log")
 	return err == nil && bytes.Contains(content, []byte("Address already in use"))
 }
 
-// logTail is the end of the server's log, to be put into an error.
+// logTail returns the end of the server's log, for error messages.
 func (s *server) logTail() string {
 	path := s.files + ".log"
 	content, err := os.ReadFile(path)
@@ -224,7 +224,7 @@ func (s *server) logTail() string {
 	return fmt.Sprintf("; the end of %s:\n%s", path, strings.Join(lines, "\n"))
 }
 
-// reportEnd tells when the server ends by itself: its users see nothing but lost connections.
+// reportEnd logs an unexpected end of the server, of which its users see only lost connections.
 func (s *server) reportEnd(proc *process) {
 	<-proc.done
 	if !proc.expected.Load() {
@@ -232,7 +232,7 @@ func (s *server) reportEnd(proc *process) {
 	}
 }
 
-// stop ends the server in good order; when ctx ends or stopTimeout has passed, by SIGKILL. A stopped server stays stopped.
+// stop shuts the server down. It sends SIGKILL when ctx ends or after stopTimeout. Stopping a stopped server does nothing.
 func (s *server) stop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -252,20 +252,11 @@ func (s *server) stopLocked(ctx context.Context) error {
 	case <-s.proc.done:
 		return nil
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("stop %s: %w; it was killed", s.name, ctx.Err()), s.killLocked()) //nolint:contextcheck // the context is at its end
+		return errors.Join(fmt.Errorf("stop %s: %w; it was killed", s.name, ctx.Err()), s.killLocked()) //nolint:contextcheck // the context has ended
 	}
 }
 
-func (s *server) kill() error {
-	if s == nil {
-		return errNotPrivate
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.killLocked()
-}
-
-// killLocked also waits for the processes that the server forked.
+// killLocked kills the server, and waits for the processes that it forked, too.
 func (s *server) killLocked() error {
 	s.proc.expected.Store(true)
 	_ = s.proc.Kill()
@@ -275,32 +266,4 @@ func (s *server) killLocked() error {
 		return fmt.Errorf("kill %s: %w", s.name, err)
 	}
 	return unlock(lock)
-}
-
-func (s *server) restart(ctx context.Context) error {
-	if s == nil {
-		return errNotPrivate
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.stopLocked(ctx); err != nil {
-		return err
-	}
-	return s.startOn(ctx, s.port)
-}
-
-func (s *server) pause() error { return s.signal(syscall.SIGSTOP) }
-
-func (s *server) resume() error { return s.signal(syscall.SIGCONT) }
-
-func (s *server) signal(sig syscall.Signal) error {
-	if s == nil {
-		return errNotPrivate
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.proc.Signal(sig); err != nil {
-		return fmt.Errorf("send %s to %s: %w", sig, s.name, err)
-	}
-	return nil
 }

@@ -98,5 +98,5 @@ func TestTheDoorbellWakesAnIdleServer(t *testing.T) {
 		default:
 			return false
 		}
-	}, time.Minute, 5*time.Millisecond)
+	}, 10*time.Minute, 5*time.Millisecond)
 }

@@ -1,8 +1,9 @@
-// Package devtest gives tests a real PostgreSQL and a real Redis of their own: one private pair of servers for a test
-// binary, started when the first test asks for it, one database or one logical Redis database for a test.
+// Package devtest gives tests a real PostgreSQL and a real Redis: one private pair of servers per test binary, started
+// when a test first needs it, and one database or logical Redis database per test. Private gives a test servers of its
+// own, to kill and restart.
 //
-// It owns the servers' life and the names of the databases. It must not know the schema: the test binary says in Main
-// how a database is migrated. The machine's own servers are never used.
+// It owns the life of the servers and the names of the databases. It must not know the schema: the test binary passes its
+// migration to Main. It never uses the machine's own servers.
 package devtest
 
 import (
@@ -27,13 +28,13 @@ import (
 const (
 	template       = "devtest_template"
 	redisDatabases = 1024
-	timeout        = 2 * time.Minute // of one step; a migration on a busy machine is the longest
+	timeout        = 10 * time.Minute // of one step; a migration on a slow machine is the longest
 )
 
-// shared is the one pair of servers of this test binary. A test has no other way to find it: TestMain hands nothing on.
+// shared is the pair of servers of this test binary. It is global because TestMain cannot pass anything to a test.
 var shared suite
 
-// suite is what Main sets up and the tests share.
+// suite is the state that Main sets up and all tests share.
 type suite struct {
 	migrate func(ctx context.Context, databaseURL string) error // nil until Main was called
 
@@ -46,18 +47,18 @@ type suite struct {
 	templateErr  error
 
 	mu        sync.Mutex
-	databases int   // how many were made, to name the next
-	freeRedis []int // logical databases given back
-	nextRedis int   // the first one never used
+	databases int   // number of databases made so far, for the next name
+	freeRedis []int // logical databases that tests have returned
+	nextRedis int   // the first logical database that was never used
 }
 
 // Main runs the tests of a package, stops the servers and exits. Call it from TestMain:
 //
 //	func TestMain(m *testing.M) { devtest.Main(m, migrations.Up) }
 //
-// migrate prepares the database that those of Database are copied from; it runs once, and only if a test asks for one.
+// migrate prepares the template that Database copies. It runs once, and only if a test calls Database.
 func Main(m *testing.M, migrate func(ctx context.Context, databaseURL string) error) {
-	logging.Disable() // go-redis writes every refused connection to standard error; here servers are killed on purpose
+	logging.Disable() // go-redis logs every refused connection to standard error, and tests kill servers on purpose
 	shared.migrate = migrate
 	if migrate == nil {
 		shared.migrate = func(context.Context, string) error { return nil }
@@ -87,8 +88,8 @@ func EmptyDatabase(t testing.TB) string {
 	return use(t).database(t, "TEMPLATE template0 STRATEGY file_copy")
 }
 
-// Redis returns the URL of an empty logical database of the Redis, flushed when the test ends. Channels of pub/sub, the
-// server's settings and FLUSHALL do not stay within one: a test of those needs Private.
+// Redis returns the URL of an empty logical database of the Redis, flushed when the test ends. Pub/sub channels, the
+// server's settings and FLUSHALL affect all logical databases, so a test of those needs Private.
 func Redis(t testing.TB) string {
 	t.Helper()
 	s := use(t)
@@ -116,30 +117,7 @@ func Redis(t testing.TB) string {
 	return u.String()
 }
 
-// Private returns servers for one test alone, to kill and restart. They keep what they acknowledged, as in production,
-// and their database is not migrated. They are stopped when the test ends.
-func Private(t testing.TB) *devstack.Stack {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	stack, err := devstack.Start(ctx, devstack.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatalf("devtest: start private servers: %v", err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), timeout)
-		defer cancel()
-		if err := stack.Close(ctx); err != nil {
-			t.Errorf("devtest: stop private servers: %v", err)
-		}
-	})
-	if stack.InMemoryRedis() {
-		t.Fatalf("devtest: these tests need a real Redis; this machine has the %s", stack.Redis())
-	}
-	return stack
-}
-
-// use starts the servers if no test did so before.
+// use starts the servers unless an earlier test did.
 func use(t testing.TB) *suite {
 	t.Helper()
 	if shared.migrate == nil {
@@ -192,7 +170,7 @@ func (s *suite) createTemplate() error {
 	if err := s.migrate(ctx, databaseURL); err != nil {
 		return err
 	}
-	// A connection left open would make every copy fail; this names the culprit where it happens.
+	// A connection left open would make every copy fail. This statement fails first, where the cause is.
 	return s.exec("ALTER DATABASE " + template + " ALLOW_CONNECTIONS false")
 }
 
@@ -235,7 +213,7 @@ func (s *suite) exec(statement string) error {
 	return nil
 }
 
-// takeRedis prefers numbers never used, so that what a test left running does not meet the next test.
+// takeRedis prefers numbers that were never used, so that leftovers of one test do not disturb the next.
 func (s *suite) takeRedis() (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	_ "github.com/lib/pq"
 	"github.com/redis/go-redis/v9"
@@ -95,6 +96,22 @@ func TestPrivate_survivesKills(t *testing.T) {
 	require.NoError(t, db.QueryRow("SELECT count(*) FROM kept").Scan(&n))
 	require.Equal(t, 1, n)
 	require.Equal(t, "1", rdb.Get(t.Context(), "kept").Val())
+	require.NoError(t, stack.RestartRedis(t.Context()), "a server that runs")
+	require.Equal(t, "1", rdb.Get(t.Context(), "kept").Val())
+}
+
+func TestPrivate_pausesRedis(t *testing.T) {
+	t.Parallel()
+	servers := devtest.Private(t)
+	rdb := client(t, servers.RedisURL())
+	require.NoError(t, rdb.Ping(t.Context()).Err())
+	require.NoError(t, servers.PauseRedis())
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.Error(t, rdb.Ping(ctx).Err())
+	require.NoError(t, servers.ResumeRedis())
+	require.NoError(t, rdb.Ping(t.Context()).Err())
+	require.NoError(t, servers.PauseRedis(), "the end of the test must end a paused server, too")
 }
 
 func open(t *testing.T, databaseURL string) *sql.DB {
@@ -109,6 +126,7 @@ func client(t *testing.T, redisURL string) *redis.Client {
 	t.Helper()
 	opt, err := redis.ParseURL(redisURL)
 	require.NoError(t, err)
+	opt.ContextTimeoutEnabled = true
 	c := redis.NewClient(opt)
 	t.Cleanup(func() { _ = c.Close() })
 	return c

@@ -17,7 +17,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// loseRedis is a crash that takes all data with it.
+// loseRedis crashes Redis and deletes all of its data.
 func loseRedis(_ context.Context, s *system, _ *rand.Rand) (heal, error) {
 	if err := s.cfg.Servers.KillRedis(); err != nil {
 		return nil, err
@@ -43,8 +43,8 @@ func killPostgres(_ context.Context, s *system, _ *rand.Rand) (heal, error) {
 	return s.cfg.Servers.RestartPostgres, s.cfg.Servers.KillPostgres()
 }
 
-// exhaustPostgres takes every connection the server has, also those that the
-// processes hold already, and keeps what becomes free.
+// exhaustPostgres takes every connection of the server, including those that the
+// processes already hold, and keeps every connection that becomes free.
 func exhaustPostgres(ctx context.Context, s *system, _ *rand.Rand) (heal, error) {
 	db, err := sql.Open("postgres", s.cfg.DatabaseURL+"&application_name=hog")
 	if err != nil {
@@ -78,8 +78,7 @@ func exhaustPostgres(ctx context.Context, s *system, _ *rand.Rand) (heal, error)
 	}, nil
 }
 
-// moveClock makes the wall clock of one worker and of one API wrong by d, and
-// right again.
+// moveClock moves the wall clocks of one worker and one API by d, and later back.
 func moveClock(d time.Duration) func(context.Context, *system, *rand.Rand) (heal, error) {
 	return func(ctx context.Context, s *system, rng *rand.Rand) (heal, error) {
 		w, a := s.busyWorker(ctx, rng), s.apis[rng.IntN(len(s.apis))]
@@ -88,8 +87,9 @@ func moveClock(d time.Duration) func(context.Context, *system, *rand.Rand) (heal
 	}
 }
 
-// shiftLeases leaves in Redis what an Asynq server leaves that died with its clock
-// wrong by d: leases and retries that end by so much too late or too early.
+// shiftLeases leaves Redis in the state that an Asynq server leaves behind when it
+// dies with a clock that is wrong by d: leases and retries end too late or too
+// early by that much.
 func shiftLeases(d time.Duration) func(context.Context, *system, *rand.Rand) (heal, error) {
 	script := redis.NewScript(`
         for _, key in ipairs(KEYS) do
@@ -99,7 +99,7 @@ func shiftLeases(d time.Duration) func(context.Context, *system, *rand.Rand) (he
         end`)
 	return func(ctx context.Context, s *system, rng *rand.Rand) (heal, error) {
 		shift := func(ctx context.Context) error {
-			for _, queue := range queues() { // one queue a call, as a cluster wants it
+			for _, queue := range queues() { // one queue per call, as Redis Cluster requires
 				keys := []string{queueKey(queue, "lease"), queueKey(queue, "retry")}
 				if err := script.Run(ctx, s.redis, keys, int64(d.Seconds())).Err(); err != nil && !errors.Is(err, redis.Nil) {
 					return fmt.Errorf("shift the times in Redis: %w", err)
@@ -111,22 +111,21 @@ func shiftLeases(d time.Duration) func(context.Context, *system, *rand.Rand) (he
 		if err := shift(ctx); err != nil {
 			return nil, err
 		}
-		// A living server renews its leases; those of a dead one keep the wrong time.
-		// Once more at the end, for what was put off meanwhile.
+		// A live server renews its leases; those of a dead one keep the wrong time. The
+		// second shift covers tasks that were postponed in the meantime.
 		return func(ctx context.Context) error { return errors.Join(shift(ctx), w.start()) }, w.kill()
 	}
 }
 
-// queueKey is a key of Asynq 0.26 (its internal/base).
+// queueKey is the name of a key as Asynq 0.26 builds it (its internal/base).
 func queueKey(queue, part string) string { return "asynq:{" + queue + "}:" + part }
 
-// queues lists every queue: those of requests, and that of callbacks.
+// queues lists all queues: those of requests and that of callbacks.
 func queues() []string { return append(jobs.Queues(), jobs.WebhookQueue) }
 
-// operation is what a person does in Asynqmon to all tasks of a queue that are in
-// some states.
+// operation is an action in Asynqmon on all tasks of a queue in certain states.
 type operation struct {
-	hold   bool // pause the queues first, so that live tasks heap up
+	hold   bool // pause the queues first, so that live tasks accumulate
 	method string
 	verb   string
 	states []string // as Asynq names them
@@ -140,17 +139,17 @@ var (
 )
 
 const (
-	heapUp   = 500 * time.Millisecond // that queues are paused
-	hitLimit = 5 * time.Second        // for a task to be there
+	heapUp   = 500 * time.Millisecond // how long queues are paused
+	hitLimit = 5 * time.Second        // for a task to appear
 )
 
-var errNoTask = errors.New("there was no task to act on")
+var errNoTask = errors.New("found no task to act on")
 
 // operate carries out an operation on every queue.
 func operate(o operation) func(context.Context, *system, *rand.Rand) (heal, error) {
 	return func(ctx context.Context, s *system, _ *rand.Rand) (heal, error) {
 		each := func(ctx context.Context, method, path string) error {
-			known, err := s.redis.SMembers(ctx, "asynq:queues").Result() // Asynqmon refuses those that had no task yet
+			known, err := s.redis.SMembers(ctx, "asynq:queues").Result() // Asynqmon rejects queues that never had a task
 			for _, queue := range known {
 				err = errors.Join(err, s.asynqmon(ctx, queue, method, path))
 			}
@@ -203,7 +202,7 @@ func (s *system) countTasks(ctx context.Context, states []string) (n int64) {
 	return n
 }
 
-// asynqmon makes one call to the first API that answers.
+// asynqmon calls the first API that answers.
 func (s *system) asynqmon(ctx context.Context, queue, method, path string) error {
 	var last error
 	for _, a := range s.apis {

@@ -9,61 +9,61 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// History is all that is known about a run: what the clients and the receiver of
-// callbacks heard, and what the tables hold at the end.
+// History is everything known about a run: what the clients and the callback
+// receiver got, and what the tables hold at the end.
 type History struct {
 	Sent       []Sent
 	Bulks      []Bulk
-	Receipts   map[string]Receipt // what the receiver took, by the id of the message
+	Receipts   map[string]Receipt // callbacks that the receiver accepted, by message id
 	Rows       []Row
 	Events     map[int64][]Event    // by request, oldest first
 	Deliveries map[int64][]Delivery // by request, oldest first
-	Shared     int                  // tasks with submissions of several statements
+	Shared     int                  // number of tasks with submissions of several statements
 }
 
 // Sent is one submission, as its client saw it.
 type Sent struct {
 	Nonce     string
 	Kind      *Kind
-	Key       string // of idempotency; "" for none
+	Key       string // idempotency key; "" for none
 	RunAt     time.Time
 	ExpiresAt time.Time
 	Callback  bool
 
 	At    time.Time
-	Acked time.Time   // zero: no answer, or 503; it may be stored all the same
-	ID    int64       // out of the first answer
-	Told  []Told      // all the answers that say it is stored; more than one only with a key
-	Moved jobs.Status // the move that a person asked for and was granted (200)
-	Asked bool        // a move or the deletion was asked for, granted or not
-	Gone  bool        // the deletion was granted (204)
+	Acked time.Time   // zero: no answer, or 503; the request may still be stored
+	ID    int64       // from the first answer
+	Told  []Told      // all answers that say it is stored; more than one only with a key
+	Moved jobs.Status // the move that a client asked for and got (200)
+	Asked bool        // a client asked for a move or the deletion, successfully or not
+	Gone  bool        // the deletion succeeded (204)
 
-	body []byte // as it is sent alone
-	item []byte // as it is sent in a batch: with its key
+	body []byte // body when sent alone
+	item []byte // item when sent in a batch, with its key
 }
 
 // Told is one answer that says that a submission is stored.
 type Told struct {
 	ID       int64
-	Replayed bool // it was stored before
+	Replayed bool // the answer says that it was already stored
 }
 
 // Bulk is one replay of many failed requests, as its client saw it.
 type Bulk struct {
 	At       time.Time
-	Until    time.Time // no move of it is later
+	Until    time.Time // none of its moves is later
 	Answered bool
-	Changed  int // by the answer
+	Changed  int // according to the answer
 }
 
-// Receipt is what the receiver of callbacks was told and took.
+// Receipt is a callback that the receiver accepted.
 type Receipt struct {
 	RequestID int64
 	Event     string
 	Status    jobs.Status
 }
 
-// Row is a request as it stands in mass_requests.
+// Row is a row of mass_requests.
 type Row struct {
 	ID            int64        `db:"id"`
 	Nonce         string       `db:"nonce"`
@@ -72,8 +72,8 @@ type Row struct {
 	Failures      int          `db:"failures"`
 	Rescues       int          `db:"rescues"`
 	Error         string       `db:"error"`
-	ResultNonce   string       `db:"result_nonce"`   // whose payload the result was made of
-	ResultAttempt int          `db:"result_attempt"` // the attempt that made the result
+	ResultNonce   string       `db:"result_nonce"`   // the nonce of the payload that the result was computed from
+	ResultAttempt int          `db:"result_attempt"` // the attempt that computed the result
 	Started       sql.NullTime `db:"started_at"`
 	Finished      sql.NullTime `db:"finished_at"`
 }
@@ -88,7 +88,7 @@ type Event struct {
 	Actor     string      `db:"actor"`
 	From      jobs.Status `db:"from_status"`
 	To        jobs.Status `db:"to_status"`
-	Bulk      bool        `db:"bulk"` // a move of many at once
+	Bulk      bool        `db:"bulk"` // part of a bulk change
 }
 
 // Delivery is a row of webhook_deliveries.
@@ -99,7 +99,7 @@ type Delivery struct {
 	Status    jobs.DeliveryStatus `db:"status"`
 }
 
-// readHistory adds the tables to what the clients know.
+// readHistory combines the tables with what the clients know.
 func (s *system) readHistory(ctx context.Context) (*History, error) {
 	h := &History{
 		Sent: s.load.submissions(), Bulks: s.load.bulks(), Receipts: s.receiver.receipts(),

@@ -19,12 +19,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// authSecret signs access tokens; the harness itself shows an API key.
+// authSecret signs access tokens; the harness itself uses an API key.
 const authSecret = "chaos-chaos-chaos-chaos-chaos-chaos"
 
 const startLimit = 20 * time.Second // from the start of an API to its first answer
 
-// system is what is broken: the processes, the servers they use, and the load on them.
+// system is the system under test: the processes, the servers they use, and the
+// load on them.
 type system struct {
 	cfg      Config
 	marks    string // folder shared with the processes (DirVariable)
@@ -36,12 +37,12 @@ type system struct {
 	redis    *redis.Client
 	log      *slog.Logger
 
-	hit   atomic.Int64 // live tasks that an operation met
+	hit   atomic.Int64 // live tasks that the latest operation found
 	mu    sync.Mutex
 	notes []string
 }
 
-// newSystem starts all processes and returns when every API answers.
+// newSystem starts all processes and returns when every API accepts connections.
 func newSystem(ctx context.Context, cfg Config) (_ *system, err error) {
 	s := &system{cfg: cfg, marks: filepath.Join(cfg.Dir, "marks"), log: cfg.Logger}
 	defer func() {
@@ -97,7 +98,7 @@ func newSystem(ctx context.Context, cfg Config) (_ *system, err error) {
 	return s, s.startAll(ctx)
 }
 
-// process prepares one, with a clock that is right.
+// process prepares a process with a correct clock.
 func (s *system) process(name, subcommand string) (*process, error) {
 	p := &process{
 		name: name, binary: s.cfg.Binary, args: []string{subcommand}, log: filepath.Join(s.cfg.Dir, name+".log"),
@@ -111,12 +112,13 @@ func (s *system) process(name, subcommand string) (*process, error) {
 	return p, p.setClock(0)
 }
 
-// processes lists the workers and then the APIs.
+// processes returns the workers, followed by the APIs.
 func (s *system) processes() []*process {
 	return append(append([]*process(nil), s.workers...), s.apis...)
 }
 
-// startAll starts what does not run, and wakes what is stopped.
+// startAll starts every process that is not running and resumes those that are
+// stopped.
 func (s *system) startAll(ctx context.Context) error {
 	var errs []error
 	for _, p := range s.processes() {
@@ -142,7 +144,7 @@ func (s *system) awaitAPI(ctx context.Context, a *process) error {
 		return err == nil || !a.running()
 	})
 	if err == nil && !a.running() {
-		err = errors.New("it ended at once; see " + a.log)
+		err = errors.New("the process ended immediately; see " + a.log)
 	}
 	if err != nil {
 		return fmt.Errorf("wait for %s: %w", a.name, err)
@@ -156,17 +158,17 @@ func (s *system) unfinished(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// undelivered counts the callbacks that are on their way.
+// undelivered counts the callbacks that are still pending.
 func (s *system) undelivered(ctx context.Context) (n int, err error) {
 	err = s.db.GetContext(ctx, &n, `SELECT count(*) FROM webhook_deliveries WHERE status = 'pending'`)
 	return n, err
 }
 
-// leftovers are what a system at rest may not have.
+// leftovers are tasks that a system at rest must not have.
 type leftovers struct {
 	tasks    int // in a queue or scheduled, although every request is final
-	orphans  int // active without a lease: Asynq would keep them for ever
-	recovery int // active with the lease of a dead server: Asynq's recoverer will end them; no leak
+	orphans  int // active without a lease: Asynq would keep them forever
+	recovery int // active with the lease of a dead server: not a leak, Asynq's recoverer will end them
 }
 
 // leftovers counts the live tasks in Redis.
@@ -196,7 +198,7 @@ func (s *system) leftovers(ctx context.Context) (l leftovers, err error) {
 	return l, nil
 }
 
-// note keeps something that the report must tell, although it breaks no promise.
+// note adds something to the report that breaks no promise.
 func (s *system) note(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -205,7 +207,7 @@ func (s *system) note(format string, args ...any) {
 	s.log.Warn(text)
 }
 
-// close kills every process that is left.
+// close kills every remaining process and closes all connections.
 func (s *system) close() error {
 	var errs []error
 	for _, p := range s.processes() {
@@ -223,8 +225,8 @@ func (s *system) close() error {
 	return errors.Join(errs...)
 }
 
-// freeAddr finds a port below those that the system gives to outgoing
-// connections, so that a killed API finds it free when it comes back.
+// freeAddr finds a port below the range that the system uses for outgoing
+// connections, so that the port is still free when a killed API restarts.
 func freeAddr() (string, error) {
 	for range 100 {
 		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
@@ -232,5 +234,5 @@ func freeAddr() (string, error) {
 			return addr, l.Close()
 		}
 	}
-	return "", errors.New("no free port was found")
+	return "", errors.New("found no free port")
 }

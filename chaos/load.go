@@ -15,43 +15,42 @@ import (
 
 const (
 	clients     = 256
-	tick        = 50 * time.Millisecond // submissions of one tick go out together, so that the API groups them
-	crowdEvery  = 20                    // ticks: then half of what they had to submit comes at once, so that statements share tasks
+	tick        = 50 * time.Millisecond // the submissions of one tick are sent together, so that the API groups them
+	crowdEvery  = 20                    // ticks: every so often, half of their submissions arrive at once, so that statements share tasks
 	httpTimeout = 10 * time.Second
 
-	batchShare    = 60                     // one order in so many is a batch
+	batchShare    = 60                     // one order in this many is a batch
 	batchLeast    = 5                      // submissions
 	batchMost     = 30                     // submissions
-	keyShare      = 3                      // one submission in so many has an idempotency key
-	callbackShare = 6                      // … a callback_url
-	repeatShare   = 4                      // one with a key in so many is sent again although it was answered
-	persistence   = 45 * time.Second       // of a client that has a key and no answer
-	patience      = 250 * time.Millisecond // between its tries
+	keyShare      = 3                      // one submission in this many has an idempotency key
+	callbackShare = 6                      // one submission in this many has a callback_url
+	repeatShare   = 4                      // one submission with a key in this many is sent again although it was answered
+	persistence   = 45 * time.Second       // how long a client with a key and without an answer keeps trying
+	patience      = 250 * time.Millisecond // between its attempts
 
 	bulkEvery = 7 * time.Second
 	bulkLimit = 10 // requests
 )
 
-// load is the known set of clients. Each submission has a nonce of its own. A
-// client that got no answer does not know whether its submission is stored: with
-// an idempotency key it sends it again until it knows, without one it goes on to
-// the next.
+// load is the known set of clients. Each submission has its own nonce. A client that
+// got no answer does not know whether its submission is stored. With an idempotency
+// key it sends the submission again until it knows; without one it moves on.
 type load struct {
 	client
 
-	rate     int // orders a second: a submission, or sometimes a batch of them
+	rate     int // orders per second; an order is a submission, or sometimes a batch of them
 	seed     uint64
-	callback string // URL of the receiver
+	callback string // URL of the callback receiver
 
 	acked    atomic.Int64 // submissions
 	refused  atomic.Int64 // answers 503
-	silent   atomic.Int64 // no answer at all
-	batches  atomic.Int64 // that were sent, again or not
+	silent   atomic.Int64 // requests without an answer
+	batches  atomic.Int64 // sent, including repeats
 	repeats  atomic.Int64 // submissions that were sent again
 	mu       sync.Mutex
 	sent     []*Sent
 	replays  []Bulk
-	nonsense []string // answers that no fault excuses, the first few
+	nonsense []string // the first few answers that no fault excuses
 }
 
 func newLoad(addrs []string, rate int, seed uint64) *load {
@@ -90,7 +89,7 @@ func (l *load) run(ctx context.Context) {
 		for range now {
 			select {
 			case orders <- struct{}{}:
-			default: // every client waits for an answer: they do not pile up
+			default: // all clients are waiting for answers; orders do not pile up
 			}
 		}
 	}
@@ -107,7 +106,7 @@ const (
 	asLines
 )
 
-// order sends one submission or a batch, and later does what its kinds ask for.
+// order sends one submission or a batch, and later the moves that its kinds require.
 func (l *load) order(ctx context.Context, kinds []Kind, name string, rng *rand.Rand, later *sync.WaitGroup) {
 	how, count := alone, 1
 	if rng.IntN(batchShare) == 0 {
@@ -130,14 +129,14 @@ func (l *load) order(ctx context.Context, kinds []Kind, name string, rng *rand.R
 	}
 }
 
-// compose makes up a submission.
+// compose generates a submission.
 func (l *load) compose(kind *Kind, nonce string, rng *rand.Rand) *Sent {
 	s := &Sent{Nonce: nonce, Kind: kind, At: time.Now()}
 	doc := map[string]any{
 		"payload":  json.RawMessage(kind.payload(nonce, rng)),
 		"priority": []string{"high", "default", "default", "low"}[rng.IntN(4)],
 	}
-	// Milliseconds, as they are sent: Postgres keeps no finer ones than microseconds.
+	// Times are sent in milliseconds, because Postgres keeps microseconds at most.
 	ahead := func(from, to int) time.Time {
 		return s.At.Add(time.Duration(from+rng.IntN(to-from)) * time.Millisecond).UTC().Truncate(time.Millisecond)
 	}
@@ -162,7 +161,7 @@ func (l *load) compose(kind *Kind, nonce string, rng *rand.Rand) *Sent {
 	return s
 }
 
-// send makes one try, and notes which of the submissions were acknowledged.
+// send makes one attempt and records which submissions were acknowledged.
 func (l *load) send(ctx context.Context, how form, list []*Sent) {
 	if how == alone {
 		l.single(ctx, list[0])
@@ -196,7 +195,7 @@ func (l *load) single(ctx context.Context, s *Sent) {
 	}
 }
 
-// told notes an answer that says that s is stored.
+// told records an answer that says that s is stored.
 func (l *load) told(s *Sent, t Told) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -207,8 +206,8 @@ func (l *load) told(s *Sent, t Told) {
 	}
 }
 
-// unsure are the submissions with a key that are to be sent again: those without
-// an answer, and some of the others.
+// unsure returns the submissions with a key that the client sends again: those
+// without an answer, and some of the others.
 func (l *load) unsure(list []*Sent, rng *rand.Rand) (again []*Sent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -220,7 +219,7 @@ func (l *load) unsure(list []*Sent, rng *rand.Rand) (again []*Sent) {
 	return again
 }
 
-// persist sends submissions again until each of them was answered once more.
+// persist sends submissions again until each of them got another answer.
 func (l *load) persist(ctx context.Context, how form, list []*Sent) {
 	before := map[*Sent]int{}
 	for _, s := range list {
@@ -246,7 +245,8 @@ func (l *load) answers(s *Sent) int {
 	return len(s.Told)
 }
 
-// follow does what a person does to a request of that kind, a little later.
+// follow makes the move or deletion that the kind of the request requires, after a
+// short delay.
 func (l *load) follow(ctx context.Context, s *Sent, rng *rand.Rand, later *sync.WaitGroup) {
 	var wait time.Duration
 	switch {
@@ -269,8 +269,8 @@ func (l *load) follow(ctx context.Context, s *Sent, rng *rand.Rand, later *sync.
 	})
 }
 
-// move asks for the move of the request's kind. 409 is an honest answer: it is
-// too late for a cancellation, or too early for a replay.
+// move asks for the move of the request's kind. The API may answer 409: a
+// cancellation may come too late, and a replay too early.
 func (l *load) move(ctx context.Context, s *Sent) {
 	body := fmt.Appendf(nil, `{"status":%q}`, s.Kind.Move)
 	a, err := l.call(ctx, http.MethodPatch, fmt.Sprintf("/mass-requests/%d/status", s.ID), jsonHeader(), body)
@@ -297,7 +297,7 @@ func (l *load) remove(ctx context.Context, s *Sent) {
 	}
 }
 
-// replayFailed now and then replays some of the failed requests in one call.
+// replayFailed periodically replays some of the failed requests in one call.
 func (l *load) replayFailed(ctx context.Context) {
 	body := fmt.Appendf(nil, `{"action":"replay","filter":{"status":"failed"},"limit":%d}`, bulkLimit)
 	for {
@@ -309,7 +309,7 @@ func (l *load) replayFailed(ctx context.Context) {
 		a, err := l.call(context.WithoutCancel(ctx), http.MethodPost, "/mass-requests/bulk", jsonHeader(), body)
 		b.Until = time.Now()
 		switch {
-		case err != nil: // an API that lives has at most a statement under way
+		case err != nil: // an API that is still alive may have one statement under way
 			b.Until = b.Until.Add(2 * httpTimeout)
 		case a.status == http.StatusOK:
 			var view struct {
@@ -318,7 +318,7 @@ func (l *load) replayFailed(ctx context.Context) {
 			b.Answered = json.Unmarshal(a.body, &view) == nil
 			b.Changed = view.Changed
 		case a.status == http.StatusServiceUnavailable:
-			b.Until = b.Until.Add(2 * httpTimeout) // the statement that was given up may yet commit
+			b.Until = b.Until.Add(2 * httpTimeout) // the abandoned statement may still commit
 		default:
 			l.complain("the bulk answered %d: %s", a.status, a.body)
 		}
@@ -328,7 +328,7 @@ func (l *load) replayFailed(ctx context.Context) {
 	}
 }
 
-// complain notes an answer that nothing excuses.
+// complain records an answer that nothing excuses.
 func (l *load) complain(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -337,7 +337,7 @@ func (l *load) complain(format string, args ...any) {
 	}
 }
 
-// submissions returns what was sent so far.
+// submissions returns copies of everything sent so far.
 func (l *load) submissions() []Sent {
 	l.mu.Lock()
 	defer l.mu.Unlock()

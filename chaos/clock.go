@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// A Go program asks the kernel for the time, without the C library, so that no
-// preloaded library comes in between, with or without cgo; and a time namespace
-// of Linux moves the monotonic clock but not the wall clock. What remains is the
-// package time itself: the binary under test is built with one more line in
-// time.Now, laid over the toolchain's sources for that build only. It reaches
-// everything in the process, Asynq and the drivers, too, and as with a real jump
-// the monotonic clock, and with it every timer, goes on.
+// A Go program asks the kernel for the time directly, with or without cgo, so a
+// preloaded library cannot change it. A Linux time namespace moves the monotonic
+// clock but not the wall clock. That leaves package time itself: the binary under
+// test is built with one additional line in time.Now, overlaid on the toolchain's
+// sources for that build only. The line affects everything in the process,
+// including Asynq and the drivers. As after a real jump of the clock, the monotonic
+// clock and all timers continue normally.
 
-// clockVariable names the environment variable with the path of the file by whose
-// seconds the wall clock of a process is wrong.
+// clockVariable is the environment variable with the path of the file that holds
+// the offset of a process's wall clock in seconds.
 const clockVariable = "MASS_CHAOS_CLOCK"
 
 const (
@@ -61,9 +61,9 @@ func wrongBy() int64 {
 `
 )
 
-// ClockOverlay writes into dir what "go build -overlay" needs to make a binary
-// whose wall clock the harness can move, and returns its path. The toolchain's
-// root is what "go env GOROOT" says.
+// ClockOverlay writes the files that "go build -overlay" needs to build a binary
+// whose wall clock the harness can move into dir, and returns the path of the
+// overlay. root is the toolchain's root, as printed by "go env GOROOT".
 func ClockOverlay(root, dir string) (string, error) {
 	source := filepath.Join(root, "src", "time", "time.go")
 	original, err := os.ReadFile(source)
@@ -71,7 +71,7 @@ func ClockOverlay(root, dir string) (string, error) {
 		return "", fmt.Errorf("read the package time: %w", err)
 	}
 	if strings.Count(string(original), clockAnchor) != 1 {
-		return "", errors.New("this toolchain's time.Now is not the one that the harness knows; adapt clock.go")
+		return "", errors.New("the harness does not know this toolchain's time.Now; adapt clock.go")
 	}
 	moved := strings.Replace(string(original), clockAnchor, clockAnchor+clockLine, 1)
 	now, extra := filepath.Join(dir, "time.go"), filepath.Join(dir, "wrong.go")
@@ -83,13 +83,14 @@ func ClockOverlay(root, dir string) (string, error) {
 		os.WriteFile(extra, []byte(clockSource), 0o600), os.WriteFile(overlay, list, 0o600))
 }
 
-// setClock makes the wall clock of the process wrong by d, in whole seconds, at once.
+// setClock immediately sets the error of the process's wall clock to d, in whole
+// seconds.
 func (p *process) setClock(d time.Duration) error {
 	f, err := os.OpenFile(p.clock, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the clock of %s: %w", p.name, err)
 	}
-	// In one write and in place: the process reads it at any moment.
+	// One write in place, because the process may read the file at any time.
 	_, err = f.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(int64(d/time.Second))), 0)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("set the clock of %s: %w", p.name, err)

@@ -2,14 +2,14 @@ package chaos
 
 import "time"
 
-// before is how long before a fault a request may have been acknowledged to be
-// counted as caught by it. A fault that is over at once catches nobody else.
+// before is how long before a fault a request may have been acknowledged to count
+// as caught by the fault. Without it, instantaneous faults would catch no requests.
 const before = time.Second
 
-// measureDrains finds for each fault how long after its end the last of the
-// requests was final that it caught: those acknowledged while it was in force, or
-// just before. Postgres' clock is that of the harness. Requests that wait by
-// order, fail by order or are moved by a person do not count.
+// measureDrains computes for each fault how long after its end the last request
+// that it caught became final. A fault catches the requests acknowledged while it
+// was in force or just before. PostgreSQL and the harness share a clock. Requests
+// that are made to wait or fail, or that a client moves, do not count.
 func measureDrains(list []*Injection, h *History) {
 	rows := make(map[string]*Row, len(h.Rows))
 	for i := range h.Rows {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Servers are the private PostgreSQL and Redis of a run; *devstack.Stack is one.
+// Servers are the private PostgreSQL and Redis of a run; *devtest.Servers is one.
 type Servers interface {
 	KillPostgres() error
 	RestartPostgres(ctx context.Context) error
@@ -20,51 +20,51 @@ type Servers interface {
 	ResumeRedis() error
 }
 
-// Config describes a run. Every field must be set, but the settings.
+// Config describes a run. Every field except the settings must be set.
 type Config struct {
 	Binary      string // mass, built with the tag chaos
 	Servers     Servers
-	DatabaseURL string // of a migrated and empty database; it has a query
+	DatabaseURL string // of an empty, migrated database; the URL has a query
 	RedisURL    string
-	RedisData   string // folder with what Redis has on disk
-	Dir         string // for logs, and for what the processes share with the harness
+	RedisData   string // folder in which Redis keeps its data
+	Dir         string // for logs, and for files that the processes share with the harness
 
 	Seed     uint64
-	Duration time.Duration // of the load and the faults
-	Long     bool          // faults stay in force as long as the issue asks, and leaks are waited out
+	Duration time.Duration // how long load and faults last
+	Long     bool          // faults stay in force for their long duration, and leaks are waited out
 	Faults   []Fault
 	APIs     int
 	Workers  int
-	Rate     int           // submissions a second
-	Bound    time.Duration // within which everything must be final when the faults have stopped
+	Rate     int           // submissions per second
+	Bound    time.Duration // time after the last fault within which every request must be final
 
-	Settings       []string // more environment of all processes, "NAME=value"
-	WorkerSettings []string // the same of the workers alone
+	Settings       []string // additional environment of all processes, as "NAME=value"
+	WorkerSettings []string // additional environment of the workers only
 	Logger         *slog.Logger
 }
 
 const (
-	calm     = 3 * time.Second   // load without faults, at the beginning
-	overtime = 2 * time.Minute   // for faults that had no turn
-	healTime = 90 * time.Second  // for mending one fault
-	settle   = 10 * time.Second  // from the last final request to the last task
+	calm     = 3 * time.Second   // of load without faults at the beginning
+	overtime = 2 * time.Minute   // for faults that had no turn before the end
+	healTime = 90 * time.Second  // for repairing one fault
+	settle   = 10 * time.Second  // from the last final request to the end of the last task
 	recovery = 150 * time.Second // Asynq's own recovery took 131 s when it was measured
 )
 
 // Injection is one fault as it happened.
 type Injection struct {
 	Fault  string
-	With   string // the other fault of a double strike; "" for none
+	With   string // the other fault of a double strike, if any
 	At     time.Time
-	Healed time.Time // of a double strike: when both were
-	Err    error     // it could not be injected
-	Tasks  int       // live ones that it hit, of a fault through Asynqmon
+	Healed time.Time // in a double strike: when both were repaired
+	Err    error     // why the fault could not be injected
+	Tasks  int       // live tasks that a fault through Asynqmon hit
 
 	Caught int           // requests that measureDrains counts
-	Drain  time.Duration // from Healed until the last of them was final; negative: one is not
+	Drain  time.Duration // from Healed until the last of them was final; negative if one never was
 }
 
-// end is when the fault had no effect anymore.
+// end is when the fault no longer had any effect.
 func (i *Injection) end() time.Time {
 	if i.Drain < 0 {
 		return time.Time{}
@@ -72,8 +72,8 @@ func (i *Injection) end() time.Time {
 	return i.Healed.Add(i.Drain)
 }
 
-// Run does a whole run. An error means that the harness itself failed; what the
-// system did wrong is in the report.
+// Run executes a whole run. An error means that the harness itself failed. Failures
+// of the system are in the report.
 func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	begun := time.Now()
 	s, err := newSystem(ctx, cfg)
@@ -95,7 +95,7 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	}
 	rest := s.comeToRest(ctx)
 	var harms []Violation
-	if rest.Unfinished == 0 { // otherwise there is no rest, and worse to tell than leaks
+	if rest.Unfinished == 0 { // otherwise the system is not at rest, and leaks are the smaller problem
 		harms = append(s.inspect(ctx, &rest), s.shutDown(ctx)...)
 	}
 
@@ -116,8 +116,8 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	return r, ctx.Err()
 }
 
-// breakThings goes through the schedule until the end, and returns when all that
-// it broke is mended. Faults that had no turn by then get one, within reason.
+// breakThings follows the schedule until the end, and returns when everything is
+// repaired. Faults that had no turn by then still get one, within a limit.
 func (s *system) breakThings(ctx context.Context, end time.Time) []*Injection {
 	var done []*Injection
 	missing := map[string]bool{}
@@ -162,7 +162,7 @@ func (s *system) strike(ctx context.Context, strike Strike) []*Injection {
 	return struck
 }
 
-// inject breaks something, leaves it broken for a while and mends it.
+// inject breaks something, leaves it broken for a while and repairs it.
 func (s *system) inject(ctx context.Context, in *Injection, f Fault, rng *rand.Rand) {
 	in.At = time.Now()
 	s.log.Info("fault", "name", f.Name)
@@ -175,7 +175,7 @@ func (s *system) inject(ctx context.Context, in *Injection, f Fault, rng *rand.R
 		pause(ctx, hold)
 	}
 	if mend != nil {
-		// Mended also when the run is interrupted.
+		// Repair it even when the run is interrupted.
 		healing, cancel := context.WithTimeout(context.WithoutCancel(ctx), healTime)
 		defer cancel()
 		err = errors.Join(err, mend(healing))
@@ -191,15 +191,15 @@ func (s *system) inject(ctx context.Context, in *Injection, f Fault, rng *rand.R
 // Rest is how the system came to rest after the last fault.
 type Rest struct {
 	Drain      time.Duration // until every request was final
-	Unfinished int           // at the bound
-	Callbacks  time.Duration // from the end of the last fault, too, until all were delivered
+	Unfinished int           // number of requests that were not final within the bound
+	Callbacks  time.Duration // from the end of the last fault until all callbacks were delivered
 	Left       leftovers
-	Goroutines string // of a process that has worked, and of a fresh one
+	Goroutines string // counts of processes that have worked and of fresh ones
 }
 
 // comeToRest waits until all requests are final, then until all callbacks are
-// delivered, and then until no task is left. A callback whose worker was killed
-// may have to wait for Asynq's own recovery.
+// delivered, and then until no task is left. A callback of a killed worker may have
+// to wait for Asynq's own recovery.
 func (s *system) comeToRest(ctx context.Context) Rest {
 	var r Rest
 	since := time.Now()
@@ -241,15 +241,15 @@ func (s *system) inspect(ctx context.Context, r *Rest) (found []Violation) {
 	leaks, counts := s.leakedGoroutines(ctx)
 	r.Goroutines = counts
 	found = append(found, leaks...)
-	// Those that were killed are forgotten when they have been silent for long enough.
+	// The leader removes killed workers after they have been silent for a while.
 	if err := s.awaitRegistered(ctx, len(s.workers)); err != nil {
 		found = append(found, Violation{Harm: Untrue, Text: err.Error()})
 	}
 	return found
 }
 
-// shutDown ends all processes by SIGTERM; at rest each must end cleanly and
-// leave no trace of itself.
+// shutDown ends all processes with SIGTERM. At rest, each must exit cleanly and
+// remove its registration.
 func (s *system) shutDown(ctx context.Context) (found []Violation) {
 	for _, p := range s.processes() {
 		if err := p.terminate(ctx, stopLimit); err != nil {
@@ -262,7 +262,7 @@ func (s *system) shutDown(ctx context.Context) (found []Violation) {
 	return found
 }
 
-// awaitRegistered waits until that many workers are registered.
+// awaitRegistered waits until exactly want workers are registered.
 func (s *system) awaitRegistered(ctx context.Context, want int) error {
 	var n int
 	var err error
@@ -271,12 +271,12 @@ func (s *system) awaitRegistered(ctx context.Context, want int) error {
 		return err == nil && n == want
 	})
 	if waited != nil {
-		return errors.Join(fmt.Errorf("%d workers are registered, and %d run", n, want), err)
+		return errors.Join(fmt.Errorf("%d workers are registered, but %d are running", n, want), err)
 	}
 	return nil
 }
 
-// pause waits, less when ctx ends.
+// pause waits for d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():

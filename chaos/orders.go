@@ -24,7 +24,7 @@ type Orders struct {
 	FailTimes int `json:"fail_times,omitempty"` // how many attempts fail, counted over all processes
 }
 
-var errOrdered = errors.New("chaos: told to fail")
+var errOrdered = errors.New("chaos: ordered to fail")
 
 // Pipeline is another pipeline, slowed down and failing as the payload orders. It
 // signs every result with the attempt that made it, so that the checker sees which

@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// batch sends submissions in one body. Of an answer that breaks off holds what has
-// arrived: an item that was answered is stored.
+// batch sends submissions in one body. When a response breaks off, the part that
+// arrived counts: an item with an answer is stored.
 func (l *load) batch(ctx context.Context, how form, list []*Sent) {
 	items := make([][]byte, len(list))
 	for i, s := range list {
@@ -47,20 +47,20 @@ func (l *load) batch(ctx context.Context, how form, list []*Sent) {
 	l.silent.Add(int64(max(0, len(list)-len(answers))))
 }
 
-// batchItem is what a batch answers to one of its submissions. Created is there
-// only in what ends the answer.
+// batchItem is the answer to one submission of a batch. Only the line of totals at
+// the end of the response has Created.
 type batchItem struct {
 	Index    int             `json:"index"`
 	Status   int             `json:"status"`
 	ID       int64           `json:"id"`
-	Replayed json.RawMessage `json:"replayed"` // of an item true or false, at the end a number
+	Replayed json.RawMessage `json:"replayed"` // true or false for an item, a number in the totals
 	Problem  json.RawMessage `json:"problem"`
 	Created  *int            `json:"created"`
 }
 
 func (it *batchItem) replayed() bool { return string(it.Replayed) == "true" }
 
-// readItems reads an answer, of which the end may be missing.
+// readItems reads a response, whose end may be missing.
 func readItems(how form, body []byte) (items []batchItem, whole bool) {
 	if how == asArray {
 		var doc struct {

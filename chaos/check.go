@@ -10,25 +10,25 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// Harm is how a promise was broken.
+// Harm is the way in which a promise was broken.
 type Harm string
 
 // The harms.
 const (
-	Lost    Harm = "lost"    // acknowledged, and not stored or not brought to its end
-	Doubled Harm = "doubled" // an effect came twice, or an outdated attempt overwrote a newer one
-	Untrue  Harm = "untrue"  // a row, an event or an answer tells something that did not happen
+	Lost    Harm = "lost"    // acknowledged, but not stored or never finished
+	Doubled Harm = "doubled" // an effect happened twice, or an outdated attempt overwrote a newer one
+	Untrue  Harm = "untrue"  // a row, an event or an answer states something that did not happen
 )
 
 // Violation is one broken promise.
 type Violation struct {
 	Harm  Harm
-	ID    int64  // of the request; 0 when it is not stored
-	Nonce string // "" when nobody sent it
+	ID    int64  // of the request; 0 when the request is not stored
+	Nonce string // "" when no client sent the request
 	Text  string
-	rule  string    // what Text was made of; the same for all violations of a kind
-	From  time.Time // the life of the request: a fault in force meanwhile may be the cause
-	Until time.Time // zero: it has not ended
+	rule  string    // the format of Text, equal for all violations of a kind
+	From  time.Time // start of the request's life; any fault during its life may be the cause
+	Until time.Time // end of its life; zero if the request has not ended
 }
 
 func (v Violation) String() string {
@@ -38,7 +38,7 @@ func (v Violation) String() string {
 	return fmt.Sprintf("%s: request %d (%s): %s", v.Harm, v.ID, v.Nonce, v.Text)
 }
 
-// Check returns every broken promise in the history of a run that has come to rest.
+// Check returns every broken promise in the history of a finished run.
 func Check(h *History) []Violation {
 	c := &checker{}
 	rows := map[string][]*Row{}
@@ -61,7 +61,7 @@ func Check(h *History) []Violation {
 	for nonce, strangers := range rows {
 		for _, r := range strangers {
 			c.about(&Sent{Nonce: nonce}, r)
-			c.add(Untrue, "nobody submitted it")
+			c.add(Untrue, "no client submitted it")
 		}
 	}
 	c.strangers(h)
@@ -70,10 +70,10 @@ func Check(h *History) []Violation {
 	return c.found
 }
 
-// checker gathers violations about the request that is looked at.
+// checker collects violations, most of them about the request it currently checks.
 type checker struct {
 	found []Violation
-	now   Violation // template of the next one
+	now   Violation // template of the next violation
 }
 
 func (c *checker) about(s *Sent, r *Row) {
@@ -89,23 +89,24 @@ func (c *checker) add(h Harm, format string, args ...any) {
 	c.found = append(c.found, v)
 }
 
-// submission: acknowledged means stored, once, under the id that was told.
+// submission checks that an acknowledged request is stored exactly once, under the
+// id that the client got.
 func (c *checker) submission(s *Sent, found []*Row) {
 	c.about(s, nil)
 	acked := !s.Acked.IsZero()
 	for i, t := range s.Told {
 		if t.ID != s.ID {
-			c.add(Doubled, "its key stood for request %d, and then for %d", s.ID, t.ID)
+			c.add(Doubled, "its key first returned request %d, and then request %d", s.ID, t.ID)
 		} else if i > 0 && !t.Replayed {
-			c.add(Doubled, "answer %d to its key says that it was stored once more", i+1)
+			c.add(Doubled, "answer %d to its key says that the request was stored again", i+1)
 		}
 	}
 	switch {
 	case len(found) > 0 && s.Gone:
-		c.add(Untrue, "it is there, although its deletion was acknowledged")
+		c.add(Untrue, "still stored, although its deletion was acknowledged")
 	case len(found) == 0 && acked && s.Asked && s.Kind.Delete: // see deleted
 	case len(found) == 0 && acked:
-		c.add(Lost, "acknowledged and not stored")
+		c.add(Lost, "acknowledged but not stored")
 	case len(found) > 1:
 		c.add(Doubled, "sent once and stored %d times", len(found))
 	case len(found) == 1 && acked && found[0].ID != s.ID:
@@ -113,12 +114,13 @@ func (c *checker) submission(s *Sent, found []*Row) {
 	}
 }
 
-// request holds a row against its trail and against what it was made to do.
+// request compares a row with its audit trail and with what the request was made
+// to do.
 func (c *checker) request(s *Sent, r *Row, h *History) trail {
 	c.about(s, r)
 	t := c.trail(s, h.Events[r.ID])
 	if !r.Status.Final() {
-		c.add(Lost, "still %s when everything had to be over", r.Status)
+		c.add(Lost, "still %s after the time by which every request must have ended", r.Status)
 		return t
 	}
 	if t.state != r.Status {
@@ -169,7 +171,8 @@ func (c *checker) outcome(s *Sent, r *Row) {
 	}
 }
 
-// moves: what a person was granted has happened, and nothing was cancelled unasked.
+// moves checks that every acknowledged move of a person happened, and that no
+// request moved without being asked to.
 func (c *checker) moves(s *Sent, r *Row, t trail) {
 	switch {
 	case s.Moved == jobs.StatusCancelled && r.Status != jobs.StatusCancelled:
@@ -178,32 +181,34 @@ func (c *checker) moves(s *Sent, r *Row, t trail) {
 		c.add(Lost, "its replay was acknowledged and is not in the trail")
 	}
 	if asked := s.Asked && s.Kind.Move == jobs.StatusCancelled; r.Status == jobs.StatusCancelled && !asked {
-		c.add(Untrue, "cancelled, and nobody asked for it")
+		c.add(Untrue, "cancelled, although no client asked for it")
 	}
 	if asked := s.Asked && s.Kind.Move == jobs.StatusPending; t.replays > 0 && !asked {
-		c.add(Doubled, "replayed, and nobody asked for it")
+		c.add(Doubled, "replayed, although no client asked for it")
 	}
 }
 
-// deleted: a request that is not stored any more was deleted, once, and its trail tells.
+// deleted checks that the trail of a request that is no longer stored records its
+// deletion.
 func (c *checker) deleted(s *Sent, h *History) {
 	t := c.trail(s, h.Events[s.ID])
 	if !t.gone {
-		c.add(Lost, "acknowledged and not stored, and no event tells of a deletion")
+		c.add(Lost, "acknowledged but not stored, and no event records a deletion")
 	}
 }
 
-// callbacks: each time that the request came to its end was told, truly.
+// callbacks checks that each end of the request was reported by one truthful
+// callback.
 func (c *checker) callbacks(s *Sent, t trail, list []Delivery, receipts map[string]Receipt) {
 	ends := t.ends
 	if !s.Callback {
 		ends = nil
 	}
 	if len(list) < len(ends) {
-		c.add(Lost, "it came to its end %d times and has %d callbacks", len(ends), len(list))
+		c.add(Lost, "it ended %d times and has %d callbacks", len(ends), len(list))
 	}
 	if len(list) > len(ends) {
-		c.add(Doubled, "it came to its end %d times and has %d callbacks", len(ends), len(list))
+		c.add(Doubled, "it ended %d times and has %d callbacks", len(ends), len(list))
 	}
 	delivered := 0
 	for i, d := range list[:min(len(list), len(ends))] {
@@ -216,18 +221,18 @@ func (c *checker) callbacks(s *Sent, t trail, list []Delivery, receipts map[stri
 		case d.Status != jobs.DeliveryDelivered:
 			c.add(Lost, "its callback %s is still %s", d.Message, d.Status)
 		case !taken:
-			c.add(Lost, "its callback %s is delivered, and the receiver never took it", d.Message)
+			c.add(Lost, "its callback %s is marked delivered, but the receiver never accepted it", d.Message)
 		case got != want:
-			c.add(Untrue, "its callback said %+v, and true is %+v", got, want)
+			c.add(Untrue, "its callback said %+v, but the truth is %+v", got, want)
 		}
 	}
 	if t.delivered != delivered {
-		c.add(Untrue, "%d of its callbacks are delivered, and its trail says %d", delivered, t.delivered)
+		c.add(Untrue, "%d of its callbacks are delivered, but its trail says %d", delivered, t.delivered)
 	}
 }
 
-// strangers: nobody is told of what did not happen. The deliveries of a deleted
-// request are gone with it.
+// strangers checks that the receiver got no callback without a delivery. The
+// deliveries of a deleted request are deleted with it, so those do not count.
 func (c *checker) strangers(h *History) {
 	ours := map[string]bool{}
 	for _, list := range h.Deliveries {
@@ -242,12 +247,13 @@ func (c *checker) strangers(h *History) {
 	for message, got := range h.Receipts {
 		if !ours[message] && stored[got.RequestID] {
 			c.now = Violation{ID: got.RequestID}
-			c.add(Untrue, "the receiver took the callback %s, which is none of its deliveries", message)
+			c.add(Untrue, "the receiver accepted callback %s, which is not one of its deliveries", message)
 		}
 	}
 }
 
-// bulks: what replays of many were acknowledged to have moved has moved, once, and nothing else.
+// bulks checks that bulk replays moved exactly the requests that they were
+// acknowledged to have moved.
 func (c *checker) bulks(h *History) {
 	changed, moved, certain := 0, 0, true
 	for _, b := range h.Bulks {
@@ -263,26 +269,26 @@ func (c *checker) bulks(h *History) {
 			asked := slices.ContainsFunc(h.Bulks, func(b Bulk) bool { return !e.At.Before(b.At) && !e.At.After(b.Until) })
 			if !asked || e.Action != jobs.Replay || e.From != jobs.StatusFailed {
 				c.now = Violation{ID: id, From: e.At, Until: e.At}
-				c.add(Doubled, "%s from %s by a bulk that nobody asked for", e.Action, e.From)
+				c.add(Doubled, "%s from %s by a bulk change that no client asked for", e.Action, e.From)
 			}
 		}
 	}
 	c.now = Violation{}
 	switch {
 	case moved < changed:
-		c.add(Lost, "bulks were acknowledged to have moved %d requests, and moved %d", changed, moved)
+		c.add(Lost, "bulk changes were acknowledged to have moved %d requests, but moved %d", changed, moved)
 	case moved > changed && certain:
-		c.add(Doubled, "bulks were acknowledged to have moved %d requests, and moved %d", changed, moved)
+		c.add(Doubled, "bulk changes were acknowledged to have moved %d requests, but moved %d", changed, moved)
 	}
 }
 
-// trail is what the events of a request add up to.
+// trail is the state that follows from the events of a request.
 type trail struct {
 	state             jobs.Status
-	gone              bool // it was deleted
+	gone              bool // the request was deleted
 	delivered         int  // callbacks
 	ends              []jobs.Status
-	claims, replays   int // replays without those of bulks
+	claims, replays   int // replays exclude those by bulk changes
 	failures, rescues int // since the latest replay
 	finishes          int // since the latest replay
 }
@@ -294,7 +300,7 @@ func (c *checker) trail(s *Sent, events []Event) trail {
 		if t.gone {
 			c.add(Doubled, "event %d: %s after its deletion", e.ID, e.Action)
 		}
-		if e.Action == jobs.CallbackDelivered || e.Action == jobs.CallbackDead { // these move nothing
+		if e.Action == jobs.CallbackDelivered || e.Action == jobs.CallbackDead { // these change no status
 			if e.Action == jobs.CallbackDelivered {
 				t.delivered++
 			}
@@ -317,16 +323,16 @@ func (c *checker) trail(s *Sent, events []Event) trail {
 		t.apply(e)
 	}
 	if len(events) == 0 {
-		c.add(Untrue, "it has no events")
+		c.add(Untrue, "no events are stored for it")
 	}
 	return t
 }
 
-// legal tells whether e may be the i-th event after t.
+// legal returns an error unless e may be the i-th event, after the events in t.
 func legal(i int, t trail, e Event) error {
 	if i == 0 {
 		if e.Action != jobs.Submit || e.To != jobs.StatusPending {
-			return fmt.Errorf("begins with %s to %s", e.Action, e.To)
+			return fmt.Errorf("the trail begins with %s to %s", e.Action, e.To)
 		}
 		return nil
 	}
@@ -364,7 +370,7 @@ func (t *trail) apply(e Event) {
 		if byWorker {
 			t.failures++
 		} else {
-			t.rescues++ // given up because of its rescues
+			t.rescues++ // failed because it was rescued too often
 		}
 	case jobs.Rescue:
 		t.rescues++

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/leomutto/pilot-in-a-box/internal/chaos"
+	"github.com/leomutto/pilot-in-a-box/chaos"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
@@ -169,7 +169,7 @@ func TestCheckReports(t *testing.T) {
 	}{
 		"a request that stays pending": {
 			func(s *story) { s.row.Status, s.row.Attempt, s.events = jobs.StatusPending, 0, s.events[:1] },
-			chaos.Lost, "still pending when everything had to be over",
+			chaos.Lost, "still pending after the time by which every request must have ended",
 		},
 		"another id than was told": {
 			func(s *story) { s.sent.ID = 2 },
@@ -177,7 +177,7 @@ func TestCheckReports(t *testing.T) {
 		},
 		"a row of nobody": {
 			func(s *story) { s.sent.Acked, s.row.Nonce, s.row.ResultNonce = time.Time{}, "x", "x" },
-			chaos.Untrue, "nobody submitted it",
+			chaos.Untrue, "no client submitted it",
 		},
 		"a second finish": {
 			func(s *story) { s.happened(jobs.Finish, 1, jobs.StatusProcessing, jobs.StatusDone) },
@@ -210,11 +210,11 @@ func TestCheckReports(t *testing.T) {
 		},
 		"a trail that does not begin": {
 			func(s *story) { s.events = s.events[1:] },
-			chaos.Untrue, "event 2: begins with claim to processing",
+			chaos.Untrue, "event 2: the trail begins with claim to processing",
 		},
 		"no trail": {
 			func(s *story) { s.events = nil },
-			chaos.Untrue, "it has no events",
+			chaos.Untrue, "no events are stored for it",
 		},
 		"a wrong count of attempts": {
 			func(s *story) { s.row.Attempt, s.row.ResultAttempt = 2, 2 },
@@ -267,11 +267,11 @@ func TestCheckReports(t *testing.T) {
 		},
 		"a key that stood for two requests": {
 			func(s *story) { s.sent.Told = []chaos.Told{{ID: 1}, {ID: 2, Replayed: true}} },
-			chaos.Doubled, "its key stood for request 1, and then for 2",
+			chaos.Doubled, "its key first returned request 1, and then request 2",
 		},
 		"a key that was forgotten": {
 			func(s *story) { s.sent.Told = []chaos.Told{{ID: 1}, {ID: 1}} },
-			chaos.Doubled, "answer 2 to its key says that it was stored once more",
+			chaos.Doubled, "answer 2 to its key says that the request was stored again",
 		},
 		"a request begun before its time": {
 			func(s *story) { s.sent.Kind, s.sent.RunAt = kind("scheduled"), s.events[1].At.Add(time.Second) },
@@ -303,7 +303,7 @@ func TestCheckReports(t *testing.T) {
 				*s = *removed()
 				s.gone = false
 			},
-			chaos.Untrue, "it is there, although its deletion was acknowledged",
+			chaos.Untrue, "still stored, although its deletion was acknowledged",
 		},
 		"work on a deleted request": {
 			func(s *story) {
@@ -324,32 +324,32 @@ func TestCheckReports(t *testing.T) {
 				*s = *removed()
 				s.events = nil
 			},
-			chaos.Lost, "acknowledged and not stored, and no event tells of a deletion",
+			chaos.Lost, "acknowledged but not stored, and no event records a deletion",
 		},
 		"a request that is gone although nobody deleted it": {
 			func(s *story) { s.gone = true },
-			chaos.Lost, "acknowledged and not stored",
+			chaos.Lost, "acknowledged but not stored",
 		},
 		"an end without a callback": {
 			func(s *story) {
 				*s = *calledBack()
 				s.deliveries = nil
 			},
-			chaos.Lost, "it came to its end 1 times and has 0 callbacks",
+			chaos.Lost, "it ended 1 times and has 0 callbacks",
 		},
 		"a callback too many": {
 			func(s *story) {
 				*s = *calledBack()
 				s.deliveries = append(s.deliveries, s.deliveries[0])
 			},
-			chaos.Doubled, "it came to its end 1 times and has 2 callbacks",
+			chaos.Doubled, "it ended 1 times and has 2 callbacks",
 		},
 		"a callback of a request without an address": {
 			func(s *story) {
 				*s = *calledBack()
 				s.sent.Callback = false
 			},
-			chaos.Doubled, "it came to its end 0 times and has 1 callbacks",
+			chaos.Doubled, "it ended 0 times and has 1 callbacks",
 		},
 		"a callback that is not delivered": {
 			func(s *story) {
@@ -363,43 +363,43 @@ func TestCheckReports(t *testing.T) {
 				*s = *calledBack()
 				s.receipts = nil
 			},
-			chaos.Lost, "its callback msg_1 is delivered, and the receiver never took it",
+			chaos.Lost, "its callback msg_1 is marked delivered, but the receiver never accepted it",
 		},
 		"a callback with another status": {
 			func(s *story) {
 				*s = *calledBack()
 				s.receipts["msg_1"] = chaos.Receipt{RequestID: 1, Event: "mass_request.failed", Status: jobs.StatusFailed}
 			},
-			chaos.Untrue, "its callback said {RequestID:1 Event:mass_request.failed Status:failed}, and true is {RequestID:1 Event:mass_request.done Status:done}",
+			chaos.Untrue, "its callback said {RequestID:1 Event:mass_request.failed Status:failed}, but the truth is {RequestID:1 Event:mass_request.done Status:done}",
 		},
 		"a callback that the trail does not know": {
 			func(s *story) {
 				*s = *calledBack()
 				s.events = s.events[:3]
 			},
-			chaos.Untrue, "1 of its callbacks are delivered, and its trail says 0",
+			chaos.Untrue, "1 of its callbacks are delivered, but its trail says 0",
 		},
 		"a callback that is no delivery": {
 			func(s *story) { s.receipts = calledBack().receipts },
-			chaos.Untrue, "the receiver took the callback msg_1, which is none of its deliveries",
+			chaos.Untrue, "the receiver accepted callback msg_1, which is not one of its deliveries",
 		},
 		"a bulk that moved less than it said": {
 			func(s *story) { s.bulks = []chaos.Bulk{{Answered: true, Changed: 1}} },
-			chaos.Lost, "bulks were acknowledged to have moved 1 requests, and moved 0",
+			chaos.Lost, "bulk changes were acknowledged to have moved 1 requests, but moved 0",
 		},
 		"a bulk that moved more than it said": {
 			func(s *story) {
 				*s = *oneOfMany()
 				s.bulks[0].Changed = 0
 			},
-			chaos.Doubled, "bulks were acknowledged to have moved 0 requests, and moved 1",
+			chaos.Doubled, "bulk changes were acknowledged to have moved 0 requests, but moved 1",
 		},
 		"a bulk that nobody asked for": {
 			func(s *story) {
 				*s = *oneOfMany()
 				s.bulks = nil
 			},
-			chaos.Doubled, "replay from failed by a bulk that nobody asked for",
+			chaos.Doubled, "replay from failed by a bulk change that no client asked for",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -421,7 +421,7 @@ func TestCheckReportsWhatIsNotStored(t *testing.T) {
 	h.Rows, h.Events = nil, nil
 	found := chaos.Check(h)
 	assert.Len(t, found, 1)
-	assert.Equal(t, "lost: request 1 (n): acknowledged and not stored", found[0].String())
+	assert.Equal(t, "lost: request 1 (n): acknowledged but not stored", found[0].String())
 
 	h.Sent[0].Acked = time.Time{}
 	assert.Empty(t, chaos.Check(h), "nobody was told that it is stored")

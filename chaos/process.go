@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// process is one `mass api` or `mass worker`, started again and again under the
-// same name. All lives of it write into one log.
+// process is one `mass api` or `mass worker` that is started repeatedly under the
+// same name. All of its lives write to one log.
 type process struct {
 	name   string
 	binary string
@@ -21,13 +21,13 @@ type process struct {
 	env    []string
 	log    string
 	addr   string // of an API; "" for a worker
-	clock  string // file by whose seconds its wall clock is wrong
+	clock  string // file with the offset of its wall clock in seconds
 
 	mu   sync.Mutex
 	life *life // nil before the first start
 }
 
-// life is one operating system process.
+// life is one operating system process, from its start to its end.
 type life struct {
 	*os.Process
 	born  time.Time
@@ -35,7 +35,7 @@ type life struct {
 	err   error // how it ended; set before ended is closed
 }
 
-// start starts the process, unless it runs.
+// start starts the process unless it is running.
 func (p *process) start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,14 +46,15 @@ func (p *process) start() error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
-	cmd := exec.Command(p.binary, p.args...) //nolint:gosec,noctx // our own binary; it lives until it is killed
+	cmd := exec.Command(p.binary, p.args...) //nolint:gosec,noctx // our own binary, which runs until it is killed
 	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, log, log
 	cmd.SysProcAttr = childAttributes()
 	l := &life{born: time.Now(), ended: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// The kernel ends the child with the thread that started it, so that no
-		// child outlives the harness: the thread has to live as long, too.
+		// The kernel kills the child when the thread that started it ends, so that no
+		// child outlives the harness. The thread must therefore live as long as the
+		// child.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer log.Close()
@@ -100,7 +101,7 @@ func (p *process) pid() int {
 	return 0
 }
 
-// signal sends sig; a process that has ended is left alone.
+// signal sends sig, unless the process has ended.
 func (p *process) signal(sig syscall.Signal) error {
 	l := p.current()
 	if l == nil {
@@ -112,7 +113,7 @@ func (p *process) signal(sig syscall.Signal) error {
 	return nil
 }
 
-// kill ends the process by SIGKILL and waits for its end.
+// kill sends SIGKILL and waits for the end of the process.
 func (p *process) kill() error {
 	l := p.current()
 	if l == nil {
@@ -123,10 +124,11 @@ func (p *process) kill() error {
 	return err
 }
 
-// errUnclean: a process did not end as it should on SIGTERM.
+// errUnclean means that a process did not exit cleanly on SIGTERM.
 var errUnclean = errors.New("did not end cleanly")
 
-// terminate asks the process to end and waits; one that takes too long is killed.
+// terminate sends SIGTERM and waits for the end of the process. It kills a process
+// that takes too long.
 func (p *process) terminate(ctx context.Context, limit time.Duration) error {
 	l := p.current()
 	if l == nil || l.over() {

@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	webhookSecret = "whsec_Y2hhb3MgY2hhb3MgY2hhb3MgY2hhb3MgY2hhb3MgISE=" //nolint:gosec // of a private run
-	failEvery     = 10                                                   // the receiver refuses one message in so many
+	webhookSecret = "whsec_Y2hhb3MgY2hhb3MgY2hhb3MgY2hhb3MgY2hhb3MgISE=" //nolint:gosec // only for a private run
+	failEvery     = 10                                                   // the receiver refuses one message in this many
 	mostCallback  = 1 << 20                                              // bytes
 )
 
-// receiver takes the callbacks. It believes only what is signed, and is not
-// always in the mood.
+// receiver accepts callbacks. It rejects those without a valid signature, and some
+// others on purpose.
 type receiver struct {
 	verify   *standardwebhooks.Webhook
 	complain func(format string, args ...any)
@@ -34,8 +34,8 @@ type receiver struct {
 	count   int
 	taken   map[string]Receipt
 	refused int // on purpose
-	skewed  int // signed, at a time that is far from ours: by a worker whose clock is wrong
-	again   int // taken before
+	skewed  int // rejected because the signature's time differs too much from ours: the worker's clock was wrong
+	again   int // accepted more than once
 }
 
 func newReceiver(complain func(format string, args ...any)) (*receiver, error) {
@@ -43,7 +43,7 @@ func newReceiver(complain func(format string, args ...any)) (*receiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the secret of callbacks: %w", err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // opening a port does not wait for anybody
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // opening a port does not block
 	if err != nil {
 		return nil, fmt.Errorf("open a port for callbacks: %w", err)
 	}
@@ -60,11 +60,11 @@ func newReceiver(complain func(format string, args ...any)) (*receiver, error) {
 // ServeHTTP implements http.Handler.
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, mostCallback))
-	if err != nil { // its sender was killed
+	if err != nil { // the sender was killed
 		return
 	}
 	if err := r.verify.VerifyIgnoringTimestamp(body, req.Header); err != nil {
-		r.complain("a callback is not signed as it should be: %v: %s", err, body)
+		r.complain("a callback has no valid signature: %v: %s", err, body)
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
@@ -83,7 +83,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.WriteHeader(r.take(req.Header.Get("webhook-id"), got, skewed))
 }
 
-// take decides about a signed message and returns the answer.
+// take decides about a signed message and returns the status of the answer.
 func (r *receiver) take(id string, got Receipt, skewed bool) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -110,17 +110,17 @@ func (r *receiver) receipts() map[string]Receipt {
 	return maps.Clone(r.taken)
 }
 
-// String sums up what came.
+// String summarizes the callbacks that arrived.
 func (r *receiver) String() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return fmt.Sprintf("%d callbacks taken, %d of them more than once; %d refused on purpose, %d for the time of their signature",
+	return fmt.Sprintf("%d callbacks accepted, %d of them more than once; %d refused on purpose, %d because of the time of their signature",
 		len(r.taken), r.again, r.refused, r.skewed)
 }
 
 func (r *receiver) close() error { return r.server.Close() }
 
-// callbackSettings let the processes call the receiver, and try again soon.
+// callbackSettings let the processes call the receiver and retry quickly.
 func callbackSettings() []string {
 	return strings.Fields(`MASS_WEBHOOK_SECRET=` + webhookSecret + ` MASS_WEBHOOK_ALLOW_HTTP=true MASS_WEBHOOK_ALLOW_NETS=127.0.0.0/8
         MASS_WEBHOOK_TIMEOUT=2s MASS_WEBHOOK_RETRY_BASE=100ms MASS_WEBHOOK_RETRY_MAX=2s MASS_WEBHOOK_MAX_TRIES=100`)

@@ -9,14 +9,14 @@ import (
 // Strike is one entry of a schedule: one fault, or two of different targets at
 // the same time.
 type Strike struct {
-	Gap    time.Duration // from the end of the strike before
+	Gap    time.Duration // from the end of the previous strike
 	Faults []Fault
-	Seed   uint64 // of the choice of victims
+	Seed   uint64 // for the choice of victims
 }
 
-// Schedule is an endless sequence of strikes that depends on nothing but the
-// seed. It goes through all faults in random order, again and again; about
-// every fourth strike is a double one.
+// Schedule returns an endless sequence of strikes that depends only on the seed. It
+// repeatedly goes through all faults in random order. About every fourth strike
+// injects two faults.
 func Schedule(seed uint64, faults []Fault) iter.Seq[Strike] {
 	return func(yield func(Strike) bool) {
 		rng := rand.New(rand.NewPCG(seed, 0))
@@ -39,9 +39,9 @@ func Schedule(seed uint64, faults []Fault) iter.Seq[Strike] {
 	}
 }
 
-// compatible tells whether two targets can be broken at the same time.
+// compatible reports whether two targets can be broken at the same time.
 func compatible(a, b Target) bool {
-	if a == onAll || b == onAll { // all processes: the servers are left
+	if a == onAll || b == onAll { // all processes are taken, so only servers remain
 		return onServer(a) || onServer(b)
 	}
 	return a != b

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/leomutto/pilot-in-a-box/internal/chaos"
+	"github.com/leomutto/pilot-in-a-box/chaos"
 )
 
 func TestDrainIsMeasuredByWhatTheFaultCaught(t *testing.T) {

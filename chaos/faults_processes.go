@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	busyLimit = 2 * time.Second  // to find a worker in the middle of a batch
+	busyLimit = 2 * time.Second  // for finding a worker in the middle of a batch
 	dieLimit  = 5 * time.Second  // for an API to reach its fail point
-	stopLimit = 35 * time.Second // from SIGTERM to the end: MASS_SHUTDOWN_TIMEOUT, ten seconds to hand back, and some
+	stopLimit = 35 * time.Second // from SIGTERM to the end: MASS_SHUTDOWN_TIMEOUT, ten seconds to hand back requests, and a margin
 )
 
-// killWorker is a SIGKILL in the middle of a batch.
+// killWorker sends SIGKILL to a worker in the middle of a batch.
 func killWorker(ctx context.Context, s *system, rng *rand.Rand) (heal, error) {
 	w := s.busyWorker(ctx, rng)
 	if err := w.kill(); err != nil {
@@ -26,8 +26,8 @@ func killWorker(ctx context.Context, s *system, rng *rand.Rand) (heal, error) {
 	return func(context.Context) error { return w.start() }, nil
 }
 
-// freezeWorker makes a zombie: a worker that holds requests, is taken for dead,
-// and comes back.
+// freezeWorker makes a zombie: a worker that holds requests, is presumed dead, and
+// comes back.
 func freezeWorker(ctx context.Context, s *system, rng *rand.Rand) (heal, error) {
 	w := s.busyWorker(ctx, rng)
 	if err := w.signal(syscall.SIGSTOP); err != nil {
@@ -44,8 +44,8 @@ func killAPI(_ context.Context, s *system, rng *rand.Rand) (heal, error) {
 	return func(ctx context.Context) error { return s.startAPI(ctx, a) }, nil
 }
 
-// killAPIBeforeEnqueue arms the fail point of package api and waits until one
-// of the APIs has died of it.
+// killAPIBeforeEnqueue arms the fail point of package api and waits until it has
+// killed one of the APIs.
 func killAPIBeforeEnqueue(ctx context.Context, s *system, _ *rand.Rand) (heal, error) {
 	trigger := filepath.Join(s.marks, "die-before-enqueue")
 	if err := os.WriteFile(trigger, nil, 0o600); err != nil {
@@ -81,7 +81,8 @@ func rollingRestart(ctx context.Context, s *system, _ *rand.Rand) (heal, error) 
 	return nothing, errors.Join(errs...)
 }
 
-// busyWorker is a worker that holds requests now; any worker when none does.
+// busyWorker returns a worker that currently holds requests, or any worker if none
+// does.
 func (s *system) busyWorker(ctx context.Context, rng *rand.Rand) *process {
 	first := rng.IntN(len(s.workers))
 	chosen := s.workers[first]
@@ -102,7 +103,7 @@ func (s *system) busyWorker(ctx context.Context, rng *rand.Rand) *process {
 	return chosen
 }
 
-// until polls a condition.
+// until polls until the condition is met, and fails when ctx or the limit ends.
 func until(ctx context.Context, limit time.Duration, met func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

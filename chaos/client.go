@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// client makes every HTTP request of the harness, in the name of one admin.
+// client makes all HTTP requests of the harness, as one admin.
 type client struct {
-	addrs []string // of the APIs; taken in turns
-	token string   // "" when nobody has to prove who they are
+	addrs []string // of the APIs, used in turn
+	token string   // "" when the API needs no authentication
 	http  *http.Client
 	turn  *atomic.Uint64
 }
@@ -26,18 +26,19 @@ func newClient(addrs []string) client {
 	return client{addrs: addrs, http: &http.Client{Transport: transport, Timeout: httpTimeout}, turn: &atomic.Uint64{}}
 }
 
-// answer is an HTTP answer; with an error, what had arrived of it.
+// answer is an HTTP response. When it comes with an error, it holds the part that
+// arrived.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// call asks the API whose turn it is.
+// call sends a request to the next API in turn.
 func (c *client) call(ctx context.Context, method, path string, header http.Header, body []byte) (answer, error) {
 	a, err := c.callAt(ctx, c.addrs[c.turn.Add(1)%uint64(len(c.addrs))], method, path, header, body)
 	if err != nil {
-		time.Sleep(tick) // do not spin on an API that is away
+		time.Sleep(tick) // do not spin while an API is down
 	}
 	return a, err
 }
@@ -67,7 +68,7 @@ func (c *client) callAt(ctx context.Context, addr, method, path string, header h
 
 func jsonHeader() http.Header { return http.Header{"Content-Type": {"application/json"}} }
 
-// credentials makes an admin's API key, as a person at the machine does.
+// credentials creates an admin's API key with the command line.
 func (s *system) credentials(ctx context.Context) (string, error) {
 	cmd := exec.CommandContext(ctx, s.cfg.Binary, "key", "add", "chaos", "--role", "admin") //nolint:gosec // our own binary
 	cmd.Env = []string{"DATABASE_URL=" + s.cfg.DatabaseURL}
@@ -75,7 +76,7 @@ func (s *system) credentials(ctx context.Context) (string, error) {
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && strings.Contains(string(exit.Stderr), `unknown subcommand "key"`) {
-			return "", nil // a version in which nobody has to prove who they are
+			return "", nil // a version without authentication
 		}
 		return "", fmt.Errorf("make an API key: %w", err)
 	}

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Target is what a fault breaks. Two faults of one target are never in force at once.
+// Target is what a fault breaks. Two faults with the same target are never in force
+// at the same time.
 type Target string
 
 // The targets.
@@ -23,15 +24,15 @@ type Fault struct {
 	Name   string
 	Target Target
 	Hold   time.Duration // how long it stays in force in a short run
-	Long   time.Duration // the same in a long run; zero: Hold
-	Tasks  bool          // it acts on live tasks, and is told how many there were
+	Long   time.Duration // the same in a long run; zero means Hold
+	Tasks  bool          // it acts on live tasks and reports how many there were
 
-	// Inject breaks something and returns how to mend it. An error means that
-	// nothing was broken.
+	// Inject breaks something and returns a function that repairs it. An error means
+	// that nothing was broken.
 	Inject func(ctx context.Context, s *system, rng *rand.Rand) (heal, error)
 }
 
-// heal mends what a fault has broken.
+// heal repairs what a fault broke.
 type heal func(ctx context.Context) error
 
 // Faults is the table of all faults.

@@ -3,7 +3,6 @@
 package chaos_test
 
 import (
-	"context"
 	"flag"
 	"log/slog"
 	"os"
@@ -18,58 +17,49 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/leomutto/pilot-in-a-box/internal/chaos"
-	"github.com/leomutto/pilot-in-a-box/internal/devstack"
+	"github.com/leomutto/pilot-in-a-box/chaos"
+	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 )
 
 var (
-	seed     = flag.Uint64("seed", 1, "of the schedule, the victims and the load")
-	duration = flag.Duration("duration", 2*time.Minute, "of the load and the faults")
-	long     = flag.Bool("long", false, "faults last as long as the issue asks, which they also do from a duration of 5m on")
-	faults   = flag.String("faults", "", "the names of the faults to inject, with commas between them; all when empty")
+	seed     = flag.Uint64("seed", 1, "seed of the schedule, the victims and the load")
+	duration = flag.Duration("duration", 2*time.Minute, "how long load and faults last")
+	long     = flag.Bool("long", false, "use the long duration of each fault, as every run of 5m or more does")
+	faults   = flag.String("faults", "", "comma-separated names of the faults to inject; empty means all")
 )
 
-// building lets one build at a time fill the cache: with the overlay all of the
-// standard library is another one.
+// building lets only one build at a time fill the cache: the overlay changes the
+// whole standard library, so the first build compiles all of it.
 var building sync.Mutex
 
-// setup builds the binary with more tags, starts the servers, and returns the
-// description of a run on them.
+// setup builds the binary with the given tags, starts the servers, and returns the
+// configuration of a run on them.
 func setup(t *testing.T, tags string) chaos.Config {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "data")
 	binary := filepath.Join(t.TempDir(), "mass")
 	root, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
 	require.NoError(t, err)
 	overlay, err := chaos.ClockOverlay(strings.TrimSpace(string(root)), t.TempDir())
 	require.NoError(t, err)
-	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-tags", tags, "-o", binary, "../../cmd/mass")
+	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-tags", tags, "-o", binary, "../cmd/mass")
 	building.Lock()
 	out, err := build.CombinedOutput()
 	building.Unlock()
 	require.NoError(t, err, "%s", out)
 
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	stack, err := devstack.Start(t.Context(), devstack.Options{DataDir: dir, Logger: log})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		assert.NoError(t, stack.Close(ctx))
-	})
-	require.False(t, stack.InMemoryRedis(), "chaos needs a real Redis")
-	_, err = migrations.Up(t.Context(), stack.DatabaseURL())
+	servers := devtest.Private(t)
+	_, err = migrations.Up(t.Context(), servers.DatabaseURL())
 	require.NoError(t, err)
 	return chaos.Config{
-		Binary: binary, Servers: stack, DatabaseURL: stack.DatabaseURL(), RedisURL: stack.RedisURL(),
-		RedisData: filepath.Join(dir, "servers", "redis"), Dir: logFolder(t),
+		Binary: binary, Servers: servers, DatabaseURL: servers.DatabaseURL(), RedisURL: servers.RedisURL(),
+		RedisData: servers.RedisData(), Dir: logFolder(t),
 		Seed: *seed, Duration: *duration, Long: *long || *duration >= 5*time.Minute, Faults: chaos.Faults(),
-		APIs: 2, Workers: 3, Rate: 180, Bound: time.Minute, Logger: log,
+		APIs: 2, Workers: 3, Rate: 180, Bound: time.Minute, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }
 
-// logFolder is removed unless the test fails.
+// logFolder makes a folder that is removed unless the test fails.
 func logFolder(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "mass-chaos-")
 	require.NoError(t, err)
@@ -94,12 +84,12 @@ func TestChaos(t *testing.T) {
 	t.Logf("\n%s", report)
 	assert.True(t, report.OK(), "promises were broken")
 	assert.NotZero(t, report.Acknowledged)
-	assert.NotZero(t, report.History.Shared, "no two statements shared a task: the load is too thin")
-	assert.Empty(t, report.NotInjected(), "faults that never struck")
+	assert.NotZero(t, report.History.Shared, "no task had submissions of two statements: the load is too light")
+	assert.Empty(t, report.NotInjected(), "faults that were never injected")
 }
 
-// The harness must be able to fail: each of these runs meets a system without
-// one of its safeguards, and has to find out.
+// The harness must be able to fail: each of the following runs removes one
+// safeguard of the system, and the harness must detect it.
 
 func TestMissingFencingIsNoticed(t *testing.T) {
 	t.Parallel()
@@ -109,7 +99,7 @@ func TestMissingFencingIsNoticed(t *testing.T) {
 	report, err := chaos.Run(t.Context(), c)
 	require.NoError(t, err)
 	t.Logf("\n%s", report)
-	assert.NotZero(t, report.Count(chaos.Doubled), "an outdated worker overwrote a newer outcome, and nobody noticed")
+	assert.NotZero(t, report.Count(chaos.Doubled), "an outdated worker overwrote a newer outcome, and the harness did not report it")
 }
 
 func TestMissingReconcilerIsNoticed(t *testing.T) {
@@ -121,7 +111,7 @@ func TestMissingReconcilerIsNoticed(t *testing.T) {
 	report, err := chaos.Run(t.Context(), c)
 	require.NoError(t, err)
 	t.Logf("\n%s", report)
-	assert.NotZero(t, report.Count(chaos.Lost), "requests were never worked on, and nobody noticed")
+	assert.NotZero(t, report.Count(chaos.Lost), "requests were never processed, and the harness did not report it")
 }
 
 // only selects faults by name.

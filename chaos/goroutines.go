@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// spare is by how many goroutines a process that has worked may differ from a
-// fresh one at rest: connections, and what starts with the first request.
+// spare is how many more goroutines a process that has worked may have at rest than
+// a fresh one: those of connections, and those that start with the first request.
 const spare = 40
 
 // leakedGoroutines compares the oldest API and the oldest worker with fresh ones.
-// Each is made to tell by SIGQUIT, on which a Go program writes all its
-// goroutines to its log and ends: no code in the program is needed for that.
+// It counts with SIGQUIT, on which a Go program writes all goroutines to its log
+// and exits, so the program needs no code for it.
 func (s *system) leakedGoroutines(ctx context.Context) (found []Violation, counts string) {
 	s.load.http.CloseIdleConnections()
 	pause(ctx, 2*time.Second) // until the other end has noticed
@@ -57,7 +57,7 @@ func oldest(group []*process) (found *process) {
 	return found
 }
 
-// goroutines ends the process and counts the goroutines it had.
+// goroutines ends the process and returns how many goroutines it had.
 func (p *process) goroutines() (int, error) {
 	before, err := os.Stat(p.log)
 	if err != nil {

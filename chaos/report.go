@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Report is what a run has shown.
+// Report is the result of a run.
 type Report struct {
 	Config       Config
 	History      *History
@@ -22,12 +22,12 @@ type Report struct {
 	Acknowledged int // 201
 	Refused      int // 503
 	Silent       int // no answer
-	Batches      int // sent, again or not
+	Batches      int // sent, including repeats
 	Repeats      int // submissions sent again under their key
 	Callbacks    string
 }
 
-// OK tells whether every promise held.
+// OK reports whether every promise held.
 func (r *Report) OK() bool { return len(r.Violations) == 0 }
 
 // Count is the number of violations of one harm.
@@ -41,7 +41,7 @@ func (r *Report) Count(h Harm) int {
 	return n
 }
 
-// NotInjected names the faults that never struck.
+// NotInjected names the faults that were never injected.
 func (r *Report) NotInjected() (names []string) {
 	lines := r.lines()
 	for _, f := range r.Config.Faults {
@@ -52,17 +52,17 @@ func (r *Report) NotInjected() (names []string) {
 	return names
 }
 
-// line is one row of the table: all injections of one fault.
+// line is one row of the table: the sum of all injections of one fault.
 type line struct {
 	injected              int
 	acked, caught         int
 	lost, doubled, untrue int
 	drains                []time.Duration
-	late                  bool // a request that it caught never ended
+	late                  bool // a request caught by the fault never ended
 }
 
-// drained tells the median and the slowest drain. The schedule does not wait for
-// the end of one, so that the slowest may have met the faults that came next.
+// drained returns the median and the slowest drain. The schedule does not wait for a
+// drain to end, so the slowest one may overlap with later faults.
 func (l *line) drained() (median, slowest string) {
 	if len(l.drains) == 0 && !l.late {
 		return "–", "–"
@@ -80,9 +80,9 @@ func (l *line) drained() (median, slowest string) {
 	return median, slowest
 }
 
-// lines gathers the injections by fault. A violation counts for every fault that
-// was in force, or not yet drained, during the life of the request; and one of
-// no request, or of one that met no fault, for none.
+// lines groups the injections by fault. A violation counts for every fault that was
+// in force, or not yet drained, during the life of its request. It counts for no
+// fault if it belongs to no request, or if the request met none.
 func (r *Report) lines() map[string]*line {
 	lines := map[string]*line{}
 	for _, f := range r.Config.Faults {
@@ -123,12 +123,12 @@ func (r *Report) lines() map[string]*line {
 	return lines
 }
 
-// within tells whether two spans overlap; a zero end is open.
+// within reports whether two spans of time overlap; a zero end means open-ended.
 func within(from, until, begin, end time.Time) bool {
 	return (end.IsZero() || !from.After(end)) && (until.IsZero() || !until.Before(begin))
 }
 
-// unacknowledged counts the requests that are stored although their client never heard so.
+// unacknowledged counts the stored requests whose client never got an answer.
 func (r *Report) unacknowledged() int {
 	stored := make(map[string]bool, len(r.History.Rows))
 	for i := range r.History.Rows {
@@ -143,13 +143,13 @@ func (r *Report) unacknowledged() int {
 	return n
 }
 
-// pairs tells which faults were in force at the same time.
+// pairs describes which faults were in force at the same time.
 func (r *Report) pairs() string {
 	count := map[string]int{}
 	total := 0
 	for i, in := range r.Injections {
 		if in.With == "" || in.Err != nil || i+1 == len(r.Injections) || r.Injections[i+1].Fault != in.With || r.Injections[i+1].Err != nil {
-			continue // of a pair, the second one is the next in the list
+			continue // the second fault of a pair is the next one in the list
 		}
 		total++
 		count[in.Fault+" + "+in.With]++
@@ -157,7 +157,7 @@ func (r *Report) pairs() string {
 	return fmt.Sprintf("%d pairs of faults at the same time%s", total, enumerate(count))
 }
 
-// tasks tells how many live tasks were there when people acted on them.
+// tasks describes how many live tasks the faults through Asynqmon acted on.
 func (r *Report) tasks() string {
 	count := map[string]int{}
 	total := 0
@@ -170,7 +170,7 @@ func (r *Report) tasks() string {
 	return fmt.Sprintf("%d live tasks acted on through Asynqmon%s", total, enumerate(count))
 }
 
-// enumerate lists counts by name.
+// enumerate lists counts in the order of their names.
 func enumerate(count map[string]int) string {
 	var list []string
 	for _, name := range slices.Sorted(maps.Keys(count)) {
@@ -182,7 +182,8 @@ func enumerate(count map[string]int) string {
 	return ": " + strings.Join(list, ", ")
 }
 
-// String is the report as a table, its summary, and the first violations of each kind.
+// String returns the report: a table, a summary, and the first violations of each
+// kind.
 func (r *Report) String() string {
 	var b strings.Builder
 	c := r.Config

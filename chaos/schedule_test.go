@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/leomutto/pilot-in-a-box/internal/chaos"
+	"github.com/leomutto/pilot-in-a-box/chaos"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
@@ -91,7 +91,7 @@ func TestPipelineObeysAndSigns(t *testing.T) {
 
 	for range 2 {
 		_, _, err := p.Run(ctx, payload)
-		require.ErrorContains(t, err, "told to fail")
+		require.ErrorContains(t, err, "ordered to fail")
 	}
 	result, asSubmitted, err := p.Run(ctx, payload)
 	require.NoError(t, err)

@@ -9,22 +9,22 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
-// Kind is what a submitted request is made to do, and hence how it has to end.
+// Kind is what a submitted request is made to do, which determines how it must end.
 type Kind struct {
 	Name     string
 	Share    int         // of all submissions; the shares of Kinds add up to 100
-	Ends     jobs.Status // when nobody cancels it
-	Failures int         // how many of its tries fail: at most, and exactly when it ends failed
-	Error    string      // of one that ends failed: what its error must contain
-	Move     jobs.Status // what a person asks for, a little after the submission: cancelled, pending (replay) or nothing
-	Delete   bool        // a person deletes it, a little after the submission
-	Waits    bool        // it has a run_at some seconds ahead
-	Expires  bool        // it has an expires_at so near that it may fail of it, untried
+	Ends     jobs.Status // unless it is cancelled
+	Failures int         // how many attempts fail at most; exactly as many if it ends failed
+	Error    string      // what the error must contain if it ends failed
+	Move     jobs.Status // what a client asks for shortly after the submission: cancelled, pending (replay) or nothing
+	Delete   bool        // a client deletes it shortly after the submission
+	Waits    bool        // its run_at is a few seconds ahead
+	Expires  bool        // its expires_at is so near that it may expire without an attempt
 
 	payload func(nonce string, rng *rand.Rand) []byte
 }
 
-// maxTries is how often the workers try a request.
+// maxTries is how many attempts the workers make at a request.
 const maxTries = 5
 
 // Kinds lists what the clients submit.
@@ -45,7 +45,7 @@ func Kinds() []Kind {
 	}
 }
 
-// pick draws a kind by the shares.
+// pick draws a kind according to the shares.
 func pick(kinds []Kind, rng *rand.Rand) *Kind {
 	n := rng.IntN(100)
 	for i := range kinds {
@@ -56,7 +56,7 @@ func pick(kinds []Kind, rng *rand.Rand) *Kind {
 	return &kinds[0]
 }
 
-// plain tells whether a request of the kind ends as fast as the system can make it.
+// plain reports whether nothing but the system itself delays a request of the kind.
 func (k *Kind) plain() bool {
 	return k.Failures == 0 && k.Move == "" && !k.Delete && !k.Waits && !k.Expires
 }
@@ -73,8 +73,8 @@ func freeForm(nonce string, o Orders) []byte {
 	return mustMarshal(map[string]any{"correlation_id": nonce, "chaos": o, "note": "a payload of the chaos harness"})
 }
 
-// signalsPayload is the example of the documentation with another correlation
-// id, and with what change does to it.
+// signalsPayload returns the documented example with another correlation id, after
+// change has modified it.
 func signalsPayload(change func(doc map[string]any)) func(string, *rand.Rand) []byte {
 	return func(nonce string, _ *rand.Rand) []byte {
 		var doc map[string]any
@@ -89,7 +89,8 @@ func signalsPayload(change func(doc map[string]any)) func(string, *rand.Rand) []
 	}
 }
 
-// backwards makes the time window end before it starts, which only the worker judges.
+// backwards makes the time window end before it starts, which only the worker
+// checks.
 func backwards(doc map[string]any) {
 	window := doc["request"].(map[string]any)["time_window"].(map[string]any)
 	window["start_utc"], window["end_utc"] = window["end_utc"], window["start_utc"]

@@ -72,8 +72,8 @@ func TestReceiverBelievesOnlyWhatIsSigned(t *testing.T) {
 	assert.Len(t, complaints, 2, "another message under the same id")
 }
 
-// A new toolchain may need another anchor; better to hear of it here than at the
-// end of a night.
+// A new toolchain may need another anchor. This test finds out before a long run
+// does.
 func TestClockOfThisToolchainCanBeMoved(t *testing.T) {
 	t.Parallel()
 	root, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
