@@ -11,15 +11,16 @@ import (
 	"golang.org/x/term"
 )
 
-// everySoMany is after how many requests a line is due when nobody knows how many there are.
-const everySoMany = 5_000
+// barInterval is the number of requests between two lines of progress when the
+// total is not known.
+const barInterval = 5_000
 
-// bar shows progress: a bar on a terminal, a line for each quarter elsewhere.
+// bar shows progress: a bar on a terminal, or else a line for each quarter.
 type bar struct {
 	out   io.Writer
-	total int                      // 0: not known
-	what  string                   // that happened to the requests counted
-	drawn *progressbar.ProgressBar // nil when out is no terminal
+	total int                      // 0 if it is not known
+	what  string                   // what happened to the counted requests, such as "submitted"
+	drawn *progressbar.ProgressBar // nil if out is not a terminal
 
 	mu   sync.Mutex
 	done int
@@ -45,7 +46,7 @@ func (b *bar) add(n int) {
 	b.set(b.done + n)
 }
 
-// reach counts up to n; what is behind already is left alone.
+// reach raises the count to n. It never lowers it.
 func (b *bar) reach(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -59,8 +60,8 @@ func (b *bar) set(done int) {
 	b.done = done
 	switch {
 	case b.drawn != nil:
-		_ = b.drawn.Set(done) // a picture on a terminal
-	case b.total == 0 && done/everySoMany > before/everySoMany:
+		_ = b.drawn.Set(done) // a bar that cannot be drawn is no reason to fail
+	case b.total == 0 && done/barInterval > before/barInterval:
 		fmt.Fprintf(b.out, "  %d %s\n", done, b.what)
 	case b.total > 0 && done*4/b.total > before*4/b.total:
 		fmt.Fprintf(b.out, "  %d of %d %s\n", done, b.total, b.what)

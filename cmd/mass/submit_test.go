@@ -136,7 +136,7 @@ func TestSubmitResumes(t *testing.T) {
 	direct := g.url
 	g.url = front.URL
 	out, _, err := g.submit(ctx, "--chunk", "100", path)
-	require.ErrorContains(t, err, "interrupted: the same command again, within 24 hours, goes on")
+	require.ErrorContains(t, err, "interrupted: run the same command again within 24 hours to continue")
 	assert.Equal(t, "1000 100 0 0 900", figures(t, out))
 	assert.Equal(t, 200, g.stored())
 
