@@ -192,7 +192,7 @@ func TestSubmitMistakes(t *testing.T) {
 		"1 to 10000 items":                {good, "--chunk", "20000"},
 		"gave up after 1ms":               {good, "--timeout", "1ms"},
 		"--refused: no such directory":    nil,
-		"mass submit: name one file, or ": {good, csv},
+		"mass submit: want the name of one file, or ": {good, csv},
 	} {
 		if args == nil {
 			want, args = "no such file or directory", []string{good, "--refused", "/nowhere/x"}

@@ -74,7 +74,7 @@ func apiConfig(c *config.Config, log *slog.Logger) (api.Config, error) {
 // authConfig says how the API identifies its callers.
 func authConfig(c *config.Config, log *slog.Logger) (api.AuthConfig, error) {
 	if c.Auth.Off() {
-		log.Warn("authentication is off (MASS_AUTH): every caller who reaches this process is an admin", "addr", c.HTTP.Addr)
+		log.Warn("authentication is off (MASS_AUTH): every caller who reaches this process is an admin", "address", c.HTTP.Addr)
 		return api.AuthConfig{Off: true}, nil
 	}
 	keys, err := auth.LoadKeyring(c.Auth.Secret, c.Auth.Keys)
