@@ -182,17 +182,17 @@ func TestSubmitMistakes(t *testing.T) {
 	broken := file(t, "a.json", "[{}\n,{]")
 	good := file(t, "a.ndjson", "{}\n")
 	for want, args := range map[string][]string{
-		"name one file":                   {},
-		"--comma":                         {good, "--comma", ""},
-		"no such file":                    {"/nowhere"},
-		"nothing was sent: column":        {csv},
-		"nothing was sent: line 2":        {broken},
-		"unknown format":                  {good, "--format", "xml"},
-		"not defined: -x":                 {good, "-x"},
-		"1 to 10000 items":                {good, "--chunk", "20000"},
-		"gave up after 1ms":               {good, "--timeout", "1ms"},
-		"--refused: no such directory":    nil,
-		"mass submit: want the name of one file, or ": {good, csv},
+		"the name of one file": {},
+		"--comma":              {good, "--comma", ""},
+		"no such file":         {"/nowhere"},
+		"cannot be read, and nothing was sent: column": {csv},
+		"and nothing was sent: line 2":                 {broken},
+		"unknown format":                               {good, "--format", "xml"},
+		"not defined: -x":                              {good, "-x"},
+		"1 to 10000 items":                             {good, "--chunk", "20000"},
+		"gave up after 1ms":                            {good, "--timeout", "1ms"},
+		"--refused: no such directory":                 nil,
+		"mass submit: want the name of one file, or ":  {good, csv},
 	} {
 		if args == nil {
 			want, args = "no such file or directory", []string{good, "--refused", "/nowhere/x"}
