@@ -94,7 +94,7 @@ oslo-1,2026-03-01T14:00:00Z,2026-03-01T15:00:00Z,820,1010,true
 	require.ErrorContains(t, err, "2 of 5 items were refused", out)
 	assert.Equal(t, "5 3 0 2 0", figures(t, out))
 	assert.Contains(t, errs, "line 3: /payload/request/signals/energy/it_load_kw must be a number")
-	assert.Contains(t, errs, "line 5: the record has 2 values, the header 6")
+	assert.Contains(t, errs, "line 5: the record has 2 values, but the header has 6")
 	assert.Regexp(t, `done\s+2`, out)
 	assert.Regexp(t, `failed\s+1`, out)
 	raw, err := os.ReadFile(refused)
