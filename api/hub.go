@@ -69,7 +69,7 @@ type waiter struct {
 
 func newHub(cfg Config, hear func(context.Context, func([]int64)), st *store.Store, log *slog.Logger) *hub {
 	return &hub{
-		hear: hear, ended: st.EndedRequests, events: st.EventsBehind, every: cfg.WaitInterval, within: cfg.RequestTimeout, log: log,
+		hear: hear, ended: st.EndedRequests, events: st.EventsBehind, every: cfg.WaitInterval, within: cfg.AnswerTimeout, log: log,
 		closed: make(chan struct{}), wake: make(chan struct{}, 1),
 		waiters: map[int64]map[*waiter]struct{}{}, due: map[int64]struct{}{},
 		logging: rate.Sometimes{First: 1, Interval: hubLogging},

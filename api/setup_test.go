@@ -106,10 +106,9 @@ func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Confi
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.rdb.Close()) })
 
-	cfg := api.Config{
-		Addr: "127.0.0.1:0", Version: "test", RequestTimeout: 30 * time.Second, Auth: api.AuthConfig{Tokens: signing()},
-		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, databaseURL) },
-	}
+	cfg := api.DefaultConfig()
+	cfg.Addr, cfg.AnswerTimeout, cfg.Auth.Tokens = "127.0.0.1:0", 30*time.Second, signing()
+	cfg.PendingMigrations = func(ctx context.Context) (int, error) { return migrations.Pending(ctx, databaseURL) }
 	for _, f := range tune {
 		f(&cfg)
 	}

@@ -33,7 +33,7 @@ func newSubmitter(st *store.Store, enq *jobs.Enqueuer, d *dispatcher, cfg Config
 	s := &submitter{
 		shares:  newShares(),
 		backlog: &backlog{most: cfg.MaxBacklog, count: st.CountPending, log: d.log},
-		insert:  st.InsertRequests, deliver: enq.Enqueue, dispatcher: d, timeout: cfg.RequestTimeout,
+		insert:  st.InsertRequests, deliver: enq.Enqueue, dispatcher: d, timeout: cfg.AnswerTimeout,
 	}
 	s.packer = newPacker(cfg.BatchMax, func(ctx context.Context, n int) ([]int64, error) {
 		return bounded(ctx, s.timeout, func(ctx context.Context) ([]int64, error) { return st.DrawBatches(ctx, n) })

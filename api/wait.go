@@ -59,7 +59,7 @@ func (c *Connection) outlast(d time.Duration) {
 // awaitEnd returns the request when it is final, or as it is when the time is
 // over or the server shuts down.
 func (s *Server) awaitEnd(ctx context.Context, in *getInput) (jobs.Request, error) {
-	in.outlast(in.Wait.Duration + s.cfg.RequestTimeout + s.cfg.WriteTimeout)
+	in.outlast(in.Wait.Duration + s.cfg.AnswerTimeout + s.cfg.WriteTimeout)
 	r, err := s.readTogether(ctx, in.ID)
 	if err != nil || r.Status.Final() {
 		return r, err
@@ -113,7 +113,7 @@ func newReader(st *store.Store, timeout time.Duration) *groupcommit.Committer[in
 }
 
 func (s *Server) readTogether(ctx context.Context, id int64) (jobs.Request, error) {
-	l, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (lookup, error) { return s.reader.Do(ctx, id) })
+	l, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (lookup, error) { return s.reader.Do(ctx, id) })
 	if err == nil && !l.found {
 		err = store.ErrNotFound
 	}

@@ -44,7 +44,7 @@ func apiConfig(c *config.Config, log *slog.Logger) (api.Config, error) {
 		MaxHeaderBytes: c.HTTP.MaxHeaderBytes,
 		BatchMax:       c.Queue.BatchMax,
 
-		RequestTimeout:    c.HTTP.AnswerTimeout,
+		AnswerTimeout:     c.HTTP.AnswerTimeout,
 		ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout,
 		ReadTimeout:       c.HTTP.ReadTimeout,
 		WriteTimeout:      c.HTTP.WriteTimeout,
