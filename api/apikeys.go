@@ -57,7 +57,7 @@ func (s *Server) addKey(ctx context.Context, in *authInput) (*newKeyOutput, erro
 		return nil, err
 	}
 	secret := auth.NewKeySecret()
-	k, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.APIKey, error) {
+	k, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.APIKey, error) {
 		return s.store.AddAPIKey(ctx, name, role, auth.Digest(secret), origin(ctx))
 	})
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *Server) addKey(ctx context.Context, in *authInput) (*newKeyOutput, erro
 }
 
 func (s *Server) listKeys(ctx context.Context, in *pageInput) (*keyListOutput, error) {
-	found, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) ([]store.APIKey, error) {
+	found, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) ([]store.APIKey, error) {
 		return s.store.APIKeys(ctx, in.After, in.Limit+1) // one more tells whether there is a next page
 	})
 	if err != nil {
@@ -86,7 +86,7 @@ func (s *Server) listKeys(ctx context.Context, in *pageInput) (*keyListOutput, e
 }
 
 func (s *Server) revokeKey(ctx context.Context, in *keyInput) (*struct{}, error) {
-	_, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (struct{}, error) {
+	_, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.store.RevokeAPIKey(ctx, in.ID, origin(ctx))
 	})
 	s.identities.keys.forget(in.ID)

@@ -99,7 +99,7 @@ func (s *Server) auditPage(ctx context.Context, in *auditInput, filter store.Aud
 	if before > 0 {
 		rest.High = min(rest.High, before-1)
 	}
-	for !rest.Empty() && time.Since(begun) < s.cfg.RequestTimeout/2 {
+	for !rest.Empty() && time.Since(begun) < s.cfg.AnswerTimeout/2 {
 		var found []store.AuditEvent
 		room := in.Limit - len(page.Items)
 		if found, rest, err = s.walkAudit(ctx, filter, rest, true, room+1); err != nil { // one more tells whether there is a next page
@@ -126,7 +126,7 @@ func (s *Server) auditPage(ctx context.Context, in *auditInput, filter store.Aud
 }
 
 func (s *Server) auditSpan(ctx context.Context, f store.AuditFilter) (store.Span, error) {
-	return bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.Span, error) { return s.store.AuditSpan(ctx, f) })
+	return bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.Span, error) { return s.store.AuditSpan(ctx, f) })
 }
 
 func (s *Server) walkAudit(ctx context.Context, f store.AuditFilter, span store.Span, newestFirst bool, limit int) ([]store.AuditEvent, store.Span, error) {
@@ -134,7 +134,7 @@ func (s *Server) walkAudit(ctx context.Context, f store.AuditFilter, span store.
 		found []store.AuditEvent
 		rest  store.Span
 	}
-	got, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (step, error) {
+	got, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (step, error) {
 		found, rest, err := s.store.WalkAudit(ctx, f, span, newestFirst, limit)
 		return step{found, rest}, err
 	})
@@ -177,7 +177,7 @@ func (s *Server) exportAudit(ctx context.Context, in *auditInput, filter store.A
 }
 
 func (s *Server) recordExport(ctx context.Context, action, detail string) error {
-	_, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (struct{}, error) {
+	_, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.store.RecordExport(ctx, origin(ctx), action, detail)
 	})
 	return err
@@ -200,7 +200,7 @@ func (s *Server) streamAudit(ctx context.Context, in *auditInput, filter store.A
 		default:
 		}
 		var found []store.AuditEvent
-		in.outlast(s.cfg.RequestTimeout + s.cfg.WriteTimeout)
+		in.outlast(s.cfg.AnswerTimeout + s.cfg.WriteTimeout)
 		if found, rest, err = s.walkAudit(ctx, filter, rest, false, auditStep); err != nil {
 			return count, err
 		}

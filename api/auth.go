@@ -140,7 +140,7 @@ func (s *Server) closeSession(ctx context.Context, cookie string) error {
 }
 
 func (s *Server) endSession(ctx context.Context, kind store.SessionKind, token string) error {
-	_, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (struct{}, error) {
+	_, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.store.EndSession(ctx, kind, auth.Digest(token), origin(ctx))
 	})
 	if errors.Is(err, store.ErrNotFound) { // it has ended already, which is what was asked for
@@ -163,7 +163,7 @@ func (s *Server) login(ctx context.Context, email, password string, kind store.S
 	}
 	by := origin(ctx)
 	by.Actor = identityOf(&u).Subject()
-	expires, err = bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (time.Time, error) {
+	expires, err = bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (time.Time, error) {
 		return s.store.OpenSession(ctx, store.NewSession{
 			Kind: kind, User: u.ID, Generation: u.Generation, TokenHash: auth.Digest(token), TTL: ttl,
 		}, by)
@@ -188,7 +188,7 @@ func (s *Server) checkLogin(ctx context.Context, email, password string) (store.
 			retryAfter: auth.Seconds(wait),
 		}
 	}
-	return bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.User, error) {
+	return bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.User, error) {
 		return s.matchPassword(ctx, typed, password)
 	})
 }
@@ -236,7 +236,7 @@ func (s *Server) refresh(ctx context.Context, in *authInput) (*tokensOutput, err
 		return nil, err
 	}
 	fresh := auth.NewOpaque()
-	rotated, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.Rotated, error) {
+	rotated, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.Rotated, error) {
 		return s.store.RotateRefreshToken(ctx, auth.Digest(old), auth.Digest(fresh), origin(ctx))
 	})
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrReused) || err == nil && s.identities.Tokens == nil {

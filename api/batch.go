@@ -92,7 +92,7 @@ func (b *batchEdge) submit(ctx context.Context, in *batchInput) (*batchOutput, e
 
 // admit waits for a place in memory for an array.
 func (b *batchEdge) admit(ctx context.Context) (release func(), err error) {
-	wait := time.NewTimer(b.cfg.RequestTimeout)
+	wait := time.NewTimer(b.cfg.AnswerTimeout)
 	defer wait.Stop()
 	select {
 	case b.arrays <- struct{}{}:

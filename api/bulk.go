@@ -96,7 +96,7 @@ func (s *Server) moveRequests(ctx context.Context, in *bulkInput) (*bulkOutput, 
 	var (
 		out  BulkResult
 		busy []int64
-		over = time.Now().Add(min(s.cfg.RequestTimeout, s.cfg.WriteTimeout/2))
+		over = time.Now().Add(min(s.cfg.AnswerTimeout, s.cfg.WriteTimeout/2))
 	)
 	for more := true; more && out.Matched < b.limit && (out.Matched == 0 || time.Now().Before(over)); {
 		b.Filter.Limit = min(bulkStep, b.limit-out.Matched)
@@ -120,7 +120,7 @@ func (s *Server) moveRequests(ctx context.Context, in *bulkInput) (*bulkOutput, 
 
 // moveStep moves one step and tells the workers.
 func (s *Server) moveStep(ctx context.Context, m store.BulkMove) (store.Moved, error) {
-	did, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.Moved, error) {
+	did, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.Moved, error) {
 		return s.store.MoveRequests(ctx, m)
 	})
 	if err != nil {
@@ -164,7 +164,7 @@ func (s *Server) moveBusy(ctx context.Context, m store.BulkMove, busy []int64) (
 
 func (s *Server) countMoves(ctx context.Context, b bulk) (*bulkOutput, error) {
 	b.Filter.Limit = b.limit
-	found, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.Moved, error) {
+	found, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.Moved, error) {
 		return s.store.CountMoves(ctx, b.BulkMove)
 	})
 	if err != nil {

@@ -70,12 +70,12 @@ func callback(name string, guard *webhook.Guard, into *string) member {
 }
 
 func (s *Server) getCallback(ctx context.Context, in *requestInput) (*callbackOutput, error) {
-	return bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (*callbackOutput, error) { return s.callbackOf(ctx, in.ID) })
+	return bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (*callbackOutput, error) { return s.callbackOf(ctx, in.ID) })
 }
 
 // replayCallback sends the latest message again, whether it died or arrived.
 func (s *Server) replayCallback(ctx context.Context, in *requestInput) (*callbackOutput, error) {
-	ref, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (jobs.DeliveryRef, error) {
+	ref, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (jobs.DeliveryRef, error) {
 		return s.store.ReplayDelivery(ctx, in.ID, origin(ctx))
 	})
 	if errors.Is(err, store.ErrConflict) {

@@ -95,7 +95,7 @@ func (s *Server) requestEvents(ctx context.Context, in *eventsInput) (*huma.Stre
 
 func (s *Server) eventPage(ctx context.Context, in *eventsInput) (RequestEventList, error) {
 	page := RequestEventList{Items: []RequestEvent{}}
-	found, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) ([]store.Event, error) {
+	found, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) ([]store.Event, error) {
 		return s.store.Events(ctx, in.ID, in.After, in.Limit+1) // one more tells whether there is a next page
 	})
 	if err == nil && len(found) == 0 {
@@ -117,7 +117,7 @@ func (s *Server) eventPage(ctx context.Context, in *eventsInput) (RequestEventLi
 }
 
 func (s *Server) lastChange(ctx context.Context, id int64) (store.Event, error) {
-	return bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.Event, error) { return s.store.LastChange(ctx, id) })
+	return bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.Event, error) { return s.store.LastChange(ctx, id) })
 }
 
 // eventStream sends the history and goes on with what happens, until the request

@@ -26,13 +26,6 @@ type AuthConfig struct {
 	Throttle    auth.ThrottleConfig
 }
 
-func (c AuthConfig) withDefaults() AuthConfig {
-	orElse(&c.RefreshTTL, 7*24*time.Hour)
-	orElse(&c.SessionTTL, 12*time.Hour)
-	orElse(&c.SessionIdle, time.Hour)
-	return c
-}
-
 // identities is what this process knows about callers.
 type identities struct {
 	AuthConfig
@@ -54,19 +47,19 @@ type usedSession struct {
 }
 
 func (s *Server) newIdentities() (*identities, error) {
-	cfg := s.cfg.Auth.withDefaults()
+	cfg := s.cfg.Auth
 	if cfg.Tokens == nil && !cfg.Off {
 		return nil, errors.New("there is nothing to sign tokens with")
 	}
 	return &identities{
 		AuthConfig: cfg,
 		throttle:   auth.NewThrottle(s.rdb, cfg.Throttle, s.log),
-		users:      newMemory(s.cfg.RequestTimeout, s.store.User),
-		keys: newMemory(s.cfg.RequestTimeout, func(ctx context.Context, id int64) (*usedKey, error) {
+		users:      newMemory(s.cfg.AnswerTimeout, s.store.User),
+		keys: newMemory(s.cfg.AnswerTimeout, func(ctx context.Context, id int64) (*usedKey, error) {
 			k, err := s.store.APIKey(ctx, id)
 			return &usedKey{APIKey: k}, err
 		}),
-		sessions: newMemory(s.cfg.RequestTimeout, func(ctx context.Context, digest string) (*usedSession, error) {
+		sessions: newMemory(s.cfg.AnswerTimeout, func(ctx context.Context, digest string) (*usedSession, error) {
 			session, err := s.store.BrowserSession(ctx, []byte(digest), cfg.SessionIdle)
 			return &usedSession{Session: session}, err
 		}),

@@ -28,7 +28,9 @@ func offline(t testing.TB) *Server {
 	st, err := store.Open(store.Config{URL: "postgres://u@127.0.0.1:1/db"})
 	require.NoError(t, err)
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
-	s, err := New(st, rdb, queue.NewEnqueuer(rdb, 0), Config{Auth: AuthConfig{Off: true}}, slog.New(slog.DiscardHandler))
+	cfg := DefaultConfig()
+	cfg.Auth.Off = true
+	s, err := New(st, rdb, queue.NewEnqueuer(rdb, 0), cfg, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		_ = s.Close(context.Background())

@@ -85,7 +85,7 @@ func (s *Server) getRequest(ctx context.Context, in *getInput) (*requestOutput, 
 		}
 		return &requestOutput{viewOf(&r)}, nil
 	}
-	r, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (jobs.Request, error) {
+	r, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (jobs.Request, error) {
 		return s.store.Request(ctx, in.ID)
 	})
 	if err != nil {
@@ -100,7 +100,7 @@ func (s *Server) listRequests(ctx context.Context, in *listInput) (*listOutput, 
 		return nil, err
 	}
 	f.Limit = in.Limit + 1 // one more tells whether there is a next page
-	found, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) ([]jobs.Request, error) {
+	found, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) ([]jobs.Request, error) {
 		return s.store.ListRequests(ctx, f)
 	})
 	if err != nil {
@@ -128,7 +128,7 @@ func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOut
 	if err != nil {
 		return nil, err
 	}
-	r, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (jobs.Request, error) {
+	r, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (jobs.Request, error) {
 		return s.store.MoveRequest(ctx, in.ID, to, origin(ctx))
 	})
 	if err != nil {
@@ -147,7 +147,7 @@ func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOut
 }
 
 func (s *Server) deleteRequest(ctx context.Context, in *requestInput) (*struct{}, error) {
-	_, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (struct{}, error) {
+	_, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.store.DeleteRequest(ctx, in.ID, origin(ctx))
 	})
 	if err != nil {

@@ -30,34 +30,34 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// Config tunes a Server. The zero value of a field means its default.
+// Config tunes a Server. It must be complete: the defaults are in internal/config.
 type Config struct {
-	Addr         string // address to listen on; ":8000"
-	Version      string // shown in the OpenAPI document and by the health endpoints; "dev"
-	MaxBody      int64  // bytes of a request's body at most; 1 MiB
-	MaxBatchBody int64  // bytes of a batch's body at most; 32 MiB
-	MaxDepth     int    // objects and arrays nested in a payload at most; payload.DefaultMaxDepth
-	BatchMax     int    // requests a batch at most; 64
+	Addr         string // address to listen on
+	Version      string // shown in the OpenAPI document and by the health endpoints
+	MaxBody      int64  // bytes of a request's body at most
+	MaxBatchBody int64  // bytes of a batch's body at most
+	MaxDepth     int    // objects and arrays nested in a payload at most
+	BatchMax     int    // requests a batch at most
 
 	MaxBacklog int // pending requests beyond which submissions are answered 429; 0: no limit
 
-	RequestTimeout  time.Duration // until a request that waits for Postgres is answered 503; 5 s
+	AnswerTimeout   time.Duration // until a request that waits for Postgres is answered 503
 	DrainDelay      time.Duration // between "not ready" and the end of accepting, for load balancers to notice; none
-	ShutdownTimeout time.Duration // of a graceful shutdown, the delay not included; 15 s
+	ShutdownTimeout time.Duration // of a graceful shutdown, the delay not included
 
-	ReadHeaderTimeout time.Duration // 5 s
-	ReadTimeout       time.Duration // of a whole request; 15 s
-	WriteTimeout      time.Duration // from the end of the header to the end of the answer; 30 s
-	IdleTimeout       time.Duration // of a kept-alive connection; 2 min
+	ReadHeaderTimeout time.Duration
+	ReadTimeout       time.Duration // of a whole request
+	WriteTimeout      time.Duration // from the end of the header to the end of the answer
+	IdleTimeout       time.Duration // of a kept-alive connection
 
-	WaitInterval time.Duration // between looks at all requests that are waited for, whose notices may be lost; 2 s
-	KeepAlive    time.Duration // between signs of life in a stream of events; 15 s
+	WaitInterval time.Duration // between looks at all requests that are waited for, whose notices may be lost
+	KeepAlive    time.Duration // between signs of life in a stream of events
 
-	MaxHeaders     int // header fields of a request at most; 100
-	MaxHeaderBytes int // bytes of a request's header at most, about; 64 KiB
+	MaxHeaders     int // header fields of a request at most
+	MaxHeaderBytes int // bytes of a request's header at most, about
 
 	TLSCert, TLSKey string        // files in PEM form; "": plain HTTP
-	TLSReload       time.Duration // between looks at these files; 5 s
+	TLSReload       time.Duration // between looks at these files
 
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's
 	Origins        []string       // whose scripts may call the API with a token; nobody's
@@ -74,33 +74,6 @@ type Config struct {
 	// PendingMigrations counts the migrations that are still to be applied, for
 	// the readiness check. nil: not checked.
 	PendingMigrations func(ctx context.Context) (int, error)
-}
-
-func (c Config) withDefaults() Config {
-	orElse(&c.Addr, ":8000")
-	orElse(&c.Version, "dev")
-	orElse(&c.MaxBody, 1<<20)
-	orElse(&c.MaxBatchBody, 32<<20)
-	orElse(&c.BatchMax, 64)
-	orElse(&c.RequestTimeout, 5*time.Second)
-	orElse(&c.ShutdownTimeout, 15*time.Second)
-	orElse(&c.ReadHeaderTimeout, 5*time.Second)
-	orElse(&c.ReadTimeout, 15*time.Second)
-	orElse(&c.WriteTimeout, 30*time.Second)
-	orElse(&c.IdleTimeout, 2*time.Minute)
-	orElse(&c.WaitInterval, 2*time.Second)
-	orElse(&c.KeepAlive, 15*time.Second)
-	orElse(&c.MaxHeaders, 100)
-	orElse(&c.MaxHeaderBytes, 64<<10)
-	orElse(&c.TLSReload, 5*time.Second)
-	return c
-}
-
-func orElse[T comparable](value *T, otherwise T) {
-	var zero T
-	if *value == zero {
-		*value = otherwise
-	}
 }
 
 // Server is the HTTP edge of one process.
@@ -127,14 +100,14 @@ type Server struct {
 // New returns a Server whose Handler works at once. The caller closes st and rdb
 // after Serve or Close has returned.
 func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, cfg Config, log *slog.Logger) (*Server, error) {
-	s := &Server{cfg: cfg.withDefaults(), log: log, store: st, rdb: rdb}
+	s := &Server{cfg: cfg, log: log, store: st, rdb: rdb}
 	s.background = intake.NewBackground(log)
 	s.handoff = intake.NewHandoff(s.background, st, enq, rdb)
 	s.intake = intake.New(intake.Options{
-		Store: st, Handoff: s.handoff, BatchMax: s.cfg.BatchMax, MaxBacklog: s.cfg.MaxBacklog, Timeout: s.cfg.RequestTimeout, Log: log,
+		Store: st, Handoff: s.handoff, BatchMax: s.cfg.BatchMax, MaxBacklog: s.cfg.MaxBacklog, Timeout: s.cfg.AnswerTimeout, Log: log,
 	})
 	s.waiting = waiting.New(waiting.Options{
-		Store: st, Redis: rdb, Interval: s.cfg.WaitInterval, Timeout: s.cfg.RequestTimeout, Log: log,
+		Store: st, Redis: rdb, Interval: s.cfg.WaitInterval, Timeout: s.cfg.AnswerTimeout, Log: log,
 	})
 	s.limits = s.newLimits()
 	s.readiness = newReadiness(s.probes())

@@ -195,7 +195,7 @@ func TestPostgresAway(t *testing.T) {
 func TestSilentPostgresIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	e := setupOn(t, "postgres://u:p@"+silent(t)+"/db?sslmode=disable", devtest.Redis(t), func(c *api.Config) {
-		c.RequestTimeout, c.PendingMigrations = 50*time.Millisecond, nil
+		c.AnswerTimeout, c.PendingMigrations = 50*time.Millisecond, nil
 	})
 	e.keys.made[auth.Admin] = noKey
 	for _, path := range []string{"/mass-requests/", "/mass-requests/1"} {
@@ -215,7 +215,7 @@ func TestFrozenPostgresIsNotWaitedFor(t *testing.T) {
 	throughProxy := *direct
 	throughProxy.Host = p.addr
 	e := setupOn(t, throughProxy.String(), devtest.Redis(t), func(c *api.Config) {
-		c.RequestTimeout, c.PendingMigrations = 100*time.Millisecond, nil
+		c.AnswerTimeout, c.PendingMigrations = 100*time.Millisecond, nil
 	})
 	eventually(t, "connections", func() bool {
 		return e.call(http.MethodPost, "/mass-requests/", `{"payload":{}}`).StatusCode == http.StatusCreated

@@ -88,11 +88,10 @@ func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Confi
 	e := &system{t: t, log: new(logBuffer), role: auth.Admin, keys: &keys{made: map[auth.Role]string{}}}
 	servers := systemtest.On(t, databaseURL, redisURL)
 	e.store, e.db, e.rdb = servers.Store, servers.DB, servers.Redis
-	cfg := api.Config{
-		Addr: "127.0.0.1:0", Version: "test", RequestTimeout: patience, ReadHeaderTimeout: patience, ReadTimeout: patience,
-		WriteTimeout: patience, ShutdownTimeout: patience, Auth: api.AuthConfig{Tokens: signing()},
-		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, databaseURL) },
-	}
+	cfg := api.DefaultConfig()
+	cfg.Addr, cfg.Version, cfg.Auth.Tokens = "127.0.0.1:0", "test", signing()
+	cfg.AnswerTimeout, cfg.ReadHeaderTimeout, cfg.ReadTimeout, cfg.WriteTimeout, cfg.ShutdownTimeout = patience, patience, patience, patience, patience
+	cfg.PendingMigrations = func(ctx context.Context) (int, error) { return migrations.Pending(ctx, databaseURL) }
 	for _, f := range tune {
 		f(&cfg)
 	}

@@ -66,7 +66,7 @@ func (s *Server) register(ctx context.Context, in *authInput) (*addedUser, error
 	if err != nil {
 		return nil, err
 	}
-	u, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.User, error) {
+	u, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.User, error) {
 		hash, err := hashPassword(ctx, "password", password)
 		if err != nil {
 			return store.User{}, err
@@ -80,7 +80,7 @@ func (s *Server) register(ctx context.Context, in *authInput) (*addedUser, error
 }
 
 func (s *Server) listUsers(ctx context.Context, in *pageInput) (*userListOutput, error) {
-	found, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) ([]store.User, error) {
+	found, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) ([]store.User, error) {
 		return s.store.Users(ctx, in.After, in.Limit+1) // one more tells whether there is a next page
 	})
 	if err != nil {
@@ -103,7 +103,7 @@ func (in *pageInput) next(path string, last int64) *string {
 }
 
 func (s *Server) getUser(ctx context.Context, in *userInput) (*userOutput, error) {
-	u, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.User, error) { return s.store.User(ctx, in.ID) })
+	u, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.User, error) { return s.store.User(ctx, in.ID) })
 	if err != nil {
 		return nil, userProblem(err)
 	}
@@ -122,7 +122,7 @@ func (s *Server) changeUser(ctx context.Context, in *userBodyInput) (*userOutput
 	if change == (store.UserChange{}) {
 		return nil, invalidBody(payload.Faults{{Pointer: "", Detail: "must have role, disabled or both"}})
 	}
-	u, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.User, error) {
+	u, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.User, error) {
 		return s.store.ChangeUser(ctx, in.ID, change, origin(ctx))
 	})
 	s.identities.users.forget(in.ID)
@@ -142,7 +142,7 @@ func (s *Server) setPassword(ctx context.Context, in *userBodyInput) (*struct{},
 
 // storePassword sets a password that came in a member of the body.
 func (s *Server) storePassword(ctx context.Context, user int64, member, password string) error {
-	_, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.User, error) {
+	_, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.User, error) {
 		hash, err := hashPassword(ctx, member, password)
 		if err != nil {
 			return store.User{}, err

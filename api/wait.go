@@ -57,6 +57,6 @@ func (c *Connection) outlast(d time.Duration) {
 // awaitEnd returns the request when it is final, or as it is when the time is
 // over or the server shuts down.
 func (s *Server) awaitEnd(ctx context.Context, in *getInput) (jobs.Request, error) {
-	in.outlast(in.Wait.Duration + s.cfg.RequestTimeout + s.cfg.WriteTimeout)
+	in.outlast(in.Wait.Duration + s.cfg.AnswerTimeout + s.cfg.WriteTimeout)
 	return s.waiting.End(ctx, in.ID, in.Wait.Duration)
 }

@@ -7,8 +7,10 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/config"
 )
 
+// runAPI serves the HTTP API until ctx ends.
 func runAPI(ctx context.Context, in invocation) (err error) {
-	c, err := config.Load("api", in.args, in.getenv, in.stdout, nil)
+	command := config.Command{Name: "api", About: "Serves the HTTP API, Swagger UI (/docs) and Asynqmon (/monitoring)."}
+	c, err := config.Load(command, in.args, in.getenv, in.stdout)
 	if err != nil {
 		return err
 	}
@@ -17,7 +19,7 @@ func runAPI(ctx context.Context, in invocation) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	log := newLogger(c, in.stderr)
+	log := newLogger(&c.Log, in.stderr)
 	server, err := newAPI(b, c, log)
 	if err != nil {
 		return err
@@ -26,6 +28,6 @@ func runAPI(ctx context.Context, in invocation) (err error) {
 	if err != nil {
 		return err
 	}
-	log.Info("api listens", "addr", addr.String(), "tls", c.TLSCert != "", "version", buildVersion())
+	log.Info("api listens", "addr", addr.String(), "tls", c.HTTP.TLSCert != "", "version", buildVersion())
 	return server.Serve(ctx)
 }

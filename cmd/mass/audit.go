@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	auditProgress = 2 * time.Second // between two lines of progress
-	auditStep     = 5000            // events of an export that are in memory at once
+	auditProgress = 2 * time.Second // between two lines of progress of a verification
+	auditStep     = 5000            // events of an export that are held in memory at once
 )
 
-// auditFlags are those of mass audit.
+// auditFlags are the flags of mass audit.
 type auditFlags struct {
 	anchor string
 
@@ -29,25 +29,33 @@ type auditFlags struct {
 	from, to string
 }
 
-// runAudit verifies the trail or takes it out.
+const auditAbout = `verify checks the hash chain of the audit trail: it fails if a sealed event was changed or removed.
+export writes audit events to standard output, and records the export in the trail.
+Without DATABASE_URL both use the database of a running mass dev.`
+
+func (f *auditFlags) add(fs *flag.FlagSet) {
+	fs.StringVar(&f.anchor, "anchor", "", "verify: hash of a seal, in hexadecimal, that was recorded elsewhere; the chain must contain it")
+	fs.StringVar(&f.format, "format", trail.NDJSON, "export: ndjson or csv")
+	fs.StringVar(&f.from, "from", "", "verify: number of the first seal to check; earlier seals are trusted. export: only events at or after this time (RFC 3339)")
+	fs.StringVar(&f.to, "to", "", "export: only events before this time (RFC 3339)")
+	fs.Int64Var(&f.filter.RequestID, "request", 0, "export: only events of the MassRequest with this id")
+	fs.StringVar(&f.filter.Actor, "actor", "", "export: only events that this actor caused, such as user:12")
+	fs.StringVar(&f.filter.Action, "action", "", "export: only events with this action, such as bulk")
+	fs.StringVar(&f.filter.HTTPRequestID, "http-request", "", "export: only events that the HTTP request with this id caused")
+}
+
+// runAudit verifies or exports the audit trail.
 func runAudit(ctx context.Context, in invocation) (err error) {
 	words, flags := verb(in.args)
 	var f auditFlags
-	c, err := config.Load("audit", flags, in.getenv, in.stdout, func(fs *flag.FlagSet) {
-		fs.StringVar(&f.anchor, "anchor", "", "verify: hash of a seal that was written down elsewhere, in hexadecimal; it must be in the chain")
-		fs.StringVar(&f.format, "format", trail.NDJSON, "export: ndjson or csv")
-		fs.StringVar(&f.from, "from", "", "verify: number of the first seal to look at, what is before it is trusted; export: only events at this time (RFC 3339) or later")
-		fs.StringVar(&f.to, "to", "", "export: only events before this time (RFC 3339)")
-		fs.Int64Var(&f.filter.RequestID, "request", 0, "export: only events of this MassRequest")
-		fs.StringVar(&f.filter.Actor, "actor", "", "export: only what they did, such as user:12")
-		fs.StringVar(&f.filter.Action, "action", "", "export: only events of this kind")
-		fs.StringVar(&f.filter.HTTPRequestID, "http-request", "", "export: only what this HTTP request made happen")
-	})
+	c, err := config.Load(config.Command{
+		Name: "audit", Usage: "verify|export [flags]", About: auditAbout, Flags: f.add,
+	}, flags, in.getenv, in.stdout)
 	if err != nil {
 		return err
 	}
 	if len(words) != 1 || words[0] != "verify" && words[0] != "export" {
-		return errors.New("mass audit: want verify or export")
+		return errors.New("mass audit: want verify or export; see mass audit --help")
 	}
 	m, err := openManage(c, in)
 	if err != nil {
@@ -60,25 +68,25 @@ func runAudit(ctx context.Context, in invocation) (err error) {
 	return m.exportAudit(ctx, f)
 }
 
-// verifyAudit says what it found; its error is that the trail is broken.
+// verifyAudit prints what it finds. It returns an error if the trail is broken.
 func (m *manage) verifyAudit(ctx context.Context, f auditFlags) error {
 	v := store.Verification{}
 	if f.from != "" {
 		var err error
 		if v.From, err = strconv.ParseInt(f.from, 10, 64); err != nil || v.From < 1 {
-			return fmt.Errorf("mass audit verify: --from: %q is not the number of a seal", f.from)
+			return fmt.Errorf("mass audit verify: --from must be the number of a seal, not %q", f.from)
 		}
 	}
 	if f.anchor != "" {
 		var err error
 		if v.Anchor, err = hex.DecodeString(f.anchor); err != nil || len(v.Anchor) != 32 {
-			return errors.New("mass audit verify: --anchor is not the hash of a seal: want 64 hexadecimal digits")
+			return errors.New("mass audit verify: --anchor must be the hash of a seal, 64 hexadecimal digits")
 		}
 	}
-	told := time.Now()
+	lastProgress := time.Now()
 	v.Progress = func(s store.Seal, r store.Report) {
-		if time.Since(told) >= auditProgress {
-			told = time.Now()
+		if time.Since(lastProgress) >= auditProgress {
+			lastProgress = time.Now()
 			fmt.Fprintf(m.in.stderr, "%d seals, %d events verified, up to event %d of %s\n", r.Seals, r.Events, s.LastEvent, s.SealedAt.UTC().Format(time.RFC3339))
 		}
 	}
@@ -89,7 +97,7 @@ func (m *manage) verifyAudit(ctx context.Context, f auditFlags) error {
 	var broken *store.BrokenTrail
 	if errors.As(err, &broken) {
 		fmt.Fprintf(m.in.stdout, "BROKEN     %v\n", broken)
-		return errors.New("mass audit verify: the trail is not what was sealed")
+		return errors.New("mass audit verify: the audit trail was changed after it was sealed")
 	}
 	if err != nil {
 		return err
@@ -98,17 +106,19 @@ func (m *manage) verifyAudit(ctx context.Context, f auditFlags) error {
 		fmt.Fprintln(m.in.stdout, "anchor     found in the chain")
 	}
 	if r.Unsealed > 0 {
-		_, err = fmt.Fprintf(m.in.stdout, "not sealed up to %d events, the oldest of %s (%v ago): a change of these would not be noticed\n",
+		_, err = fmt.Fprintf(m.in.stdout, "unsealed   up to %d events, the oldest from %s (%v ago); changes to these cannot be detected\n",
 			r.Unsealed, r.Oldest.Format(time.RFC3339), time.Since(r.Oldest).Round(time.Second))
 		return err
 	}
-	_, err = fmt.Fprintln(m.in.stdout, "not sealed nothing")
+	_, err = fmt.Fprintln(m.in.stdout, "unsealed   no events")
 	return err
 }
 
+// exportAudit writes the events that the flags select, and records the export's
+// start and end in the trail.
 func (m *manage) exportAudit(ctx context.Context, f auditFlags) error {
 	if f.format != trail.CSV && f.format != trail.NDJSON {
-		return fmt.Errorf("mass audit export: --format: %q is neither csv nor ndjson", f.format)
+		return fmt.Errorf("mass audit export: --format must be csv or ndjson, not %q", f.format)
 	}
 	for _, bound := range []struct {
 		name, text string
@@ -119,7 +129,7 @@ func (m *manage) exportAudit(ctx context.Context, f auditFlags) error {
 		}
 		var err error
 		if *bound.into, err = time.Parse(time.RFC3339Nano, bound.text); err != nil {
-			return fmt.Errorf("mass audit export: --%s: want RFC 3339 such as 2026-03-01T10:00:00Z, not %q", bound.name, bound.text)
+			return fmt.Errorf("mass audit export: --%s must be a time in RFC 3339 such as 2026-03-01T10:00:00Z, not %q", bound.name, bound.text)
 		}
 	}
 	span, err := m.store.AuditSpan(ctx, f.filter)
@@ -156,7 +166,8 @@ func (m *manage) writeAudit(ctx context.Context, f auditFlags, rest store.Span, 
 	return count, w.Flush()
 }
 
-// described is the export for the trail, as the API says it.
+// described names the export's format and filters, in the words of the API, for
+// the event that records it.
 func (f *auditFlags) described() string {
 	text := f.format
 	add := func(name, value string) {

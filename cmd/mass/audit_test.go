@@ -206,7 +206,7 @@ func TestAuditVerifyNamesTheForgery(t *testing.T) {
 	require.NoError(t, err, text)
 	assert.Contains(t, text, "anchor     found")
 	assert.Regexp(t, `verified   30000 events in [0-9]+ seals, up to seal`, text)
-	assert.Contains(t, text, "not sealed nothing")
+	assert.Contains(t, text, "unsealed   no events")
 	text, err = verify("--from", "2")
 	require.NoError(t, err, text)
 

@@ -20,7 +20,7 @@ import (
 // pollEvery is how often the demo looks at requests that have not ended.
 const pollEvery = 50 * time.Millisecond
 
-// ending is how one submission of the demo went.
+// ending is the outcome of one submission of the demo.
 type ending struct {
 	simulate.Submission
 	id      int64
@@ -44,12 +44,12 @@ type demoRequest struct {
 }
 
 // demo submits a simulated day over HTTP, as a client would, waits until every
-// accepted request has ended, and prints what came of it.
+// accepted request has ended, and prints the results.
 func demo(ctx context.Context, api client, seed uint64, out io.Writer) error {
 	day := time.Now().UTC().AddDate(0, 0, -1)
 	submissions := simulate.Day(seed, day)
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
-	say("\nDemo: %d requests of %s, two sites, some free-form, some wrong on purpose.", len(submissions), day.Format(time.DateOnly))
+	say("\nDemo: %d requests from two sites on %s; some are free-form and some are invalid on purpose.", len(submissions), day.Format(time.DateOnly))
 	started := time.Now()
 	bar := newBar(out, len(submissions), "ended")
 	endings := make([]ending, len(submissions))
@@ -67,7 +67,7 @@ func demo(ctx context.Context, api client, seed uint64, out io.Writer) error {
 		return err
 	}
 	bar.finish()
-	say("All of them ended after %.1f s.\n", time.Since(started).Seconds())
+	say("All requests ended after %.1f s.\n", time.Since(started).Seconds())
 	if err := printOutcomes(out, endings); err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func demo(ctx context.Context, api client, seed uint64, out io.Writer) error {
 	return nil
 }
 
-// follow submits one request and waits for its end.
+// follow submits one request and waits until it has ended.
 func follow(ctx context.Context, api client, s simulate.Submission) (ending, error) {
 	e := ending{Submission: s}
 	status, err := api.call(ctx, http.MethodPost, "/mass-requests/", s.Body, &e.answer)
@@ -134,12 +134,13 @@ func (c client) call(ctx context.Context, method, path string, body []byte, into
 		return res.StatusCode, err
 	}
 	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
-		return res.StatusCode, fmt.Errorf("%s %s: read the answer: %w", method, url, err)
+		return res.StatusCode, fmt.Errorf("%s %s: read the response: %w", method, url, err)
 	}
 	return res.StatusCode, nil
 }
 
-// printOutcomes shows how many requests ended in which way beside how many should have.
+// printOutcomes compares how many requests ended in each way with how many should
+// have.
 func printOutcomes(out io.Writer, endings []ending) error {
 	expected, got := map[simulate.Outcome]int{}, map[simulate.Outcome]int{}
 	for _, e := range endings {
@@ -162,7 +163,7 @@ func printOutcomes(out io.Writer, endings []ending) error {
 	return nil
 }
 
-// printSites sums up the figures that the workers derived.
+// printSites prints the totals per site of the figures that the workers derived.
 func printSites(out io.Writer, endings []ending) error {
 	type total struct {
 		site                 string

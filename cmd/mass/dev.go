@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,42 +19,45 @@ import (
 	"github.com/leomutto/pilot-in-a-box/migrations"
 )
 
-// runDev runs the API and a worker in one process, on private servers unless
-// others are named, until it is interrupted.
+const devAbout = `Runs the API and a worker in one process, for development. It starts its own PostgreSQL and Redis,
+unless DATABASE_URL and REDIS_URL name others, and keeps their data between runs.`
+
+// runDev runs the API and a worker in one process until it is interrupted. It
+// starts private servers unless the settings name others.
 func runDev(ctx context.Context, in invocation) (err error) {
 	var showDemo bool
 	var seed uint64
-	c, err := config.Load("dev", in.args, in.getenv, in.stdout, func(fs *flag.FlagSet) {
-		fs.BoolVar(&showDemo, "demo", false, "submit a simulated day of two sites and show how it ends")
-		fs.Uint64Var(&seed, "seed", 1, "of the simulated day; the same seed gives the same requests (default 1)")
-	})
+	c, err := config.Load(config.Command{Name: "dev", About: devAbout, Flags: func(fs *flag.FlagSet) {
+		fs.BoolVar(&showDemo, "demo", false, "submit a simulated day of two sites and print the results")
+		fs.Uint64Var(&seed, "seed", 1, "seed of the simulated day; equal seeds produce equal requests")
+	}}, in.args, in.getenv, in.stdout)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.DataDir, 0o755); err != nil { //nolint:gosec // the database's account has to pass through it
-		return fmt.Errorf("make the data folder: %w", err)
+	if err := os.MkdirAll(c.DataDir, 0o755); err != nil { //nolint:gosec // the account that runs the database must be able to enter it
+		return fmt.Errorf("create the data directory: %w", err)
 	}
 	logPath := filepath.Join(c.DataDir, "mass.log")
-	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the operator names the folder
+	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the operator names the directory
 	if err != nil {
-		return fmt.Errorf("open the log: %w", err)
+		return fmt.Errorf("open the log file: %w", err)
 	}
 	defer func() { err = errors.Join(err, logFile.Close()) }()
 	log := devLogger(c, logFile, in.stderr)
 
 	say := func(format string, args ...any) { fmt.Fprintf(in.stdout, format+"\n", args...) }
 	say("Starting PostgreSQL and Redis …")
-	stack, err := devstack.Start(ctx, devstack.Options{DataDir: c.DataDir, DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, Logger: log})
+	stack, err := devstack.Start(ctx, devstack.Options{DataDir: c.DataDir, DatabaseURL: c.DB.URL, RedisURL: c.Queue.RedisURL, Logger: log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stack.Close(context.WithoutCancel(ctx))) }()
-	if err := shorten(logFile); err != nil { // only now: before, the folder may have been another process'
+	if err := shorten(logFile); err != nil { // only now does the directory belong to this process
 		return err
 	}
 	say("  %s\n  %s", stack.Postgres(), stack.Redis())
-	c.DatabaseURL, c.RedisURL = stack.DatabaseURL(), stack.RedisURL()
-	if _, err := migrations.Up(ctx, c.DatabaseURL); err != nil {
+	c.DB.URL, c.Queue.RedisURL = stack.DatabaseURL(), stack.RedisURL()
+	if _, err := migrations.Up(ctx, c.DB.URL); err != nil {
 		return err
 	}
 
@@ -71,6 +73,10 @@ func runDev(ctx context.Context, in invocation) (err error) {
 	if err != nil {
 		return err
 	}
+	w, err := newWorker(b, c, log)
+	if err != nil {
+		return err
+	}
 	addr, err := server.Listen()
 	if err != nil {
 		return err
@@ -83,12 +89,13 @@ func runDev(ctx context.Context, in invocation) (err error) {
 
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Serve(gctx) })
-	g.Go(func() error { return newWorker(b, c, log).Run(gctx) })
-	if err := writeDevFile(c, url, access.token); err != nil {
+	g.Go(func() error { return w.Run(gctx) })
+	info := devInfo{URL: url, Token: access.token, DatabaseURL: c.DB.URL, RedisURL: c.Queue.RedisURL, PID: os.Getpid()}
+	if err := writeDevFile(c.DataDir, info); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.Remove(devFile(c))) }()
-	say("MASS is up: %s (logs in %s)", url, logPath)
+	defer func() { err = errors.Join(err, os.Remove(devFile(c.DataDir))) }()
+	say("MASS is up: %s (log file: %s)", url, logPath)
 	sayLogin(c, access, in.stdout)
 	if showDemo {
 		g.Go(func() error {
@@ -103,23 +110,23 @@ func runDev(ctx context.Context, in invocation) (err error) {
 	return g.Wait()
 }
 
-// shorten empties a log that has grown long over many runs.
+// shorten empties a log file that has grown large over many runs.
 func shorten(log *os.File) error {
-	const long = 16 << 20
+	const limit = 16 << 20 // bytes
 	info, err := log.Stat()
-	if err == nil && info.Size() > long {
+	if err == nil && info.Size() > limit {
 		err = log.Truncate(0)
 	}
 	if err != nil {
-		return fmt.Errorf("shorten the log: %w", err)
+		return fmt.Errorf("shorten the log file: %w", err)
 	}
 	return nil
 }
 
-// devLogger writes everything to the log file, and to the terminal what went wrong.
+// devLogger writes all messages to the log file, and errors also to the terminal.
 func devLogger(c *config.Config, file, terminal io.Writer) *slog.Logger {
 	return slog.New(slog.NewMultiHandler(
-		newLogger(c, file).Handler(),
+		newLogger(&c.Log, file).Handler(),
 		slog.NewTextHandler(terminal, &slog.HandlerOptions{Level: slog.LevelError}),
 	))
 }
@@ -132,51 +139,24 @@ func localURL(addr net.Addr) string {
 	return "http://localhost:" + port
 }
 
-// devInfo is what dev.json tells scripts about the running system.
-type devInfo struct {
-	URL         string `json:"url"`
-	Token       string `json:"token"` // an admin's API key, of this run only
-	DatabaseURL string `json:"database_url"`
-	RedisURL    string `json:"redis_url"`
-	PID         int    `json:"pid"`
-}
-
-func devFile(c *config.Config) string { return filepath.Join(c.DataDir, "dev.json") }
-
-// writeDevFile puts the file in place in one step, so that whoever finds it finds all of it.
-func writeDevFile(c *config.Config, url, token string) error {
-	content, err := json.MarshalIndent(devInfo{URL: url, Token: token, DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, PID: os.Getpid()}, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write dev.json: %w", err)
-	}
-	temporary := devFile(c) + ".new"
-	if err := os.WriteFile(temporary, append(content, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write dev.json: %w", err)
-	}
-	if err := os.Rename(temporary, devFile(c)); err != nil {
-		return fmt.Errorf("write dev.json: %w", err)
-	}
-	return nil
-}
-
-// sayLogin tells how a person logs in.
+// sayLogin prints how a person logs in.
 func sayLogin(c *config.Config, a devAccess, out io.Writer) {
 	switch {
-	case c.Auth == "off":
-		fmt.Fprintln(out, "MASS_AUTH is off: everybody is an admin.")
+	case c.Auth.Off():
+		fmt.Fprintln(out, "Authentication is off (MASS_AUTH): every caller is an admin.")
 	case a.password != "":
-		fmt.Fprintf(out, "Log in as %s with the password %s (kept in %s; mass user passwd changes it)\n",
+		fmt.Fprintf(out, "Log in as %s with the password %s (stored in %s; change it with mass user passwd)\n",
 			devAdmin, a.password, filepath.Join(c.DataDir, passwordFile))
 	default:
-		fmt.Fprintf(out, "Log in as %s; mass user passwd %[1]s sets a password.\n", devAdmin)
+		fmt.Fprintf(out, "Log in as %s. To set a new password, run mass user passwd %[1]s.\n", devAdmin)
 	}
 }
 
-// client is what it takes to call the running API.
+// client holds what is needed to call the running API.
 type client struct{ url, token, dataDir string }
 
-// inviteTo tells a person what to try. The token is read from its file: it does
-// not belong on a screen, nor into a shell's history.
+// inviteTo prints what to try next. The commands read the token from its file, so
+// that it appears neither on the screen nor in the shell's history.
 func inviteTo(c client, out io.Writer) {
 	fmt.Fprintf(out, `
   Log in       %[1]s/login
@@ -189,6 +169,6 @@ Try it:
   curl -s -X POST %[1]s/mass-requests/ -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"payload": {"site_id": "oslo-1", "note": "hello"}}'
   curl -s -H "Authorization: Bearer $TOKEN" '%[1]s/mass-requests/?limit=3'
 
-Ctrl-C stops everything; the data stay.
-`, c.url, filepath.Join(c.dataDir, "dev.json"))
+Ctrl-C stops everything. The data is kept for the next run.
+`, c.url, devFile(c.dataDir))
 }

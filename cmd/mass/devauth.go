@@ -22,39 +22,40 @@ const (
 	devOriginName = "mass dev"
 )
 
-// devAccess is how a person and a script get into a development system.
+// devAccess holds the credentials of a development system.
 type devAccess struct {
-	password string // of devAdmin; "" when somebody else knows it
-	token    string // an admin's API key
+	password string // of devAdmin; "" when it was set elsewhere
+	token    string // API key of an admin
 }
 
-// devSecret makes a secret at the first start and keeps it, so that logins
-// outlive a restart.
+// devSecret creates the secret that signs access tokens at the first start, and
+// stores it so that logins survive a restart.
 func devSecret(c *config.Config) error {
-	if c.Auth == "off" || c.AuthSecret != "" || c.AuthKeys != "" {
+	if c.Auth.Off() || c.Auth.Secret != "" || c.Auth.Keys != "" {
 		return nil
 	}
-	secret, err := kept(c, secretFile)
-	c.AuthSecret = secret
+	secret, err := storedSecret(c, secretFile)
+	c.Auth.Secret = secret
 	return err
 }
 
-// devLogin sees to it that there is an admin, and makes the key of this run in
-// the place of the former one's.
+// devLogin makes sure that there is an admin, and replaces the API key of the
+// previous run by a new one.
 func devLogin(ctx context.Context, st *store.Store, c *config.Config) (a devAccess, err error) {
 	by := store.Origin{Actor: devOriginName}
 	if _, err = st.UserByEmail(ctx, devAdmin); errors.Is(err, store.ErrNotFound) {
 		a.password, err = addDevAdmin(ctx, st, c, by)
 	} else if err == nil {
-		a.password, err = keptPassword(c)
+		a.password, err = firstPassword(c)
 	}
 	if err != nil {
 		return a, err
 	}
-	// Other systems may use the same database, so the name says whose key it is.
+	// Several development systems may share a database, so the name of a key
+	// includes the directory of its system.
 	dir, err := filepath.Abs(c.DataDir)
 	if err != nil {
-		return a, fmt.Errorf("find the data folder: %w", err)
+		return a, fmt.Errorf("find the data directory: %w", err)
 	}
 	name := devOriginName + " " + tail(dir, 80)
 	if err := st.RevokeAPIKeysNamed(ctx, name, by); err != nil {
@@ -65,7 +66,7 @@ func devLogin(ctx context.Context, st *store.Store, c *config.Config) (a devAcce
 }
 
 func addDevAdmin(ctx context.Context, st *store.Store, c *config.Config, by store.Origin) (password string, err error) {
-	if password, err = kept(c, passwordFile); err != nil {
+	if password, err = storedSecret(c, passwordFile); err != nil {
 		return "", err
 	}
 	hash, err := auth.HashPassword(ctx, password)
@@ -76,8 +77,9 @@ func addDevAdmin(ctx context.Context, st *store.Store, c *config.Config, by stor
 	return password, err
 }
 
-// keptPassword is the admin's first one; "" when it was not made here.
-func keptPassword(c *config.Config) (string, error) {
+// firstPassword returns the password that devLogin gave the admin; "" when this
+// system did not create the admin.
+func firstPassword(c *config.Config) (string, error) {
 	content, err := os.ReadFile(filepath.Join(c.DataDir, passwordFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -88,10 +90,11 @@ func keptPassword(c *config.Config) (string, error) {
 	return strings.TrimSpace(string(content)), nil
 }
 
-// kept returns the secret in a file of the data folder, which it makes when it is not there.
-func kept(c *config.Config, name string) (string, error) {
+// storedSecret returns the secret in a file of the data directory. It creates the
+// file when there is none.
+func storedSecret(c *config.Config, name string) (string, error) {
 	path := filepath.Join(c.DataDir, name)
-	content, err := os.ReadFile(path) //nolint:gosec // the operator names the folder
+	content, err := os.ReadFile(path) //nolint:gosec // the operator names the directory
 	switch {
 	case err == nil && len(strings.TrimSpace(string(content))) > 0:
 		return strings.TrimSpace(string(content)), nil
@@ -103,12 +106,12 @@ func kept(c *config.Config, name string) (string, error) {
 		secret = secret[:24]
 	}
 	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("keep %s: %w", name, err)
+		return "", fmt.Errorf("write %s: %w", name, err)
 	}
 	return secret, nil
 }
 
-// tail returns the last n characters at most.
+// tail returns the last n characters of s, or all if there are fewer.
 func tail(s string, n int) string {
 	runes := []rune(s)
 	return string(runes[max(0, len(runes)-n):])

@@ -17,23 +17,27 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// diagnosis is the answer of mass doctor --json.
+// diagnosis is the output of mass doctor --json.
 type diagnosis struct {
-	Verdict  doctor.Level     `json:"verdict"` // the worst of the findings
+	Verdict  doctor.Level     `json:"verdict"` // the worst level of the findings
 	Version  string           `json:"version"`
 	At       time.Time        `json:"at"`
 	Findings []doctor.Finding `json:"findings"`
 }
 
-// runDoctor looks at a system and says what is wrong with it. The error, after
-// the diagnosis, means that something FAILs.
+const doctorAbout = `Examines a running system (settings, PostgreSQL, Redis, migrations, workers, queues) and prints what it
+finds, with advice. The exit code is 1 if a finding is FAIL. Without DATABASE_URL and REDIS_URL it
+examines a running mass dev.`
+
+// runDoctor examines a system and prints what is wrong with it. After the
+// diagnosis it returns an error if there is a FAIL.
 func runDoctor(ctx context.Context, in invocation) (err error) {
 	var asJSON bool
 	patience := 5 * time.Second
-	c, err := config.Load("doctor", in.args, in.getenv, in.stdout, func(fs *flag.FlagSet) {
-		fs.BoolVar(&asJSON, "json", false, "answer for programs")
-		fs.DurationVar(&patience, "patience", patience, "how long to wait for answers (default 5s)")
-	})
+	c, err := config.Load(config.Command{Name: "doctor", About: doctorAbout, Flags: func(fs *flag.FlagSet) {
+		fs.BoolVar(&asJSON, "json", false, "print the diagnosis as JSON")
+		fs.DurationVar(&patience, "patience", patience, "how long to wait for answers to each group of questions")
+	}}, in.args, in.getenv, in.stdout)
 	if err != nil {
 		return err
 	}
@@ -52,62 +56,65 @@ func runDoctor(ctx context.Context, in invocation) (err error) {
 		err = writeDiagnosis(in.stdout, d)
 	}
 	if err == nil && d.Verdict == doctor.Fail {
-		err = errors.New("mass doctor: not healthy, see FAIL above")
+		err = errors.New("mass doctor: the system is not healthy; see FAIL above")
 	}
 	return err
 }
 
-// settingsOf judges the settings, also those of the other subcommands. Where no
-// server is named it takes those of a running mass dev.
+// settingsOf checks the settings, including those of the API and the workers.
+// When they name no servers it fills in those of a running mass dev.
 func settingsOf(c *config.Config, getenv func(string) string) []doctor.Finding {
 	commands := []string{"api", "worker"}
 	f := doctor.Finding{Topic: "settings", Level: doctor.OK, Detail: "DATABASE_URL and REDIS_URL are set"}
-	if c.DatabaseURL == "" && c.RedisURL == "" {
-		info := readDevFile(func(string) string { return c.DataDir })
+	if c.DB.URL == "" && c.Queue.RedisURL == "" {
+		info := readDevFile(c.DataDir)
 		if info.PID == 0 {
 			return []doctor.Finding{{
-				Topic: "settings", Level: doctor.Fail, Detail: "DATABASE_URL and REDIS_URL are not set, and no mass dev runs on " + c.DataDir,
-				Advice: "set them, or start mass dev, or name its folder with --data-dir",
+				Topic: "settings", Level: doctor.Fail, Detail: "DATABASE_URL and REDIS_URL are not set, and no mass dev runs in " + c.DataDir,
+				Advice: "set them, or start mass dev, or name its directory with --data-dir",
 			}}
 		}
-		c.DatabaseURL, c.RedisURL = info.DatabaseURL, info.RedisURL
-		commands = []string{"dev"} // which makes a secret of its own
-		f.Detail = fmt.Sprintf("those of mass dev at %s (%s, process %d)", info.URL, devFile(c), info.PID)
+		c.DB.URL, c.Queue.RedisURL = info.DatabaseURL, info.RedisURL
+		commands = []string{"dev"} // it makes its own secret for access tokens
+		f.Detail = fmt.Sprintf("taken from mass dev at %s (%s, process %d)", info.URL, devFile(c.DataDir), info.PID)
 	}
 	var errs []error
-	resolved := map[string]string{"DATABASE_URL": c.DatabaseURL, "REDIS_URL": c.RedisURL, "DATABASE_URL_FILE": "", "REDIS_URL_FILE": ""}
+	resolved := map[string]string{"DATABASE_URL": c.DB.URL, "REDIS_URL": c.Queue.RedisURL, "DATABASE_URL_FILE": "", "REDIS_URL_FILE": ""}
 	for _, command := range commands {
-		_, err := config.Load(command, nil, func(name string) string {
+		_, err := config.Load(config.Command{Name: command}, nil, func(name string) string {
 			if value, ok := resolved[name]; ok {
 				return value
 			}
 			return getenv(name)
-		}, io.Discard, nil)
+		}, io.Discard)
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
-		f.Level, f.Advice = doctor.Fail, "docs/configuration.md has the table"
+		f.Level, f.Advice = doctor.Fail, "see docs/configuration.md for all settings"
 		f.Detail = strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
 	return []doctor.Finding{f}
 }
 
-// patientOf makes the connections that can be made; the doctor says what is
+// patientOf opens the connections that can be opened. The doctor reports what is
 // wrong with the others.
 func patientOf(c *config.Config, patience time.Duration) (p *doctor.Patient, cleanup func() error) {
 	p = &doctor.Patient{
-		DatabaseURL: c.DatabaseURL, DBMaxConns: c.DBMaxConns, RequestTimeout: c.RequestTimeout,
-		SilentAfter: c.SilentAfter, ReconcileGrace: c.ReconcileGrace, Patience: patience,
+		DatabaseURL:    c.DB.URL,
+		DBMaxConns:     c.DB.MaxConns,
+		RequestTimeout: c.Worker.RequestTimeout,
+		SilentAfter:    c.Worker.Reconcile.SilentAfter,
+		ReconcileGrace: c.Worker.Reconcile.Grace,
+		Patience:       patience,
 	}
 	var closers []func() error
-	st, err := store.Open(store.Config{
-		URL: c.DatabaseURL, MaxOpen: 4, MaxIdle: 4,
-		ConnectTimeout: c.DBConnectTimeout, StatementTimeout: min(c.DBStatementTimeout, patience), Application: "mass doctor",
-	})
-	if err == nil {
+	db := storeConfig(&c.DB, "doctor")
+	db.MaxOpen, db.MaxIdle = 4, 4
+	db.StatementTimeout = min(db.StatementTimeout, patience)
+	if st, err := store.Open(db); err == nil {
 		p.Store, closers = st, append(closers, st.Close)
 	}
-	if opt, err := queue.ParseRedisURL(c.RedisURL); err == nil {
+	if opt, err := queue.ParseRedisURL(c.Queue.RedisURL); err == nil {
 		if rdb, err := queue.Dial(opt); err == nil {
 			p.RedisOpt, p.Redis, closers = opt, rdb, append(closers, rdb.Close)
 		}

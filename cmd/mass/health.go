@@ -12,13 +12,27 @@ import (
 	"time"
 )
 
+const healthAbout = `Usage: mass health [flags]
+
+Asks a running API whether it is ready, and prints the answer. The exit code is 1 if it is not. By
+default it asks the API on this machine that has the same MASS_ADDR and MASS_TLS_CERT.
+
+Flags:
+`
+
 // runHealth asks a running API whether it is ready. A container image without a
 // shell has no other way to check itself.
 func runHealth(ctx context.Context, in invocation) error {
 	fs := flag.NewFlagSet("mass health", flag.ContinueOnError)
 	fs.SetOutput(in.stdout)
+	fs.Usage = func() {
+		fmt.Fprint(in.stdout, healthAbout)
+		fs.VisitAll(func(f *flag.Flag) {
+			fmt.Fprintf(in.stdout, "  --%s\n        %s (default %s)\n", f.Name, f.Usage, f.DefValue)
+		})
+	}
 	own := ownHealthURL(in.getenv("MASS_ADDR"), in.getenv("MASS_TLS_CERT") != "")
-	url := fs.String("url", own, "address to ask")
+	url := fs.String("url", own, "URL to ask")
 	timeout := fs.Duration("timeout", 3*time.Second, "how long to wait for the answer")
 	if err := fs.Parse(in.args); err != nil {
 		return err
@@ -31,7 +45,7 @@ func runHealth(ctx context.Context, in invocation) error {
 	}
 	client := http.DefaultClient
 	if *url == own {
-		client = clientForOwn()
+		client = localClient()
 	}
 	res, err := client.Do(req)
 	if err != nil {
@@ -46,12 +60,13 @@ func runHealth(ctx context.Context, in invocation) error {
 		return err
 	}
 	if res.StatusCode != http.StatusOK {
-		return errors.New("mass health: not ready: " + res.Status)
+		return errors.New("mass health: the API is not ready: " + res.Status)
 	}
 	return nil
 }
 
-// ownHealthURL is where an API on this machine answers with the same settings.
+// ownHealthURL is the URL at which an API with the same settings on this machine
+// reports its health.
 func ownHealthURL(addr string, overTLS bool) string {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil || port == "" {
@@ -64,10 +79,10 @@ func ownHealthURL(addr string, overTLS bool) string {
 	return scheme + "://127.0.0.1:" + port + "/health/ready"
 }
 
-// clientForOwn asks this machine, whose certificate is made out to another name.
-// Nothing is told that had to be kept, and whether the certificate is still valid
-// is not for a restart to mend.
-func clientForOwn() *http.Client {
+// localClient asks this machine, whose certificate is issued for another name, so
+// it does not verify it. The request contains no secret, and restarting the
+// container would not replace an expired certificate.
+func localClient() *http.Client {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // see above
 	return &http.Client{Transport: transport}
 }

@@ -16,13 +16,24 @@ import (
 
 const keyUsage = "want add NAME --role ROLE, list, or revoke ID"
 
-// runKey manages the API keys of machines.
+const keyAbout = `Manages API keys for machines, directly in the database:
+
+  add NAME --role ROLE   create a key and print it; it is never shown again
+  list                   list all keys, without the secret part
+  revoke ID              make a key invalid
+
+Without DATABASE_URL the keys are those of a running mass dev.`
+
+// runKey manages API keys. It works without an API and without a login.
 func runKey(ctx context.Context, in invocation) (err error) {
 	words, flags := verb(in.args)
 	var roleName string
-	c, err := config.Load("key", flags, in.getenv, in.stdout, func(fs *flag.FlagSet) {
-		fs.StringVar(&roleName, "role", "", "viewer, operator or admin, with add")
-	})
+	c, err := config.Load(config.Command{
+		Name: "key", Usage: "VERB [NAME|ID] [flags]", About: keyAbout,
+		Flags: func(fs *flag.FlagSet) {
+			fs.StringVar(&roleName, "role", "", "with add: viewer, operator or admin")
+		},
+	}, flags, in.getenv, in.stdout)
 	if err != nil {
 		return err
 	}
@@ -46,26 +57,26 @@ func runKey(ctx context.Context, in invocation) (err error) {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(m.in.stderr, "This is the only time that the key is shown:")
-		_, err = fmt.Fprintln(m.in.stdout, key) // alone, so that a script can keep it
+		fmt.Fprintln(m.in.stderr, "Keep this key; it is not shown again:")
+		_, err = fmt.Fprintln(m.in.stdout, key) // nothing else, so that a script can store it
 		return err
 	case "revoke":
 		id, err := strconv.ParseInt(words[1], 10, 64)
 		if err != nil {
-			return fmt.Errorf("mass key revoke: %q is not the number of a key", words[1])
+			return fmt.Errorf("mass key revoke: %q is not the id of a key", words[1])
 		}
 		if err := m.store.RevokeAPIKey(ctx, id, m.origin); errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("there is no API key %d", id)
 		} else if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(m.in.stdout, "API key %d is revoked; a running API knows within seconds\n", id)
+		_, err = fmt.Fprintf(m.in.stdout, "API key %d is revoked; a running API refuses it within seconds\n", id)
 		return err
 	}
 	return fmt.Errorf("mass key: %q: %s", words[0], keyUsage)
 }
 
-// addKey makes an API key and returns it as it is sent.
+// addKey creates an API key and returns it in the form that clients send.
 func addKey(ctx context.Context, st *store.Store, name string, role auth.Role, by store.Origin) (string, error) {
 	secret := auth.NewKeySecret()
 	name, err := auth.ParseKeyName(name)
@@ -88,7 +99,7 @@ func (m *manage) listKeys(ctx context.Context) error {
 			return err
 		}
 		for _, k := range list {
-			fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Name, k.Role, k.CreatedBy, moment(k.LastUsedAt, "never"), moment(k.RevokedAt, ""))
+			fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Name, k.Role, k.CreatedBy, formatTime(k.LastUsedAt, "never"), formatTime(k.RevokedAt, ""))
 			after = k.ID
 		}
 		if len(list) < pageLength {

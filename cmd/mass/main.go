@@ -1,6 +1,7 @@
-// Command mass is the whole of MASS in one binary: the API, the workers, the
-// migrations, and a development system that needs nothing else. Each file wires
-// one subcommand; the work is done elsewhere.
+// Command mass is all of MASS in one binary: the API, the workers, the
+// migrations, tools for operators, and a development system that brings its own
+// servers. There is one file per subcommand, and the wire files connect the
+// packages that do the work.
 package main
 
 import (
@@ -11,7 +12,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -19,31 +19,22 @@ import (
 )
 
 func main() {
-	// The client's own logger writes every refused connection to standard error;
-	// the same reaches us as errors, which are logged where they matter.
+	// The Redis client logs each refused connection to standard error by itself.
+	// MASS gets the same as errors, and logs them where they matter.
 	logging.Disable()
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
-		// What lives is little, some 8 MB, and what dies is much: with Go's default a
-		// fifth of the time goes into collecting it. The ballast, which is never touched
-		// and so takes no memory, lets the garbage grow to 80 MB first; of a heap that is
-		// large itself no more than twice its size is let grow.
-		ballast := make([]byte, 32<<20)
-		defer runtime.KeepAlive(ballast)
-		debug.SetGCPercent(200)
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	go func() { // a second signal ends the process at once
-		<-ctx.Done()
-		stop()
-	}()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	release := tuneGC(os.Args[1:], os.Getenv)
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	release()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mass:", err)
 		os.Exit(1)
 	}
 }
 
-// version is set by the linker; a plain `go build` leaves it to the build info.
+// version is set by the linker. After a plain `go build` it is empty, and the
+// build info tells the commit.
 var version string
 
 // command is one subcommand.
@@ -52,7 +43,7 @@ type command struct {
 	run        func(context.Context, invocation) error
 }
 
-// invocation is all that a subcommand gets from the outside.
+// invocation is all that a subcommand gets from its environment.
 type invocation struct {
 	args           []string
 	getenv         func(string) string
@@ -63,20 +54,21 @@ type invocation struct {
 func commands() []command {
 	return []command{
 		{"api", "serve the HTTP API, Swagger UI and Asynqmon", runAPI},
-		{"worker", "work on requests; start as many as you like", runWorker},
-		{"migrate", "up | down | status: change the database schema", runMigrate},
-		{"dev", "everything in one process, on private servers", runDev},
-		{"submit", "FILE|-: submit many requests out of NDJSON, a JSON array or CSV", runSubmit},
+		{"worker", "process requests; any number of workers may run", runWorker},
+		{"migrate", "up | down | status: change the database schema, or show its state", runMigrate},
+		{"dev", "run API, worker, PostgreSQL and Redis in one process, for development", runDev},
+		{"submit", "FILE|-: submit requests from NDJSON, a JSON array or CSV", runSubmit},
 		{"user", "add | list | role | passwd | disable | enable: manage the people who may log in", runUser},
-		{"key", "add | list | revoke: manage the API keys of machines", runKey},
-		{"audit", "verify | export: check the chain of the audit trail, or take the trail out", runAudit},
-		{"doctor", "say in plain words what is wrong with a running system", runDoctor},
-		{"health", "ask a running API whether it is ready; for container health checks", runHealth},
+		{"key", "add | list | revoke: manage API keys for machines", runKey},
+		{"audit", "verify | export: check or export the audit trail", runAudit},
+		{"doctor", "diagnose a running system in plain words", runDoctor},
+		{"health", "ask a running API whether it is ready, for container health checks", runHealth},
 		{"version", "print the version", runVersion},
 	}
 }
 
-// run is the program: nothing in it reads the process's own environment.
+// run is the whole program apart from the process around it: it gets the
+// environment from its caller.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
 		return usage(stdout)
@@ -90,15 +82,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 			return err
 		}
 	}
-	return fmt.Errorf("unknown subcommand %q; see mass help", args[0])
+	return fmt.Errorf("unknown subcommand %q; run mass help for a list", args[0])
 }
 
 func usage(out io.Writer) error {
-	text := "MASS runs energy pilots in shadow mode: it measures and recommends, it never controls.\n\nUsage: mass <subcommand> [flags]\n\n"
+	text := "MASS runs energy pilots in data centers in shadow mode: it measures and recommends, but never\ncontrols equipment.\n\nUsage: mass <subcommand> [flags]\n\n"
 	for _, c := range commands() {
 		text += fmt.Sprintf("  %-8s  %s\n", c.name, c.help)
 	}
-	text += "\nmass <subcommand> --help lists its flags, their environment variables and defaults.\n"
+	text += "\nRun mass <subcommand> --help for its flags, environment variables and defaults.\n"
 	_, err := io.WriteString(out, text)
 	return err
 }
@@ -108,7 +100,8 @@ func runVersion(_ context.Context, in invocation) error {
 	return err
 }
 
-// buildVersion is what the linker was told, else the commit the binary was built from.
+// buildVersion is the version that the linker set, else the commit from which
+// the binary was built.
 func buildVersion() string {
 	if version != "" {
 		return version
@@ -119,8 +112,9 @@ func buildVersion() string {
 	return "devel"
 }
 
-// buildCommit is the commit the binary was built from, "+" behind it when the
-// tree was changed since; "unknown" where the build did not see it.
+// buildCommit is the commit from which the binary was built, followed by "+"
+// when the tree had uncommitted changes; "unknown" when the build had no
+// repository.
 func buildCommit() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -14,22 +14,27 @@ import (
 	"github.com/leomutto/pilot-in-a-box/migrations"
 )
 
+// runMigrate changes the database schema, or shows its state.
 func runMigrate(ctx context.Context, in invocation) error {
-	direction := "help"
+	direction := ""
 	args := in.args
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		direction, args = args[0], args[1:]
 	}
 	steps := 1
-	c, err := config.Load("migrate", args, in.getenv, in.stdout, func(fs *flag.FlagSet) {
-		fs.IntVar(&steps, "steps", 1, "with down: how many migrations to revert (default 1)")
-	})
+	c, err := config.Load(config.Command{
+		Name: "migrate", Usage: "up|down|status [flags]",
+		About: "up applies all pending migrations, down reverts the latest ones, status lists all of them.",
+		Flags: func(fs *flag.FlagSet) {
+			fs.IntVar(&steps, "steps", 1, "with down: number of migrations to revert")
+		},
+	}, args, in.getenv, in.stdout)
 	if err != nil {
 		return err
 	}
 	switch direction {
 	case "up":
-		n, err := migrations.Up(ctx, c.DatabaseURL)
+		n, err := migrations.Up(ctx, c.DB.URL)
 		if err != nil {
 			return err
 		}
@@ -39,14 +44,14 @@ func runMigrate(ctx context.Context, in invocation) error {
 		if steps < 1 {
 			return errors.New("mass migrate down: --steps must be at least 1")
 		}
-		n, err := migrations.Down(ctx, c.DatabaseURL, steps)
+		n, err := migrations.Down(ctx, c.DB.URL, steps)
 		if err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(in.stdout, "%d migrations reverted\n", n)
 		return err
 	case "status":
-		return migrationStatus(ctx, c.DatabaseURL, in.stdout)
+		return migrationStatus(ctx, c.DB.URL, in.stdout)
 	}
 	return fmt.Errorf("mass migrate: want up, down or status, not %q", direction)
 }

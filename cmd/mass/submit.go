@@ -16,23 +16,25 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/leomutto/pilot-in-a-box/internal/config"
 	"github.com/leomutto/pilot-in-a-box/internal/submit"
 )
 
-// shownRefusals is how many refused items are printed; --refused has all of them.
+// shownRefusals is the number of refused items that are printed. The file of
+// --refused gets all of them.
 const shownRefusals = 50
 
 // submission is one run of mass submit.
 type submission struct {
 	in      invocation
 	path    string // "-" is standard input
-	refused string // file of the refused items; "" for none
+	refused string // file for the refused items; "" for none
 	wait    bool
 	read    submit.ReaderOptions
 	send    submit.Options
 }
 
-// runSubmit sends the submissions of a file.
+// runSubmit sends the submissions of a file to a running API.
 func runSubmit(ctx context.Context, in invocation) (err error) {
 	s, err := parseSubmit(in)
 	if err != nil {
@@ -76,31 +78,40 @@ func runSubmit(ctx context.Context, in invocation) (err error) {
 	return nil
 }
 
+const submitAbout = `Usage: mass submit [flags] FILE|-
+
+Submits every item of a file, or of standard input: NDJSON or a JSON array of submissions, or a CSV
+file of signals whose header names the fields. Running the same command again within 24 hours
+submits nothing twice.
+
+Flags, with their environment variables and defaults:
+`
+
 func parseSubmit(in invocation) (*submission, error) {
 	s := &submission{in: in}
 	fs := flag.NewFlagSet("mass submit", flag.ContinueOnError)
 	fs.SetOutput(in.stdout)
 	fs.Usage = func() {
-		fmt.Fprint(in.stdout, "Usage: mass submit [flags] FILE|-\n\nSubmits each item of a file: NDJSON or a JSON array of submissions, or a CSV of signals whose header names\n"+
-			"their fields. The same command again, within 24 hours, submits nothing twice. MASS_TOKEN\nis the token, else that of a running mass dev, if it is asked.\n\n")
-		fs.PrintDefaults()
+		fmt.Fprint(in.stdout, submitAbout)
+		fs.VisitAll(func(f *flag.Flag) { fmt.Fprintf(in.stdout, "  --%s\n        %s\n", f.Name, f.Usage) })
 	}
-	dev := readDevFile(in.getenv)
-	fs.StringVar(&s.send.URL, "url", cmp.Or(in.getenv("MASS_URL"), dev.URL, "http://localhost:8000"), "where the API is (MASS_URL, else that of a running mass dev)")
-	token := fs.String("token", "", "the API key or access token (MASS_TOKEN, which other people on this machine do not see)")
-	format := fs.String("format", "auto", "auto, ndjson, json or csv")
-	comma := fs.String("comma", ",", "what separates the columns of a CSV")
-	fs.IntVar(&s.send.Chunk, "chunk", 500, "items a batch")
-	fs.StringVar(&s.send.KeyPrefix, "key-prefix", "", "part of every item's idempotency key (default the name of the file)")
-	fs.DurationVar(&s.send.Timeout, "timeout", 5*time.Minute, "how long to try without progress")
-	fs.StringVar(&s.refused, "refused", "", "file for the refused items, as NDJSON")
-	fs.BoolVar(&s.wait, "wait", false, "wait until everything submitted has ended, and tell how")
+	dev := readDevFile(cmp.Or(in.getenv("MASS_DATA_DIR"), config.Default().DataDir))
+	fs.StringVar(&s.send.URL, "url", cmp.Or(in.getenv("MASS_URL"), dev.URL, "http://localhost:8000"), "URL of the API (MASS_URL, default that of a running mass dev, else http://localhost:8000)")
+	token := fs.String("token", "", "API key or access token (MASS_TOKEN, default that of a running mass dev); prefer MASS_TOKEN: "+
+		"other accounts on this machine can see flags")
+	format := fs.String("format", "auto", "format of the file: auto, ndjson, json or csv (default auto)")
+	comma := fs.String("comma", ",", "character that separates the columns of a CSV file (default a comma)")
+	fs.IntVar(&s.send.Chunk, "chunk", 500, "number of items to send at a time (default 500)")
+	fs.StringVar(&s.send.KeyPrefix, "key-prefix", "", "first part of every item's idempotency key (default the name of the file)")
+	fs.DurationVar(&s.send.Timeout, "timeout", 5*time.Minute, "how long to retry without progress before giving up (default 5m)")
+	fs.StringVar(&s.refused, "refused", "", "file to which refused items are written, as NDJSON")
+	fs.BoolVar(&s.wait, "wait", false, "wait until all submitted requests have ended, and print how many ended in which status")
 	files, err := parseMixed(fs, in.args)
 	if err != nil {
 		return nil, err
 	}
 	if len(files) != 1 {
-		return nil, errors.New("mass submit: name one file, or - for standard input")
+		return nil, errors.New("mass submit: want the name of one file, or - for standard input")
 	}
 	separator, size := utf8.DecodeRuneInString(*comma)
 	if size == 0 || size != len(*comma) {
@@ -116,7 +127,7 @@ func parseSubmit(in invocation) (*submission, error) {
 	return s, nil
 }
 
-// parseMixed parses flags that may stand before and behind the other arguments.
+// parseMixed parses flags that may come before, between and after other arguments.
 func parseMixed(fs *flag.FlagSet, args []string) (others []string, err error) {
 	for {
 		if err := fs.Parse(args); err != nil {
@@ -129,15 +140,6 @@ func parseMixed(fs *flag.FlagSet, args []string) (others []string, err error) {
 	}
 }
 
-// readDevFile finds a running mass dev; the zero value when there is none.
-func readDevFile(getenv func(string) string) (info devInfo) {
-	raw, err := os.ReadFile(filepath.Join(cmp.Or(getenv("MASS_DATA_DIR"), ".mass"), "dev.json"))
-	if err != nil || json.Unmarshal(raw, &info) != nil {
-		return devInfo{}
-	}
-	return info
-}
-
 func (s *submission) name() string {
 	if s.path == "-" {
 		return "stdin"
@@ -145,8 +147,8 @@ func (s *submission) name() string {
 	return filepath.Base(s.path)
 }
 
-// open opens the input, and counts its items where it can be read twice: a file
-// that cannot be read to its end is found out before anything is sent.
+// open opens the input. It counts the items of a regular file, which finds a file
+// that cannot be read to its end before anything is sent.
 func (s *submission) open() (io.ReadCloser, int, error) {
 	if s.path == "-" {
 		return io.NopCloser(s.in.stdin), 0, nil
@@ -163,7 +165,7 @@ func (s *submission) open() (io.ReadCloser, int, error) {
 		}
 	}
 	if err != nil {
-		return nil, 0, errors.Join(fmt.Errorf("%s, nothing was sent: %w", s.path, err), file.Close())
+		return nil, 0, errors.Join(fmt.Errorf("%s cannot be read, and nothing was sent: %w", s.path, err), file.Close())
 	}
 	return file, total, nil
 }
@@ -182,7 +184,8 @@ func count(in io.Reader, o submit.ReaderOptions) (n int, err error) {
 	}
 }
 
-// noteRefusals returns what prints refused items, and writes them to the file if there is one.
+// noteRefusals returns note, which prints a refused item and writes it to the
+// file of --refused, and done, which is to be called after the last one.
 func (s *submission) noteRefusals() (note func(submit.Refusal) error, done func() error, err error) {
 	var file *os.File
 	if s.refused != "" {
@@ -202,7 +205,7 @@ func (s *submission) noteRefusals() (note func(submit.Refusal) error, done func(
 	}
 	done = func() error {
 		if shown > shownRefusals {
-			fmt.Fprintf(s.in.stderr, "… and %d more; --refused FILE keeps all of them\n", shown-shownRefusals)
+			fmt.Fprintf(s.in.stderr, "… and %d more; use --refused FILE to get all of them\n", shown-shownRefusals)
 		}
 		if file == nil {
 			return nil
@@ -212,6 +215,7 @@ func (s *submission) noteRefusals() (note func(submit.Refusal) error, done func(
 	return note, done, nil
 }
 
+// report prints what happened to the items.
 func (s *submission) report(sum *submit.Summary, total int, took time.Duration) error {
 	tw := tabwriter.NewWriter(s.in.stdout, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(tw, "items\tsubmitted\talready there\trefused\tnot sent\t")
@@ -220,15 +224,15 @@ func (s *submission) report(sum *submit.Summary, total int, took time.Duration) 
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(s.in.stdout, "After %.1f s.\n", took.Seconds())
+	_, err := fmt.Fprintf(s.in.stdout, "Took %.1f s.\n", took.Seconds())
 	return err
 }
 
-// explain says how to go on after what ended the sending.
+// explain adds to the error that ended the sending how to continue.
 func (s *submission) explain(ctx context.Context, err error) error {
-	again := "the same command again, within 24 hours, goes on where it stopped"
+	again := "run the same command again within 24 hours to continue where it stopped"
 	if s.path == "-" {
-		again = "the same input again, within 24 hours, is not submitted twice"
+		again = "send the same input again within 24 hours to continue; nothing is submitted twice"
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("interrupted: %s", again)
@@ -236,6 +240,7 @@ func (s *submission) explain(ctx context.Context, err error) error {
 	return fmt.Errorf("not everything was sent (%s): %w", again, err)
 }
 
+// waitFor waits until the requests have ended, and prints how.
 func (s *submission) waitFor(ctx context.Context, ids []int64) error {
 	fmt.Fprintf(s.in.stdout, "Waiting for %d requests …\n", len(ids))
 	bar := newBar(s.in.stdout, len(ids), "ended")
@@ -251,7 +256,7 @@ func (s *submission) waitFor(ctx context.Context, ids []int64) error {
 		return flushErr
 	}
 	if err != nil {
-		return fmt.Errorf("everything was submitted, but the wait ended early: %w", err)
+		return fmt.Errorf("all items were submitted, but waiting for their end failed: %w", err)
 	}
 	return nil
 }

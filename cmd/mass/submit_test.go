@@ -94,7 +94,7 @@ oslo-1,2026-03-01T14:00:00Z,2026-03-01T15:00:00Z,820,1010,true
 	require.ErrorContains(t, err, "2 of 5 items were refused", out)
 	assert.Equal(t, "5 3 0 2 0", figures(t, out))
 	assert.Contains(t, errs, "line 3: /payload/request/signals/energy/it_load_kw must be a number")
-	assert.Contains(t, errs, "line 5: the record has 2 values, the header 6")
+	assert.Contains(t, errs, "line 5: the record has 2 values, but the header has 6")
 	assert.Regexp(t, `done\s+2`, out)
 	assert.Regexp(t, `failed\s+1`, out)
 	raw, err := os.ReadFile(refused)
@@ -136,7 +136,7 @@ func TestSubmitResumes(t *testing.T) {
 	direct := g.url
 	g.url = front.URL
 	out, _, err := g.submit(ctx, "--chunk", "100", path)
-	require.ErrorContains(t, err, "interrupted: the same command again, within 24 hours, goes on")
+	require.ErrorContains(t, err, "interrupted: run the same command again within 24 hours to continue")
 	assert.Equal(t, "1000 100 0 0 900", figures(t, out))
 	assert.Equal(t, 200, g.stored())
 
@@ -182,17 +182,17 @@ func TestSubmitMistakes(t *testing.T) {
 	broken := file(t, "a.json", "[{}\n,{]")
 	good := file(t, "a.ndjson", "{}\n")
 	for want, args := range map[string][]string{
-		"name one file":                   {},
-		"--comma":                         {good, "--comma", ""},
-		"no such file":                    {"/nowhere"},
-		"nothing was sent: column":        {csv},
-		"nothing was sent: line 2":        {broken},
-		"unknown format":                  {good, "--format", "xml"},
-		"not defined: -x":                 {good, "-x"},
-		"1 to 10000 items":                {good, "--chunk", "20000"},
-		"gave up after 1ms":               {good, "--timeout", "1ms"},
-		"--refused: no such directory":    nil,
-		"mass submit: name one file, or ": {good, csv},
+		"the name of one file": {},
+		"--comma":              {good, "--comma", ""},
+		"no such file":         {"/nowhere"},
+		"cannot be read, and nothing was sent: column": {csv},
+		"and nothing was sent: line 2":                 {broken},
+		"unknown format":                               {good, "--format", "xml"},
+		"not defined: -x":                              {good, "-x"},
+		"1 to 10000 items":                             {good, "--chunk", "20000"},
+		"gave up after 1ms":                            {good, "--timeout", "1ms"},
+		"--refused: no such directory":                 nil,
+		"mass submit: want the name of one file, or ":  {good, csv},
 	} {
 		if args == nil {
 			want, args = "no such file or directory", []string{good, "--refused", "/nowhere/x"}

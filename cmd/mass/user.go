@@ -13,15 +13,30 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-const userUsage = "want add EMAIL, list, role EMAIL, passwd EMAIL, disable EMAIL or enable EMAIL; passwords come from the terminal or standard input"
+const userUsage = "want add EMAIL, list, role EMAIL, passwd EMAIL, disable EMAIL or enable EMAIL"
 
-// runUser manages users, also when no API runs or nobody can log in any more.
+const userAbout = `Manages the people who may log in, directly in the database:
+
+  add EMAIL [--role ROLE]   create a user and set the password
+  list                      list all users
+  role EMAIL --role ROLE    change a user's role
+  passwd EMAIL              set a new password and end the user's logins
+  disable EMAIL             lock a user out
+  enable EMAIL              let a disabled user log in again
+
+Passwords are read from the terminal, or from the first line of standard input.
+Without DATABASE_URL the users are those of a running mass dev.`
+
+// runUser manages users. It works without an API and without a login.
 func runUser(ctx context.Context, in invocation) (err error) {
 	words, flags := verb(in.args)
 	var roleName string
-	c, err := config.Load("user", flags, in.getenv, in.stdout, func(fs *flag.FlagSet) {
-		fs.StringVar(&roleName, "role", "", "viewer, operator or admin, with add and role (default of add: viewer)")
-	})
+	c, err := config.Load(config.Command{
+		Name: "user", Usage: "VERB [EMAIL] [flags]", About: userAbout,
+		Flags: func(fs *flag.FlagSet) {
+			fs.StringVar(&roleName, "role", "", "with add and role: viewer, operator or admin; add without it makes a viewer")
+		},
+	}, flags, in.getenv, in.stdout)
 	if err != nil {
 		return err
 	}
@@ -95,7 +110,7 @@ func (m *manage) setPassword(ctx context.Context, email string) error {
 	if _, err := m.store.SetPassword(ctx, u.ID, hash, m.origin); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(m.in.stdout, "%s has a new password; whoever was logged in with the old one is logged out\n", u.Email)
+	_, err = fmt.Fprintf(m.in.stdout, "%s has a new password; all logins with the old one are logged out\n", u.Email)
 	return err
 }
 
@@ -136,7 +151,7 @@ func (m *manage) listUsers(ctx context.Context) error {
 			return err
 		}
 		for _, u := range list {
-			fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\n", u.ID, u.Email, u.Role, moment(u.LastLoginAt, "never"), moment(u.DisabledAt, ""))
+			fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\n", u.ID, u.Email, u.Role, formatTime(u.LastLoginAt, "never"), formatTime(u.DisabledAt, ""))
 			after = u.ID
 		}
 		if len(list) < pageLength {
@@ -145,12 +160,13 @@ func (m *manage) listUsers(ctx context.Context) error {
 	}
 }
 
-// pageLength is how many rows a list reads at once.
+// pageLength is the number of rows that a list reads at once.
 const pageLength = 500
 
-func moment(t time.Time, otherwise string) string {
+// formatTime formats a time that may be missing.
+func formatTime(t time.Time, missing string) string {
 	if t.IsZero() {
-		return otherwise
+		return missing
 	}
 	return t.Format(time.RFC3339)
 }

@@ -64,7 +64,7 @@ func TestUsersAndKeysFromTheCommandLine(t *testing.T) {
 	refused("want add EMAIL", "", "user", "rename", "bob@x")
 	refused("want add NAME", "", "key", "add")
 	refused("unknown role", "", "key", "add", "x")
-	refused("not the number of a key", "", "key", "revoke", "x")
+	refused("not the id of a key", "", "key", "revoke", "x")
 	refused("there is no API key 99", "", "key", "revoke", "99")
 	assert.Equal(t, "user 2: bob@x, operator, enabled\n", mass("", "user", "role", "bob@x", "--role", "operator"))
 
@@ -155,10 +155,10 @@ func TestAuthMistakesAreToldPlainly(t *testing.T) {
 		"neither MASS_AUTH_SECRET nor MASS_AUTH_KEYS is set": {},
 		"a secret has 5 bytes, and must have at least 32":    {"MASS_AUTH_SECRET": "short"},
 		"look for key files": {"MASS_AUTH_KEYS": "/nowhere"},
-		`MASS_AUTH is off, so MASS_ADDR must be a loopback address`:            {"MASS_AUTH": "off"},
-		`such as 127.0.0.1:8000, not "0.0.0.0:8000": everybody who reaches it`: {"MASS_AUTH": "off", "MASS_ADDR": "0.0.0.0:8000"},
-		`such as 127.0.0.1:8000, not "localhost.example.com:80": everybody`:    {"MASS_AUTH": "off", "MASS_ADDR": "localhost.example.com:80"},
-		`MASS_AUTH: "maybe" is not one of on, off`:                             {"MASS_AUTH": "maybe"},
+		`MASS_AUTH is off, so MASS_ADDR must be a loopback address`:               {"MASS_AUTH": "off"},
+		`such as 127.0.0.1:8000, not "0.0.0.0:8000": every caller who reaches it`: {"MASS_AUTH": "off", "MASS_ADDR": "0.0.0.0:8000"},
+		`such as 127.0.0.1:8000, not "localhost.example.com:80": every caller`:    {"MASS_AUTH": "off", "MASS_ADDR": "localhost.example.com:80"},
+		`MASS_AUTH: "maybe" is not one of on, off`:                                {"MASS_AUTH": "maybe"},
 	} {
 		env := map[string]string{}
 		for _, m := range []map[string]string{servers, more} {
@@ -171,5 +171,5 @@ func TestAuthMistakesAreToldPlainly(t *testing.T) {
 	}
 	var out output
 	err := run(t.Context(), []string{"user", "list"}, getenv(map[string]string{"MASS_DATA_DIR": t.TempDir()}), &out, &out)
-	require.ErrorContains(t, err, "DATABASE_URL is not set, and no mass dev runs")
+	require.ErrorContains(t, err, "DATABASE_URL is not set, and no mass dev runs in")
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -9,14 +8,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/leomutto/pilot-in-a-box/api"
 	"github.com/leomutto/pilot-in-a-box/internal/config"
-	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/queue"
-	"github.com/leomutto/pilot-in-a-box/migrations"
 	"github.com/leomutto/pilot-in-a-box/store"
-	"github.com/leomutto/pilot-in-a-box/worker"
-	"github.com/leomutto/pilot-in-a-box/worker/leader"
 )
 
 // backends are the connections that the API and the workers share.
@@ -27,17 +21,15 @@ type backends struct {
 }
 
 // open makes the connections. None is dialed before it is used, so a process
-// starts, and says on its health endpoints what is wrong, while a server is away.
+// starts while a server is away, and its health endpoints report which one.
 func open(c *config.Config, kind string) (*backends, error) {
-	opt, err := queue.ParseRedisURL(c.RedisURL)
+	opt, err := queue.ParseRedisURL(c.Queue.RedisURL)
 	if err != nil {
 		return nil, err
 	}
-	st, err := store.Open(store.Config{
-		URL: c.DatabaseURL, MaxOpen: c.DBMaxConns, MaxIdle: c.DBMaxIdle, ConnLifetime: c.DBConnLifetime,
-		ConnectTimeout: c.DBConnectTimeout, StatementTimeout: c.DBStatementTimeout, Application: "mass " + kind,
-		Source: source(kind),
-	})
+	db := storeConfig(&c.DB, kind)
+	db.Source = processSource(kind)
+	st, err := store.Open(db)
 	if err != nil {
 		return nil, err
 	}
@@ -45,11 +37,24 @@ func open(c *config.Config, kind string) (*backends, error) {
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	return &backends{store: st, redis: rdb, enqueuer: queue.NewEnqueuer(rdb, c.TaskRetention)}, nil
+	return &backends{store: st, redis: rdb, enqueuer: queue.NewEnqueuer(rdb, c.Queue.TaskRetention)}, nil
 }
 
-// source is this process as the trail knows it.
-func source(kind string) store.Source {
+// storeConfig says how a subcommand connects to Postgres.
+func storeConfig(db *config.DB, subcommand string) store.Config {
+	return store.Config{
+		URL:              db.URL,
+		MaxOpen:          db.MaxConns,
+		MaxIdle:          db.MaxIdle,
+		ConnLifetime:     db.ConnLifetime,
+		ConnectTimeout:   db.ConnectTimeout,
+		StatementTimeout: db.StatementTimeout,
+		Application:      "mass " + subcommand,
+	}
+}
+
+// processSource describes this process for the audit trail.
+func processSource(kind string) store.Source {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
@@ -59,59 +64,10 @@ func source(kind string) store.Source {
 
 func (b *backends) close() error { return errors.Join(b.redis.Close(), b.store.Close()) }
 
-// newAPI makes the API as the settings say; tune has the last word.
-func newAPI(b *backends, c *config.Config, log *slog.Logger, tune ...func(*api.Config)) (*api.Server, error) {
-	proxies, err := c.Proxies()
-	if err != nil {
-		return nil, err
-	}
-	origins, err := c.Origins()
-	if err != nil {
-		return nil, err
-	}
-	callers, err := authConfig(c, log)
-	if err != nil {
-		return nil, err
-	}
-	settings := api.Config{
-		Addr: c.Addr, Version: buildVersion(), MaxBody: c.MaxBody, MaxBatchBody: c.MaxBatchBody, MaxDepth: c.MaxDepth, BatchMax: c.BatchMax, MaxBacklog: c.MaxBacklog,
-		RequestTimeout: c.AnswerTimeout, DrainDelay: c.DrainDelay, ShutdownTimeout: c.ShutdownTimeout,
-		ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout, IdleTimeout: c.IdleTimeout,
-		MaxHeaders: c.MaxHeaders, MaxHeaderBytes: c.MaxHeaderBytes, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TrustedProxies: proxies, Origins: origins,
-		Auth:       callers,
-		CallerRate: c.CallerRate, CallerBurst: c.CallerBurst, AddressRate: c.AddressRate,
-		Callbacks:         webhookGuard(c),
-		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, c.DatabaseURL) },
-	}
-	for _, f := range tune {
-		f(&settings)
-	}
-	return api.New(b.store, b.redis, b.enqueuer, settings, log)
-}
-
-func newWorker(b *backends, c *config.Config, log *slog.Logger) *worker.Worker {
-	return worker.New(b.store, b.redis, b.enqueuer, newPipeline(), worker.Config{
-		Concurrency: c.Concurrency, BatchMax: c.BatchMax, CallerMax: c.CallerMax,
-		Retry:          jobs.RetryPolicy{MaxTries: c.MaxTries, Base: c.RetryBase, Max: c.RetryMax, Jitter: c.RetryJitter},
-		RequestTimeout: c.RequestTimeout, ShutdownTimeout: c.ShutdownTimeout, PollInterval: c.PollInterval, Heartbeat: c.Heartbeat,
-		Leader: leader.Config{
-			Interval: c.Reconcile, Grace: c.ReconcileGrace, SilentAfter: c.SilentAfter, Step: c.ReconcileStep, MaxRescues: c.MaxRescues,
-			Retention: c.Retention, BatchMax: c.BatchMax, CallerMax: c.CallerMax,
-		},
-		Webhooks: webhookConfig(c),
-		Version:  buildVersion(),
-	}, log)
-}
-
-// newLogger returns a logger as the settings say. The libraries' own messages
-// go through it, too.
-func newLogger(c *config.Config, out io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		level = slog.LevelInfo // the settings were checked: this cannot happen
-	}
-	options := &slog.HandlerOptions{Level: level}
-	if c.LogFormat == "json" {
+// newLogger returns the logger that the settings ask for.
+func newLogger(c *config.Log, out io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == "json" {
 		return slog.New(slog.NewJSONHandler(out, options))
 	}
 	return slog.New(slog.NewTextHandler(out, options))

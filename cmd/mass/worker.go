@@ -7,8 +7,12 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/config"
 )
 
+// runWorker processes requests until ctx ends.
 func runWorker(ctx context.Context, in invocation) (err error) {
-	c, err := config.Load("worker", in.args, in.getenv, in.stdout, nil)
+	command := config.Command{
+		Name: "worker", About: "Processes requests. Any number of workers may run; one of them leads and reassigns\nthe requests of workers that died.",
+	}
+	c, err := config.Load(command, in.args, in.getenv, in.stdout)
 	if err != nil {
 		return err
 	}
@@ -17,5 +21,9 @@ func runWorker(ctx context.Context, in invocation) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	return newWorker(b, c, newLogger(c, in.stderr)).Run(ctx)
+	w, err := newWorker(b, c, newLogger(&c.Log, in.stderr))
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
 }

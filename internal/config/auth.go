@@ -5,31 +5,84 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 )
 
-func (c *Config) checkAuth(command string) error {
-	if c.Auth == "off" {
-		if !loopback(c.Addr) {
-			return fmt.Errorf("MASS_AUTH is off, so MASS_ADDR must be a loopback address such as 127.0.0.1:8000, not %q: everybody who reaches it is an admin", c.Addr)
+// Auth is about how callers of the API identify themselves.
+type Auth struct {
+	Mode        string // "on" or "off"
+	Secret      string
+	Keys        string
+	Issuer      string
+	Audience    string
+	AccessTTL   time.Duration
+	RefreshTTL  time.Duration
+	SessionTTL  time.Duration
+	SessionIdle time.Duration
+}
+
+// Off reports whether authentication is disabled.
+func (a *Auth) Off() bool { return a.Mode == "off" }
+
+func (a *Auth) settings() []setting {
+	return []setting{{
+		value: &a.Mode, env: "MASS_AUTH", usedBy: "api dev", def: "on", oneof: []string{"on", "off"},
+		help: "off disables authentication and makes every caller an admin; it requires that MASS_ADDR is a loopback " +
+			"address, and is meant for benchmarks and for a proxy on the same host that authenticates callers",
+	}, {
+		value: &a.Secret, env: "MASS_AUTH_SECRET", usedBy: "api dev", secret: true,
+		help: "secret that signs access tokens (HS256), of at least 32 bytes, for example from openssl rand -hex 32; " +
+			"to rotate it, set several, separated by spaces: the first one signs, all of them verify; " +
+			"required unless MASS_AUTH_KEYS is set, but mass dev makes its own",
+	}, {
+		value: &a.Keys, env: "MASS_AUTH_KEYS", usedBy: "api dev",
+		help: "PEM files with Ed25519 or RSA keys, or directories of such files, separated by commas; " +
+			"the last private key in order of name signs access tokens, the others verify",
+	}, {
+		value: &a.Issuer, env: "MASS_AUTH_ISSUER", usedBy: "api dev", def: "mass",
+		help: "issuer (iss) of access tokens; tokens of other issuers are refused",
+	}, {
+		value: &a.Audience, env: "MASS_AUTH_AUDIENCE", usedBy: "api dev", def: "mass",
+		help: "audience (aud) of access tokens; tokens for other audiences are refused",
+	}, {
+		value: &a.AccessTTL, env: "MASS_ACCESS_TTL", usedBy: "api dev", def: "10m", min: "10s", max: "24h",
+		help: "how long an access token is valid",
+	}, {
+		value: &a.RefreshTTL, env: "MASS_REFRESH_TTL", usedBy: "api dev", def: "168h", min: "1m",
+		help: "how long the tokens of a login can be refreshed",
+	}, {
+		value: &a.SessionTTL, env: "MASS_SESSION_TTL", usedBy: "api dev", def: "12h", min: "1m",
+		help: "how long a browser stays logged in at most",
+	}, {
+		value: &a.SessionIdle, env: "MASS_SESSION_IDLE", usedBy: "api dev", def: "1h", min: "5m",
+		help: "how long a browser stays logged in without sending a request",
+	}}
+}
+
+func (a *Auth) check(command, addr string) error {
+	if a.Off() {
+		if !isLoopback(addr) {
+			return fmt.Errorf("MASS_AUTH is off, so MASS_ADDR must be a loopback address such as 127.0.0.1:8000, "+
+				"not %q: every caller who reaches it is an admin", addr)
 		}
 		return nil
 	}
-	if c.AuthSecret == "" && c.AuthKeys == "" {
-		if command == "dev" { // it makes a secret of its own
+	if a.Secret == "" && a.Keys == "" {
+		if command == "dev" { // mass dev makes a secret of its own
 			return nil
 		}
 		return errors.New("neither MASS_AUTH_SECRET nor MASS_AUTH_KEYS is set")
 	}
-	if _, err := auth.LoadKeyring(c.AuthSecret, c.AuthKeys); err != nil {
+	if _, err := auth.LoadKeyring(a.Secret, a.Keys); err != nil {
 		return fmt.Errorf("MASS_AUTH_SECRET and MASS_AUTH_KEYS: %w", err)
 	}
 	return nil
 }
 
-// loopback tells whether only this machine reaches an address to listen on.
-func loopback(addr string) bool {
+// isLoopback reports whether only this machine can reach an address to listen on.
+func isLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return false

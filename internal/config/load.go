@@ -1,55 +1,81 @@
 package config
 
 import (
+	"cmp"
+	"encoding"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// setting is one field of Config with its tags.
+// setting is one row of the table.
 type setting struct {
-	env, flag, def, help string
-	min, max             string
-	oneof                []string
-	secret               bool
-	field                reflect.Value
+	value    any    // pointer to the field of Config
+	env      string // environment variable; "" for a fixed value, which tests change
+	usedBy   string // subcommands, separated by spaces
+	def      string // default; "" is the zero value
+	min, max string // bounds, both included; "" is none
+	oneof    []string
+	secret   bool
+	help     string
 }
 
-// Load reads the settings of a subcommand from its flags and the environment.
-// extra, if not nil, may add flags of the subcommand's own. All mistakes in the
-// environment and in the values are reported together. flag.ErrHelp means that
-// the help was asked for, and was written to out.
-func Load(command string, args []string, getenv func(string) string, out io.Writer, extra func(*flag.FlagSet)) (*Config, error) {
+// Command is the subcommand whose settings are loaded.
+type Command struct {
+	Name  string
+	Usage string              // what follows its name in the help; "" means "[flags]"
+	About string              // what it does, for the help
+	Flags func(*flag.FlagSet) // adds flags that are no settings; may be nil
+}
+
+// Default returns the default of every setting, unchecked: it lacks those that
+// have none and are required.
+func Default() *Config {
 	c := &Config{}
-	fs := flag.NewFlagSet("mass "+command, flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	list := settings(c, command)
-	var errs []error
-	for _, s := range list {
-		if s.def != "" {
-			if err := s.set(s.def); err != nil {
-				errs = append(errs, fmt.Errorf("default of %s: %w", s.env, err))
-			}
+	for _, s := range c.settings() {
+		if s.def == "" {
+			continue
 		}
+		if err := s.set(s.def); err != nil {
+			panic(fmt.Sprintf("config: default %q of %s: %v", s.def, s.env, err)) // a mistake in the table
+		}
+	}
+	return c
+}
+
+// Load reads the settings of a subcommand from its flags and the environment;
+// all others have their defaults. All mistakes in the environment and in the
+// values are reported together. flag.ErrHelp means that the arguments asked for
+// the help, and that it was written to out.
+func Load(command Command, args []string, getenv func(string) string, out io.Writer) (*Config, error) {
+	c := Default()
+	fs := flag.NewFlagSet("mass "+command.Name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	var list []setting
+	var errs []error
+	for _, s := range c.settings() {
+		if !slices.Contains(strings.Fields(s.usedBy), command.Name) {
+			continue
+		}
+		list = append(list, s)
 		if err := s.fromEnv(getenv); err != nil {
 			errs = append(errs, err)
 		}
-		fs.Func(s.flag, s.help, func(v string) error {
+		fs.Func(s.flag(), s.help, func(v string) error {
 			if err := s.set(v); err != nil {
-				errs = append(errs, fmt.Errorf("--%s: %w", s.flag, err))
+				errs = append(errs, fmt.Errorf("--%s: %w", s.flag(), err))
 			}
 			return nil
 		})
 	}
-	if extra != nil {
-		extra(fs)
+	if command.Flags != nil {
+		command.Flags(fs)
 	}
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -60,30 +86,16 @@ func Load(command string, args []string, getenv func(string) string, out io.Writ
 	} else if fs.NArg() > 0 {
 		errs = append(errs, fmt.Errorf("unexpected argument %q", fs.Arg(0)))
 	}
-	errs = append(errs, c.check(command))
+	errs = append(errs, c.check(command.Name))
 	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("settings of mass %s:\n%w", command, err)
+		return nil, fmt.Errorf("settings of mass %s:\n%w", command.Name, err)
 	}
 	return c, nil
 }
 
-// settings lists the settings of a subcommand; "" lists all.
-func settings(c *Config, command string) []setting {
-	v := reflect.ValueOf(c).Elem()
-	var list []setting
-	for i := range v.NumField() {
-		tag := v.Type().Field(i).Tag
-		if command != "" && !slices.Contains(strings.Fields(tag.Get("for")), command) {
-			continue
-		}
-		env := tag.Get("env")
-		list = append(list, setting{
-			env: env, flag: strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(env, "MASS_")), "_", "-"),
-			def: tag.Get("default"), help: tag.Get("help"), min: tag.Get("min"), max: tag.Get("max"),
-			oneof: strings.Fields(tag.Get("oneof")), secret: tag.Get("secret") == "true", field: v.Field(i),
-		})
-	}
-	return list
+// flag is the name of the setting's flag.
+func (s setting) flag() string {
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(s.env, "MASS_")), "_", "-")
 }
 
 // fromEnv takes the value of the variable, or of the file that its _FILE twin names.
@@ -109,124 +121,118 @@ func (s setting) fromEnv(getenv func(string) string) error {
 	return nil
 }
 
-// set parses and checks one value.
+// set parses and checks one value, and stores it in its field.
 func (s setting) set(value string) error {
 	if len(s.oneof) > 0 && !slices.Contains(s.oneof, value) {
 		return fmt.Errorf("%q is not one of %s", value, strings.Join(s.oneof, ", "))
 	}
-	parsed, err := parse(s.field.Type(), value)
+	switch field := s.value.(type) {
+	case *string:
+		*field = value
+		return nil
+	case *bool:
+		b, err := strconv.ParseBool(value)
+		if err != nil {
+			return fmt.Errorf("%q is not true or false", value)
+		}
+		*field = b
+		return nil
+	case *int:
+		return setBounded(s, field, value, parseInt)
+	case *int64:
+		return setBounded(s, field, value, parseInt64)
+	case *float64:
+		return setBounded(s, field, value, parseFloat)
+	case *time.Duration:
+		return setBounded(s, field, value, parseDuration)
+	case encoding.TextUnmarshaler:
+		return field.UnmarshalText([]byte(value))
+	}
+	return fmt.Errorf("settings of type %T are not supported", s.value)
+}
+
+// setBounded stores a value that lies between the setting's bounds.
+func setBounded[T cmp.Ordered](s setting, field *T, value string, parse func(string) (T, error)) error {
+	parsed, err := parse(value)
 	if err != nil {
 		return err
 	}
-	for _, bound := range []struct {
-		text  string
-		wrong func(order int) bool
-		word  string
-	}{{s.min, func(o int) bool { return o < 0 }, "below"}, {s.max, func(o int) bool { return o > 0 }, "above"}} {
-		if bound.text == "" {
-			continue
-		}
-		limit, err := parse(s.field.Type(), bound.text)
-		if err != nil {
-			return fmt.Errorf("bound %q: %w", bound.text, err)
-		}
-		if bound.wrong(compare(parsed, limit)) {
-			return fmt.Errorf("%s is %s %s", value, bound.word, bound.text)
+	if s.min != "" {
+		if limit, err := parse(s.min); err != nil {
+			return fmt.Errorf("lower bound: %w", err)
+		} else if parsed < limit {
+			return fmt.Errorf("%s is below %s", value, s.min)
 		}
 	}
-	s.field.Set(parsed)
+	if s.max != "" {
+		if limit, err := parse(s.max); err != nil {
+			return fmt.Errorf("upper bound: %w", err)
+		} else if parsed > limit {
+			return fmt.Errorf("%s is above %s", value, s.max)
+		}
+	}
+	*field = parsed
 	return nil
 }
 
-func parse(t reflect.Type, value string) (reflect.Value, error) {
-	v := reflect.New(t).Elem()
-	switch {
-	case t == reflect.TypeFor[time.Duration]():
-		d, err := time.ParseDuration(value)
-		if err != nil || d < 0 {
-			return v, fmt.Errorf("%q is not a duration such as 250ms, 30s or 5m", value)
-		}
-		v.SetInt(int64(d))
-	case t.Kind() == reflect.String:
-		v.SetString(value)
-	case t.Kind() == reflect.Bool:
-		b, err := strconv.ParseBool(value)
-		if err != nil {
-			return v, fmt.Errorf("%q is not true or false", value)
-		}
-		v.SetBool(b)
-	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64:
-		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil {
-			return v, fmt.Errorf("%q is not a whole number", value)
-		}
-		v.SetInt(n)
-	case t.Kind() == reflect.Float64:
-		f, err := strconv.ParseFloat(value, 64)
-		if err != nil || f != f {
-			return v, fmt.Errorf("%q is not a number", value)
-		}
-		v.SetFloat(f)
-	default:
-		return v, fmt.Errorf("settings of type %s are not supported", t)
+func parseInt64(value string) (int64, error) {
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a whole number", value)
 	}
-	return v, nil
+	return n, nil
 }
 
-func compare(a, b reflect.Value) int {
-	var x, y float64
-	if a.CanInt() {
-		x, y = float64(a.Int()), float64(b.Int())
-	} else {
-		x, y = a.Float(), b.Float()
+func parseInt(value string) (int, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a whole number", value)
 	}
-	switch {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
-	}
-	return 0
+	return n, nil
 }
 
-func writeHelp(out io.Writer, command string, fs *flag.FlagSet, list []setting) {
-	fmt.Fprintf(out, "Usage: mass %s [flags]\n\nFlags, with their environment variables and defaults:\n", command)
+func parseFloat(value string) (float64, error) {
+	f, err := strconv.ParseFloat(value, 64)
+	if err != nil || f != f { // not a number
+		return 0, fmt.Errorf("%q is not a number", value)
+	}
+	return f, nil
+}
+
+func parseDuration(value string) (time.Duration, error) {
+	d, err := time.ParseDuration(value)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q is not a duration such as 250ms, 30s or 5m", value)
+	}
+	return d, nil
+}
+
+func writeHelp(out io.Writer, command Command, fs *flag.FlagSet, list []setting) {
+	fmt.Fprintf(out, "Usage: mass %s %s\n\n", command.Name, cmp.Or(command.Usage, "[flags]"))
+	if command.About != "" {
+		fmt.Fprintf(out, "%s\n\n", command.About)
+	}
+	fmt.Fprint(out, "Flags, with their environment variables and defaults:\n")
 	known := map[string]setting{}
 	for _, s := range list {
-		known[s.flag] = s
+		known[s.flag()] = s
 	}
 	fs.VisitAll(func(f *flag.Flag) {
-		s, ok := known[f.Name]
-		if !ok {
-			fmt.Fprintf(out, "  --%s\n        %s\n", f.Name, f.Usage)
-			return
+		s := known[f.Name]
+		var origin []string
+		switch {
+		case s.secret:
+			origin = append(origin, s.env+" or "+s.env+"_FILE")
+		case s.env != "":
+			origin = append(origin, s.env)
 		}
-		origin := s.env
-		if s.secret {
-			origin += " or " + s.env + "_FILE"
+		if def := cmp.Or(s.def, f.DefValue); def != "" && (s.env != "" || def != "0" && def != "false") {
+			origin = append(origin, "default "+def)
 		}
-		if s.def != "" {
-			origin += ", default " + s.def
+		fmt.Fprintf(out, "  --%s\n        %s", f.Name, f.Usage)
+		if len(origin) > 0 {
+			fmt.Fprintf(out, " (%s)", strings.Join(origin, ", "))
 		}
-		fmt.Fprintf(out, "  --%s\n        %s (%s)\n", f.Name, f.Usage, origin)
+		fmt.Fprintln(out)
 	})
-}
-
-// Table writes all settings as a Markdown table, for the documentation.
-func Table(out io.Writer) error {
-	if _, err := fmt.Fprintf(out, "| variable | default | used by | meaning |\n|---|---|---|---|\n"); err != nil {
-		return err
-	}
-	t := reflect.TypeFor[Config]()
-	for i := range t.NumField() {
-		tag := t.Field(i).Tag
-		def := tag.Get("default")
-		if def != "" {
-			def = "`" + def + "`"
-		}
-		if _, err := fmt.Fprintf(out, "| `%s` | %s | %s | %s |\n", tag.Get("env"), def, strings.ReplaceAll(tag.Get("for"), " ", ", "), tag.Get("help")); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// freeForm returns what people and older systems send: keys in every style, numbers as text, accents in two parts.
+// freeForm returns payloads as people and older systems send them: with keys in
+// every style, numbers as text, and accents as separate characters.
 func freeForm(rng *rand.Rand, day time.Time) []Submission {
 	kinds := []struct {
 		name    string

@@ -23,14 +23,15 @@ func clockAt(t time.Time, utcOffset time.Duration) clock {
 	}
 }
 
-// bump is a smooth periodic peak over the day: 1 at its hour, about 0.5 four hours before and after, and below 0.1 in
-// the opposite half of the day (a von Mises curve).
+// bump is a smooth periodic peak over the day (a von Mises curve): 1 at its hour,
+// about 0.5 four hours before and after, and below 0.1 around the opposite hour.
 func bump(hour, peak float64) float64 {
 	const sharpness = 1.5
 	return math.Exp(sharpness * (math.Cos(2*math.Pi*(hour-peak)/24) - 1))
 }
 
-// drift is noise with a memory, as weather, load and markets have it: a first-order autoregressive process, AR(1).
+// drift is noise that changes slowly, as in weather, load and markets: a
+// first-order autoregressive process, AR(1).
 type drift struct {
 	rng    *rand.Rand
 	spread float64 // standard deviation
@@ -42,7 +43,7 @@ func newDrift(rng *rand.Rand, spread, memory float64) *drift {
 	return &drift{rng: rng, spread: spread, memory: memory, value: spread * rng.NormFloat64()}
 }
 
-// next returns the value a step later.
+// next moves one step ahead and returns the new value.
 func (d *drift) next() float64 {
 	d.value = d.memory*d.value + math.Sqrt(1-d.memory*d.memory)*d.spread*d.rng.NormFloat64()
 	return d.value
@@ -55,7 +56,8 @@ type climate struct {
 	dayK    float64 // amplitude of the day: warmest at 15 h
 }
 
-// temperature is the usual one for that time, to which the weather of the day adds its drift.
+// temperature returns the usual temperature at that time. The weather of the day
+// is added as a drift.
 func (c climate) temperature(at clock) float64 {
 	season := c.seasonK * math.Cos(2*math.Pi*(at.yearDay-196)/365.25)
 	day := c.dayK * math.Cos(2*math.Pi*(at.hour-15)/24)

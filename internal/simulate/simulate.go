@@ -20,14 +20,14 @@ type Outcome string
 
 // The outcomes.
 const (
-	Done    Outcome = "done"    // accepted, and worked off
-	Failed  Outcome = "failed"  // accepted, but the worker finds its meaning wrong
-	Refused Outcome = "refused" // not accepted (422): its shape is wrong
+	Done    Outcome = "done"    // accepted and processed
+	Failed  Outcome = "failed"  // accepted, but the worker finds that the values contradict each other
+	Refused Outcome = "refused" // not accepted (422), because its shape is wrong
 )
 
 // Submission is one request of the demo.
 type Submission struct {
-	Name   string          // what a person may call it; unique within a day
+	Name   string          // for people; unique within a day
 	Body   json.RawMessage // the whole body of POST /mass-requests/
 	Expect Outcome
 }
@@ -35,8 +35,9 @@ type Submission struct {
 // step is the time window of one request of signals.
 const step = 15 * time.Minute
 
-// Day returns the submissions for the UTC day that day falls on, about in the order of their time: 96 windows for each
-// of two sites, and evenly among them the free-form and the wrong ones.
+// Day returns the submissions of the UTC day that contains day, roughly in order
+// of time: 96 windows for each of two sites and, spread evenly among them, the
+// free-form and the invalid ones.
 func Day(seed uint64, day time.Time) []Submission {
 	day = day.UTC().Truncate(24 * time.Hour)
 	sites := sites()
@@ -49,12 +50,14 @@ func Day(seed uint64, day time.Time) []Submission {
 	return interleave(append(feeds, freeForm(rng, day), wrong(rng, sites, day))...)
 }
 
-// random returns the generator of one stream of a day, so that a change to one leaves the others as they are.
+// random returns the random numbers for one stream of a day. A change to one
+// stream does not affect the others.
 func random(seed uint64, day time.Time, stream int) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, uint64(day.Unix())+uint64(stream)))
 }
 
-// interleave merges lists such that each is spread evenly over the result and keeps its order.
+// interleave merges lists so that each is spread evenly over the result and keeps
+// its order.
 func interleave(lists ...[]Submission) []Submission {
 	total := 0
 	for _, list := range lists {
@@ -75,8 +78,8 @@ func interleave(lists ...[]Submission) []Submission {
 	return merged
 }
 
-// submission wraps a payload as the API wants it. It panics on a payload that is no JSON: a mistake in this package,
-// which every test would find.
+// submission makes the body that the API expects. It panics if the payload cannot
+// be encoded as JSON: that is a mistake in this package, which every test finds.
 func submission(name string, expect Outcome, priority jobs.Priority, payload any) Submission {
 	body, err := json.Marshal(struct {
 		Payload  any           `json:"payload"`

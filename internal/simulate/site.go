@@ -21,7 +21,8 @@ type site struct {
 	grid      grid
 }
 
-// sites returns an office-driven one near Frankfurt, and a larger one full of GPUs in northern Virginia.
+// sites returns two sites: one near Frankfurt whose load follows office hours, and
+// a larger one in northern Virginia with many GPUs.
 func sites() []site {
 	return []site{{
 		assets:    signals.Assets{SiteID: "fra-1", Region: "eu-central-1", FacilityID: "fra-dc-2", ClusterID: "web-a", ZoneID: "hall-3"},
@@ -44,7 +45,7 @@ func sites() []site {
 	}}
 }
 
-// noise is everything about a site that varies by chance.
+// noise holds everything about a site that varies at random.
 type noise struct {
 	rng                                          *rand.Rand
 	outsideK, loadPct, supplyK, carbonPct, price *drift
@@ -160,14 +161,16 @@ func (s site) signals(n noise, at clock) signals.Signals {
 	}
 }
 
-// number writes x with that many decimals, as a meter with that resolution would.
+// number formats x with the given number of decimals, like a meter of that
+// resolution.
 func number(x float64, decimals int) signals.Number {
 	return signals.Number(strconv.FormatFloat(x, 'f', decimals, 64))
 }
 
 func timestamp(t time.Time) signals.Time { return signals.Time(t.UTC().Format(time.RFC3339Nano)) }
 
-// traceparent returns a W3C one; the ones keep its ids from being all zeros.
+// traceparent returns a W3C traceparent. The lowest bits are set because its ids
+// must not be zero.
 func traceparent(rng *rand.Rand) string {
 	return fmt.Sprintf("00-%016x%016x-%016x-01", rng.Uint64()|1, rng.Uint64(), rng.Uint64()|1)
 }

@@ -6,8 +6,8 @@ import "math"
 // (Fan, Weber, Barroso: Power Provisioning for a Warehouse-sized Computer, ISCA 2007).
 const idleShare = 0.35
 
-// work is what runs on a site's machines: people's requests follow the office hours of the site, batch jobs fill the
-// rest of the day.
+// work describes what runs on the machines of a site: interactive load follows
+// office hours, batch jobs fill the rest of the day.
 type work struct {
 	cpuNightPct, cpuPeakPct float64
 	gpuDayPct, gpuNightPct  float64
@@ -16,7 +16,7 @@ type work struct {
 	tokensPerWatt           float64 // at full utilization
 }
 
-// load is what the machines do in one window.
+// load is the state of the machines in one time window.
 type load struct {
 	cpuPct, gpuPct   float64
 	queueDepth       float64
@@ -52,5 +52,5 @@ func (w work) at(t clock, noisePct float64) load {
 // powerShare is a server's power over its peak power at that utilization, both 0–1.
 func powerShare(utilization float64) float64 { return idleShare + (1-idleShare)*utilization }
 
-// bound returns x, or the limit it is beyond.
+// bound limits x to the range from low to high.
 func bound(x, low, high float64) float64 { return min(max(x, low), high) }

@@ -8,14 +8,15 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
-// mistake is one thing that goes wrong in practice, and how the request then ends.
+// mistake is an error that happens in practice, and how the request then ends.
 type mistake struct {
 	name   string
 	expect Outcome
 	make   func(*signals.Request)
 }
 
-// mistakes returns those of signals: first of meaning, which the worker finds, then of shape, which the API refuses.
+// mistakes returns mistakes in signals: first wrong values, which the worker finds,
+// then wrong shapes, which the API refuses.
 func mistakes() []mistake {
 	return []mistake{
 		{"facility power below IT load", Failed, func(r *signals.Request) {
@@ -62,7 +63,8 @@ func mistakes() []mistake {
 	}
 }
 
-// wrong returns one submission for each mistake, at odd times of the day, and a free-form one with a mistake of its own.
+// wrong returns a submission for each mistake, at random times of the day, and a
+// free-form one whose keys clash.
 func wrong(rng *rand.Rand, sites []site, day time.Time) []Submission {
 	var out []Submission
 	for _, m := range mistakes() {

@@ -13,17 +13,17 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
-// columnPriority is the one column that is no field of the payload.
+// columnPriority is the only column that is not a field of the payload.
 const columnPriority = "priority"
 
-// csvReader makes a signals submission of each record.
+// csvReader makes a submission with signals from each record.
 type csvReader struct {
 	in      *csv.Reader
 	budget  *budget
 	columns []column
 }
 
-// column is what a column of the file is written to.
+// column says where the values of a column go.
 type column struct {
 	path     []string // from the payload's root; nil for the submission's priority
 	kind     signals.FieldType
@@ -48,7 +48,7 @@ func newCSVReader(in io.Reader, comma rune) (*csvReader, error) {
 	return r, err
 }
 
-// mapColumns finds the field of each column. All that is wrong is reported together.
+// mapColumns finds the field of each column, and reports all mistakes together.
 func mapColumns(header []string, fields []signals.Field) ([]column, error) {
 	byName := map[string][]signals.Field{}
 	for _, f := range fields {
@@ -75,7 +75,7 @@ func mapColumns(header []string, fields []signals.Field) ([]column, error) {
 			errs = append(errs, fmt.Errorf("column %q is not a field of a signals payload%s", name, closest(name, fields)))
 			continue
 		case len(found) > 1:
-			errs = append(errs, fmt.Errorf("column %q may be %s: write the whole path", name, pathsOf(found)))
+			errs = append(errs, fmt.Errorf("column %q is ambiguous (%s): use the whole path", name, pathsOf(found)))
 			continue
 		default:
 			columns[i] = column{path: found[0].Path, kind: found[0].Type}
@@ -97,7 +97,7 @@ func pathsOf(fields []signals.Field) string {
 	return strings.Join(list, " or ")
 }
 
-// closest offers the field that differs in case or separators only.
+// closest suggests a field that differs only in case or separators.
 func closest(name string, fields []signals.Field) string {
 	plain := func(s string) string {
 		return strings.ToLower(strings.NewReplacer("_", "", "-", "", " ", "").Replace(s))
@@ -130,20 +130,20 @@ func (r *csvReader) Next() (Item, error) {
 	}
 	body, err := r.submission(record)
 	if err != nil {
-		return Item{}, fmt.Errorf("line %d: make a submission of it: %w", line, err)
+		return Item{}, fmt.Errorf("line %d: make a submission from the record: %w", line, err)
 	}
 	return Item{Line: line, Body: body}, nil
 }
 
 func (r *csvReader) explain(wrong *csv.ParseError, record []string) string {
 	if errors.Is(wrong.Err, csv.ErrFieldCount) {
-		return fmt.Sprintf("the record has %d values, the header %d", len(record), len(r.columns))
+		return fmt.Sprintf("the record has %d values, but the header has %d", len(record), len(r.columns))
 	}
 	return fmt.Sprintf("the record cannot be read: line %d, column %d: %v", wrong.Line, wrong.Column, wrong.Err)
 }
 
-// submission builds the JSON of a record. Empty cells are absent; what is not of
-// its field's type stays a string, for the API to say what is wrong with it.
+// submission builds the JSON of a record. Empty cells are left out. A value that
+// does not have its field's type stays a string, and the API reports the mistake.
 func (r *csvReader) submission(record []string) ([]byte, error) {
 	doc := map[string]any{"schema_version": signals.Version}
 	out := map[string]any{"payload": doc}
@@ -169,7 +169,7 @@ func (r *csvReader) submission(record []string) ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// typed reads a cell as its field's type, if it can be read so.
+// typed converts a cell to its field's type if it has that form.
 func typed(cell string, kind signals.FieldType) any {
 	switch kind {
 	case signals.TypeNumber:

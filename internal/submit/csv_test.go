@@ -15,7 +15,7 @@ func TestAmbiguousColumns(t *testing.T) {
 		{Path: []string{"a", "load"}, Type: signals.TypeNumber}, {Path: []string{"b", "load"}, Type: signals.TypeNumber},
 	}
 	_, err := mapColumns([]string{"load"}, fields)
-	require.EqualError(t, err, `column "load" may be a.load or b.load: write the whole path`)
+	require.EqualError(t, err, `column "load" is ambiguous (a.load or b.load): use the whole path`)
 	columns, err := mapColumns([]string{"b.load"}, fields)
 	require.NoError(t, err)
 	require.Equal(t, []string{"b", "load"}, columns[0].path)

@@ -13,28 +13,28 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxItem bounds the memory that one item of a broken input can take. The API's
-// own bound is below it.
+// maxItem limits the memory that one item of a broken input can take, in bytes.
+// The API's own limit is lower.
 const maxItem = 16 << 20
 
-// Item is one submission as the input has it.
+// Item is one submission of the input.
 type Item struct {
 	Line   int    // where it begins, from 1
-	Body   []byte // a JSON object in one line; with a Fault, what stands there
-	HasKey bool   // it brings an idempotency_key of its own
+	Body   []byte // a JSON object in one line; with a Fault, the text of the input
+	HasKey bool   // it has its own idempotency_key
 	Fault  string // why it cannot be sent; "" when it can
 }
 
-// Reader gives the items of an input, and io.EOF at their end. Any other error
-// ends the input.
+// Reader returns the items of an input, and io.EOF after the last one. After any
+// other error, nothing more can be read.
 type Reader interface {
 	Next() (Item, error)
 }
 
-// Format is how an input is written.
+// Format is the format of an input.
 type Format string
 
-// The formats. Auto looks at the name and the first character.
+// The formats. Auto goes by the name of the file and its first character.
 const (
 	Auto   Format = "auto"
 	NDJSON Format = "ndjson"
@@ -49,8 +49,8 @@ type ReaderOptions struct {
 	Comma  rune   // between the columns of a CSV; ','
 }
 
-// NewReader returns the reader of an input. For CSV it reads the header, whose
-// faults are the error.
+// NewReader returns a reader of an input. For CSV it reads the header, and returns
+// an error if that is wrong.
 func NewReader(in io.Reader, o ReaderOptions) (Reader, error) {
 	buffered := bufio.NewReaderSize(in, 64<<10)
 	if start, _ := buffered.Peek(3); string(start) == "\ufeff" { // some programs begin files with it
@@ -72,7 +72,8 @@ func NewReader(in io.Reader, o ReaderOptions) (Reader, error) {
 	}
 }
 
-// guess goes by the name, and for JSON by the first character: a .json file may hold lines.
+// guess goes by the name, and for JSON by the first character, because a .json
+// file may hold NDJSON.
 func guess(in *bufio.Reader, name string) Format {
 	if strings.EqualFold(filepath.Ext(name), ".csv") {
 		return CSV
@@ -93,7 +94,7 @@ func guess(in *bufio.Reader, name string) Format {
 	return NDJSON
 }
 
-// lineReader reads NDJSON. Blank lines are no items.
+// lineReader reads NDJSON. It skips blank lines.
 type lineReader struct {
 	in   *bufio.Reader
 	line int
@@ -119,7 +120,7 @@ func (r *lineReader) Next() (Item, error) {
 	}
 }
 
-// read returns the next line, of one that is too long only the beginning.
+// read returns the next line. Of a line that is too long it returns the beginning.
 func (r *lineReader) read() (text []byte, tooLong bool, err error) {
 	r.line++
 	for {
@@ -135,8 +136,8 @@ func (r *lineReader) read() (text []byte, tooLong bool, err error) {
 	}
 }
 
-// checked looks at what the API could not tell apart or would refuse as a whole:
-// whether the text is one JSON object. Everything else is the API's to judge.
+// checked makes sure that the text is one JSON object. Otherwise the API could not
+// separate the items, or would refuse all of them. The API checks the rest.
 func checked(line int, text []byte) Item {
 	it := Item{Line: line, Body: text}
 	dec := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
@@ -225,7 +226,7 @@ func (r *arrayReader) Next() (Item, error) {
 	}
 }
 
-// fail says where an array is broken: nothing behind that place can be read.
+// fail says where an array is broken: nothing after that place can be read.
 func (r *arrayReader) fail(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
@@ -238,13 +239,13 @@ func (r *arrayReader) fail(err error) error {
 	return fmt.Errorf("line %d: the array cannot be read: %w", r.lines.at(offset), err)
 }
 
-// lineCounter tells in which line a byte stands. It forgets the lines before the
-// one that was asked for last.
+// lineCounter finds the line of a byte. It forgets the lines before the one that
+// it found last.
 type lineCounter struct {
 	in   io.Reader
 	read int64
 	line int     // of the first byte not passed yet
-	ends []int64 // offsets behind the line ends from there on
+	ends []int64 // offsets after the line ends from there on
 }
 
 func (c *lineCounter) Read(p []byte) (int, error) {
@@ -268,7 +269,7 @@ func (c *lineCounter) at(offset int64) int {
 	return c.line
 }
 
-// budget ends an input in which one item never ends.
+// budget stops reading an input in which an item is too long.
 type budget struct {
 	in   io.Reader
 	left int // bytes that may be read for the current item

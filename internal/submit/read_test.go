@@ -156,7 +156,7 @@ func TestRecordsThatCannotBeSent(t *testing.T) {
 		line  int
 		fault string
 	}
-	want := []row{{2, ""}, {3, "has 1 values, the header 2"}, {4, "has 3 values"}, {5, ""}, {7, "quote"}, {8, "UTF-8"}, {9, ""}}
+	want := []row{{2, ""}, {3, "has 1 values, but the header has 2"}, {4, "has 3 values"}, {5, ""}, {7, "quote"}, {8, "UTF-8"}, {9, ""}}
 	require.Len(t, items, len(want))
 	for i, it := range items {
 		require.Equal(t, want[i].line, it.Line)

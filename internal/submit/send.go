@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// pendingItem is an item on its way.
+// pendingItem is an item that is being sent.
 type pendingItem struct {
 	Item
 	body []byte // what is sent
@@ -24,7 +24,7 @@ type pendingItem struct {
 type sender struct {
 	Options
 	sum   *Summary
-	limit int // items a batch that the API's bound on bodies allows; 0 is not known
+	limit int // items per batch that the API's limit on bodies allows; 0 if not known
 }
 
 // settle sends a chunk until each of its items is stored or refused.
@@ -45,7 +45,7 @@ func (s *sender) settle(ctx context.Context, chunk []pendingItem) error {
 			most = min(most, s.limit)
 		}
 		left, pause, err := s.attempt(ctx, deadline, open[:most])
-		if errors.Is(err, errTooLarge) && most > 1 { // the API's bound on bodies is below ours
+		if errors.Is(err, errTooLarge) && most > 1 { // the API's limit on bodies is lower than ours
 			s.limit = most / 2
 			continue
 		}
@@ -81,8 +81,8 @@ func (s *sender) settle(ctx context.Context, chunk []pendingItem) error {
 }
 
 var (
-	errAgain    = errors.New("worth another try")
-	errTooLarge = errors.New("the item is larger than the API takes")
+	errAgain    = errors.New("worth another attempt")
+	errTooLarge = errors.New("the item is larger than the API accepts")
 )
 
 // answer is what the API says about one item.
@@ -100,8 +100,8 @@ type problem struct {
 	Errors []ItemFault `json:"errors"`
 }
 
-// attempt sends items once, and returns those that are not settled and how long
-// the API wants us to wait. Without an error the API answered every item.
+// attempt sends items once. It returns those that are not settled, and how long
+// the API asks to wait. Without an error the API answered every item.
 func (s *sender) attempt(ctx context.Context, deadline time.Time, open []pendingItem) (left []pendingItem, pause time.Duration, err error) {
 	actx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
@@ -135,8 +135,8 @@ func (s *sender) do(req *http.Request) (*http.Response, error) {
 	return s.Client.Do(req)
 }
 
-// read takes the answers as they come. Items that were not answered, because the
-// answer was cut off, stay open: their keys make it safe to send them again.
+// read processes the answers as they arrive. Items without an answer, because the
+// response was cut off, stay open: their keys make it safe to send them again.
 func (s *sender) read(body io.Reader, open []pendingItem) (left []pendingItem, pause time.Duration, err error) {
 	lines := bufio.NewReader(body)
 	left = make([]pendingItem, 0, len(open))
@@ -150,7 +150,7 @@ func (s *sender) read(body io.Reader, open []pendingItem) (left []pendingItem, p
 			err = fmt.Errorf("the answer to item %d is missing", i)
 		}
 		if err != nil {
-			return append(left, open[i:]...), 0, fmt.Errorf("%w: the answer was cut off: %w", errAgain, err)
+			return append(left, open[i:]...), 0, fmt.Errorf("%w: the response was cut off: %w", errAgain, err)
 		}
 		switch {
 		case a.Status == http.StatusCreated:
@@ -166,7 +166,7 @@ func (s *sender) read(body io.Reader, open []pendingItem) (left []pendingItem, p
 		}
 	}
 	if len(left) > 0 {
-		return left, 0, fmt.Errorf("%w: %d items were not taken", errAgain, len(left))
+		return left, 0, fmt.Errorf("%w: %d items were not accepted", errAgain, len(left))
 	}
 	return left, 0, nil
 }
@@ -181,7 +181,7 @@ func retryable(status int) bool {
 
 // refusedWhole says what an answer other than 200 means.
 func refusedWhole(res *http.Response) (pause time.Duration, err error) {
-	raw, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10)) // what cannot be read is only missing in the message
+	raw, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10)) // what cannot be read is only missing from the message
 	var p problem
 	text := res.Status
 	if json.Unmarshal(raw, &p) == nil && p.Detail != "" {
@@ -195,10 +195,10 @@ func refusedWhole(res *http.Response) (pause time.Duration, err error) {
 	case res.StatusCode == http.StatusUnauthorized:
 		text += " (set MASS_TOKEN)"
 	}
-	return 0, fmt.Errorf("the API does not take batches: %s", text)
+	return 0, fmt.Errorf("the API refused the batch: %s", text)
 }
 
-// retryAfter reads the header, which has seconds or a date.
+// retryAfter parses the header, which holds seconds or a date.
 func retryAfter(value string) time.Duration {
 	if seconds, err := strconv.Atoi(strings.TrimSpace(value)); err == nil && seconds > 0 {
 		return time.Duration(seconds) * time.Second
@@ -226,7 +226,7 @@ func (s *sender) refuse(it pendingItem, a answer) error {
 		Line: it.Line, Status: a.Status, Code: a.Problem.Code, Detail: a.Problem.Detail, Errors: a.Problem.Errors, Item: string(it.Body),
 	})
 	if err != nil {
-		return fmt.Errorf("note a refused item: %w", err)
+		return fmt.Errorf("report a refused item: %w", err)
 	}
 	return nil
 }

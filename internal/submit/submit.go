@@ -1,11 +1,11 @@
 // Package submit sends many submissions to a MASS API: it reads them from a file
-// (NDJSON, a JSON array, or CSV), sends them in chunks as batches, tries again
-// what was not taken, and tells what became of each.
+// (NDJSON, a JSON array, or CSV), sends them in chunks as batches, retries those
+// that were not accepted, and reports the outcome of each.
 //
-// Every item has an idempotency key made of where it stands and what it says, so
-// the same input can be sent again after any interruption and nothing is stored
-// twice. No state is kept on this side. It knows HTTP and the payload's fields,
-// and nothing of how the API works inside.
+// Every item has an idempotency key made of its position and its content, so the
+// same input can be sent again after any interruption and nothing is stored
+// twice. The package keeps no state. It knows HTTP and the fields of a payload,
+// but not how the API works inside.
 package submit
 
 import (
@@ -21,19 +21,20 @@ import (
 	"time"
 )
 
-// Options say where to send and how. The zero value of a field means its default.
+// Options say where and how to send. The zero value of a field means its default.
 type Options struct {
 	URL       string        // of the API, without a path
 	Token     string        // sent as Bearer when set
-	Chunk     int           // items a batch; 500
-	KeyPrefix string        // part of every key: the input's name
-	Timeout   time.Duration // without progress, until it is given up; 5 min
-	Backoff   time.Duration // before the second try; doubles, up to 30 s; 200 ms
+	Chunk     int           // items per batch; 500
+	KeyPrefix string        // first part of every idempotency key: the name of the input
+	Timeout   time.Duration // without progress before giving up; 5 min
+	Backoff   time.Duration // before the second attempt; it doubles up to 30 s; 200 ms
 	Client    *http.Client  // http.DefaultClient
 
-	// Progress is told how many items are settled: stored, there before, or refused.
+	// Progress gets the number of items that are settled: stored now, stored
+	// before, or refused.
 	Progress func(settled int)
-	// Refused is told of each item that will not be stored, in order within a chunk.
+	// Refused gets each item that will not be stored, in order within a chunk.
 	Refused func(Refusal) error
 }
 
@@ -52,7 +53,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Chunk = defaultChunk
 	}
 	if o.Chunk < 1 || o.Chunk > maxChunk {
-		return o, fmt.Errorf("a chunk has 1 to %d items, not %d", maxChunk, o.Chunk)
+		return o, fmt.Errorf("a chunk must have 1 to %d items, not %d", maxChunk, o.Chunk)
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
@@ -79,7 +80,7 @@ type Refusal struct {
 	Code   string      `json:"code"`
 	Detail string      `json:"detail"`
 	Errors []ItemFault `json:"errors,omitempty"`
-	Item   string      `json:"item"` // as it stands in the input; a CSV record as the submission made of it
+	Item   string      `json:"item"` // as in the input; of a CSV record, the submission made from it
 }
 
 // String is one line for people: "line 7: /payload/…: must be …".
@@ -104,7 +105,7 @@ type ItemFault struct {
 	Detail  string `json:"detail"`
 }
 
-// Summary is what became of the items.
+// Summary counts the outcomes of the items.
 type Summary struct {
 	Read     int     // from the input
 	Created  int     // stored by this run
@@ -113,11 +114,11 @@ type Summary struct {
 	IDs      []int64 // of the created and the replayed
 }
 
-// NotSent is how many items were read and nobody knows whether they are stored.
+// NotSent is the number of items that were read but may not be stored.
 func (s *Summary) NotSent() int { return s.Read - s.Created - s.Replayed - s.Refused }
 
-// Run sends everything the reader gives. The summary holds however it ends: an
-// error says why not everything was sent.
+// Run sends all items of the reader. The summary is valid even with an error,
+// which says why not all items were sent.
 func Run(ctx context.Context, in Reader, o Options) (*Summary, error) {
 	sum := new(Summary)
 	o, err := o.withDefaults()
@@ -160,7 +161,7 @@ func withKey(it Item, prefix string) []byte {
 	}
 	body := append([]byte(`{"idempotency_key":"`), Key(prefix, it.Line, it.Body)...)
 	body = append(body, '"')
-	rest := bytes.TrimLeft(it.Body[1:], " \t") // behind the brace, which every item without a fault begins with
+	rest := bytes.TrimLeft(it.Body[1:], " \t") // after the opening brace, which every item without a fault has
 	if rest[0] != '}' {
 		body = append(body, ',')
 	}

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	waiters      = 8               // requests looked at side by side
+	waiters      = 8               // requests that are watched at the same time
 	longPoll     = "10s"           // the API answers as soon as a request is final
 	waitPause    = 2 * time.Second // after an error
 	gone         = "deleted"
 	requestsPath = "/mass-requests/"
 )
 
-// Wait looks at the requests until each is final, and returns how many ended in
-// which status. It gives up when none ended for the timeout.
+// Wait watches the requests until all have ended, and returns how many ended in
+// each status. It gives up when none ends within the timeout.
 func Wait(ctx context.Context, ids []int64, o Options) (map[string]int, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -63,7 +63,7 @@ func Wait(ctx context.Context, ids []int64, o Options) (map[string]int, error) {
 	return ended, err
 }
 
-// follow waits for the end of one request.
+// follow waits until one request has ended, and returns its status.
 func (s *sender) follow(ctx context.Context, id int64) (string, error) {
 	for {
 		status, err := s.look(ctx, id)

@@ -22,27 +22,6 @@ type Guard struct {
 	AllowNets []netip.Prefix // allowed even if they are not public
 }
 
-// ParseNets reads networks such as 10.1.0.0/16 or 127.0.0.1, separated by commas
-// or spaces.
-func ParseNets(text string) ([]netip.Prefix, error) {
-	var nets []netip.Prefix
-	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' }) {
-		p, err := netip.ParsePrefix(word)
-		if err != nil {
-			addr, aerr := netip.ParseAddr(word)
-			if aerr != nil || addr.Zone() != "" {
-				return nil, fmt.Errorf("%q is not a network such as 10.1.0.0/16", word)
-			}
-			p = netip.PrefixFrom(addr, addr.BitLen())
-		}
-		if p.Addr().Is4In6() {
-			return nil, fmt.Errorf("%q must be written as IPv4", word)
-		}
-		nets = append(nets, p.Masked())
-	}
-	return nets, nil
-}
-
 // These networks are not, or not only, hosts of the public internet: those in the
 // special-purpose registries of IANA (RFC 6890 and later), and the addresses of
 // cloud platforms. In IPv6 only 2000::/3 is assigned to hosts, so everything else
