@@ -21,23 +21,46 @@ CREATE TABLE mass_workers (
     last_seen_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
 
--- The rule of a domain is checked when a value is stored. A constraint of the
+-- Payloads and results are of type json, which keeps them byte for byte: the
+-- order of members, the spelling of numbers, white space and escapes.
+--
+-- What a query could not read is refused: an escape of U+0000 and half of a
+-- surrogate pair, of which jsonb knows and json does not. A text without \u has
+-- neither, so that only few are parsed a second time. The API refuses names given
+-- twice and numbers of more than 400 digits besides (package jobs/payload).
+--
+-- The rules of a domain are checked when a value is stored. A constraint of the
 -- table would read the payload again at every change of its row.
-CREATE DOMAIN mass_payload AS jsonb
-    CONSTRAINT mass_requests_payload_object CHECK (jsonb_typeof(VALUE) = 'object');
+CREATE DOMAIN mass_json AS json
+    CONSTRAINT mass_json_readable CHECK (strpos(VALUE::text, '\u') = 0 OR VALUE::jsonb IS NOT NULL);
+CREATE DOMAIN mass_payload AS mass_json
+    CONSTRAINT mass_payload_object CHECK (json_typeof(VALUE) = 'object');
 
 CREATE TABLE mass_requests (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     batch_id        bigint      NOT NULL,
-    claimed_by      bigint,               -- mass_workers.id while processing
     created_at      timestamptz NOT NULL DEFAULT now(),
-    run_at          timestamptz NOT NULL DEFAULT now(),
-    started_at      timestamptz,
-    finished_at     timestamptz,
+    run_at          timestamptz NOT NULL DEFAULT now(), -- not claimed before
     updated_at      timestamptz NOT NULL DEFAULT now(),
-    attempt         integer     NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+    attempt         integer     NOT NULL DEFAULT 0 CHECK (attempt >= 0), -- only grows: the fencing token
     failures        integer     NOT NULL DEFAULT 0 CHECK (failures >= 0),
     rescues         integer     NOT NULL DEFAULT 0 CHECK (rescues >= 0),
+    -- Which of the queues of its priority carries the request. 0 is the queue for
+    -- callers within their share; the others are for callers beyond it.
+    lane            smallint    NOT NULL DEFAULT 0 CONSTRAINT mass_requests_lane_known CHECK (lane >= 0),
+    -- Waiting, without a task, for other requests of its caller to end.
+    parked          boolean     NOT NULL DEFAULT false,
+    -- Most payloads are sent in normal form. Their result would repeat them in its
+    -- member "normalized", which is most of a result: it is left out of the
+    -- column, and mass_result puts the payload in its place.
+    normalized_as_submitted boolean NOT NULL DEFAULT false,
+    -- The statement that stored the request entered it in mass_submissions. For all
+    -- other rows, such as rows inserted by hand, a trigger does.
+    listed          boolean     NOT NULL DEFAULT false,
+    claimed_by      bigint,               -- mass_workers.id while processing
+    expires_at      timestamptz,          -- fails if it was not claimed before
+    started_at      timestamptz,
+    finished_at     timestamptz,
     status          text        NOT NULL DEFAULT 'pending'
                     CONSTRAINT mass_requests_status_known
                     CHECK (status IN ('pending', 'processing', 'done', 'failed', 'cancelled')),
@@ -50,21 +73,24 @@ CREATE TABLE mass_requests (
     cluster_id      text,
     created_by      text,
     idempotency_key text,
+    callback_url    text        CONSTRAINT mass_requests_callback_url_short CHECK (octet_length(callback_url) <= 2048),
     error           text,
     faults          jsonb,
     payload         mass_payload NOT NULL,
-    result          jsonb,
-    expires_at      timestamptz,
-    callback_url    text        CONSTRAINT mass_requests_callback_url_short CHECK (octet_length(callback_url) <= 2048),
-    lane            smallint    NOT NULL DEFAULT 0 CONSTRAINT mass_requests_lane_known CHECK (lane >= 0),
-    held            boolean     NOT NULL DEFAULT false,
-    normalized_as_submitted boolean NOT NULL DEFAULT false,
-    listed          boolean     NOT NULL DEFAULT false,
+    result          mass_json,
     CONSTRAINT mass_requests_claimed_while_processing CHECK ((status = 'processing') = (claimed_by IS NOT NULL)),
     CONSTRAINT mass_requests_finished_when_final CHECK ((status IN ('done', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
     CONSTRAINT mass_requests_done_has_result CHECK (status <> 'done' OR result IS NOT NULL)
-) WITH (toast_tuple_target = 1024);
+)
+-- A short result is stored in the row, which is not written again after its end.
+-- Out of the row it would fill gaps in old pages, and after a checkpoint each of
+-- those pages would be logged as a whole.
+WITH (toast_tuple_target = 1024);
 
+-- Long payloads and results are stored out of the row, because each transition
+-- writes a new version of the row. They are not compressed: that would take more
+-- time than everything else. Short texts are stored in the row and not compressed
+-- either.
 ALTER TABLE mass_requests
     ALTER COLUMN payload SET STORAGE EXTERNAL,
     ALTER COLUMN result SET STORAGE EXTERNAL,
@@ -77,20 +103,42 @@ ALTER TABLE mass_requests
     ALTER COLUMN created_by SET STORAGE PLAIN,
     ALTER COLUMN idempotency_key SET STORAGE PLAIN;
 
-CREATE INDEX mass_requests_open_batch ON mass_requests (batch_id, id) WHERE status = 'pending' AND NOT held;
-CREATE INDEX mass_requests_held ON mass_requests (created_by, id) WHERE status = 'pending' AND held;
+-- Each index costs every transition of the rows that it covers, so all of them are
+-- partial. Claims look a batch up, and the reconciler walks open batches by key.
+CREATE INDEX mass_requests_open_batch ON mass_requests (batch_id, id) WHERE status = 'pending' AND NOT parked;
+-- Claims of parked requests, by caller.
+CREATE INDEX mass_requests_parked ON mass_requests (created_by, id) WHERE status = 'pending' AND parked;
+-- Rescues, and the heartbeat of a worker, which lists what the worker has claimed.
 CREATE INDEX mass_requests_claimed_by ON mass_requests (claimed_by, id) WHERE status = 'processing';
+-- The reconciler's search for requests whose time is over.
 CREATE INDEX mass_requests_expires ON mass_requests (expires_at) WHERE status = 'pending' AND expires_at IS NOT NULL;
+-- Lists of failed and cancelled requests, which are few among millions.
 CREATE INDEX mass_requests_ended_badly ON mass_requests (status, created_at, id) WHERE status IN ('failed', 'cancelled');
 
-CREATE FUNCTION mass_result(r mass_requests) RETURNS jsonb LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN r.normalized_as_submitted THEN r.result || jsonb_build_object('normalized', r.payload) ELSE r.result END
+-- mass_result returns the whole result: SELECT mass_result(r) FROM mass_requests r.
+CREATE FUNCTION mass_result(r mass_requests) RETURNS json LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN r.normalized_as_submitted
+        THEN ('{"normalized":' || r.payload::text || CASE r.result::text WHEN '{}' THEN '}' ELSE ',' || substr(r.result::text, 2) END)::json
+        ELSE r.result END
 $$;
+
+-- The requests with payload and whole result as jsonb, for queries by member, with
+-- operators such as @> and #>>.
+CREATE VIEW mass_requests_jsonb AS
+SELECT id, batch_id, status, priority, lane, parked, attempt, failures, rescues, claimed_by,
+       created_at, run_at, expires_at, started_at, finished_at, updated_at,
+       schema_version, correlation_id, site_id, cluster_id, created_by, idempotency_key, callback_url,
+       error, faults, payload::jsonb AS payload, mass_result(r)::jsonb AS result
+FROM mass_requests r;
 
 --
 -- Lists
 --
 
+-- What lists look requests up by. It never changes, while every transition writes
+-- a new version of the row of mass_requests, with an entry in each index of that
+-- table. There is no foreign key, because it would make each submission cost
+-- more: triggers keep the two tables together, whoever changes a request.
 CREATE TABLE mass_submissions (
     request_id   bigint      PRIMARY KEY, -- mass_requests.id
     submitted_at timestamptz NOT NULL,    -- its created_at
@@ -102,6 +150,7 @@ ALTER TABLE mass_submissions
     ALTER COLUMN site SET STORAGE PLAIN,
     ALTER COLUMN cluster SET STORAGE PLAIN;
 
+-- Newest first, with keyset pages over (submitted_at, request_id).
 CREATE INDEX mass_submissions_submitted ON mass_submissions (submitted_at, request_id);
 CREATE INDEX mass_submissions_site ON mass_submissions (site, submitted_at, request_id) WHERE site IS NOT NULL;
 CREATE INDEX mass_submissions_cluster ON mass_submissions (cluster, submitted_at, request_id) WHERE cluster IS NOT NULL;
@@ -139,6 +188,9 @@ CREATE TRIGGER mass_submissions_clear AFTER TRUNCATE ON mass_requests
 -- Idempotency
 --
 
+-- What a caller's key was used for: the digest of the submission, and the answer
+-- that was given. A key outlives its request, so that a repeated submission of a
+-- deleted request does not create a second one.
 CREATE TABLE idempotency_keys (
     caller     text        NOT NULL,
     key        text        NOT NULL,
@@ -149,12 +201,16 @@ CREATE TABLE idempotency_keys (
     PRIMARY KEY (caller, key)
 );
 
+-- Expired keys are removed oldest first.
 CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at);
 
 --
 -- Callbacks
 --
 
+-- The URLs to notify of the end of a request, and what became of each message.
+-- There is no foreign key, because it would make every change of a request cost
+-- more: a trigger removes the deliveries of a deleted request.
 CREATE TABLE webhook_deliveries (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     message_id   uuid        NOT NULL DEFAULT gen_random_uuid(), -- the header webhook-id
@@ -175,9 +231,14 @@ CREATE TABLE webhook_deliveries (
     CONSTRAINT webhook_deliveries_delivered_at CHECK ((status = 'delivered') = (delivered_at IS NOT NULL))
 );
 
+-- The deliveries of a request, newest first.
 CREATE INDEX webhook_deliveries_request ON webhook_deliveries (request_id, id);
+-- The reconciler's walk over deliveries that are due.
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (next_at, id) WHERE status = 'pending';
 
+-- This is a trigger and not a part of each statement that ends a request, so that
+-- no statement can forget it. The message tells of the request as it ended; a
+-- replay of the request does not change what an earlier message says.
 -- +migrate StatementBegin
 CREATE FUNCTION webhook_deliveries_add() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -266,6 +327,9 @@ CREATE INDEX refresh_tokens_family ON refresh_tokens (family);
 -- The audit trail
 --
 
+-- The processes that write the trail, one row for each start. Events refer to
+-- their row instead of repeating it. There is no foreign key, because it would
+-- lock the row at each event.
 CREATE TABLE audit_sources (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -276,9 +340,12 @@ CREATE TABLE audit_sources (
     host         text        NOT NULL
 );
 
+-- What happened, written in the statement that made it happen. There is no foreign
+-- key: the events of a deleted request stay.
 CREATE TABLE audit_events (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    at              timestamptz NOT NULL DEFAULT clock_timestamp(),
+    at              timestamptz NOT NULL DEFAULT clock_timestamp()
+                    CONSTRAINT audit_events_at_finite CHECK (isfinite(at)), -- clients cannot read an infinite time
     request_id      bigint,
     batch_id        bigint,
     attempt         integer,
@@ -287,20 +354,23 @@ CREATE TABLE audit_events (
     from_status     text,
     to_status       text,
     detail          text,
+    -- audit_sources.id. Each connection sets mass.source once (store/source.go), so
+    -- that no statement has to name its process.
     source_id       bigint DEFAULT nullif(current_setting('mass.source', true), '')::bigint,
     http_request_id text,
-    client          text,
+    client          text,  -- address
     schema_version  text,
     biocore_version text,
-    input_digest    bytea,
-    output_digest   bytea,
-    trace_id        bytea,
-    span_id         bytea
+    input_digest    bytea, -- SHA-256 of the payload
+    output_digest   bytea, -- SHA-256 of the column result
+    trace_id        bytea, -- 16 bytes
+    span_id         bytea  -- 8 bytes
 );
 
 CREATE INDEX audit_events_request ON audit_events (request_id, id);
-ALTER TABLE audit_events ADD CONSTRAINT audit_events_at_finite CHECK (isfinite(at)) NOT VALID;
 
+-- Each row seals a range of event ids and the seal before it. docs/audit.md says
+-- what the hashes are computed from.
 CREATE TABLE audit_seals (
     id            bigint      PRIMARY KEY, -- without gaps: the place in the chain
     first_event   bigint      NOT NULL,    -- the range of ids, including ids that were never used
@@ -326,21 +396,14 @@ END
 $$;
 -- +migrate StatementEnd
 
--- +migrate StatementBegin
-CREATE FUNCTION audit_events_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION 'audit_events is append-only' USING ERRCODE = 'insufficient_privilege';
-END
-$$;
--- +migrate StatementEnd
-
 CREATE TRIGGER audit_events_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_events
-    FOR EACH STATEMENT EXECUTE FUNCTION audit_events_append_only();
+    FOR EACH STATEMENT EXECUTE FUNCTION audit_append_only();
 CREATE TRIGGER audit_sources_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_sources
     FOR EACH STATEMENT EXECUTE FUNCTION audit_append_only();
 CREATE TRIGGER audit_seals_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_seals
     FOR EACH STATEMENT EXECUTE FUNCTION audit_append_only();
 
+-- Also in sessions with session_replication_role = replica.
 ALTER TABLE audit_events ENABLE ALWAYS TRIGGER audit_events_append_only;
 ALTER TABLE audit_sources ENABLE ALWAYS TRIGGER audit_sources_append_only;
 ALTER TABLE audit_seals ENABLE ALWAYS TRIGGER audit_seals_append_only;
@@ -349,12 +412,13 @@ ALTER TABLE audit_seals ENABLE ALWAYS TRIGGER audit_seals_append_only;
 
 DROP TABLE audit_seals, audit_events, audit_sources;
 DROP FUNCTION audit_append_only();
-DROP FUNCTION audit_events_append_only();
 DROP TABLE refresh_tokens, api_keys, users;
+DROP VIEW mass_requests_jsonb;
 DROP FUNCTION mass_result(mass_requests);
 DROP TABLE webhook_deliveries, idempotency_keys, mass_submissions, mass_requests, mass_workers;
 DROP FUNCTION webhook_deliveries_remove();
 DROP FUNCTION webhook_deliveries_add();
 DROP FUNCTION mass_submissions_follow();
 DROP DOMAIN mass_payload;
+DROP DOMAIN mass_json;
 DROP SEQUENCE mass_batches;

@@ -6,12 +6,12 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// Where one caller may not have more than so many requests running at once, the
-// others of the caller are held: pending, without a task, until some of those
-// that run have ended. Nobody's turn depends on a task, so holding costs nothing
-// in Redis and delays nobody else.
+// Where the number of requests of one caller that run at once is limited, further
+// requests of that caller are parked: pending, without a task, until some of those
+// that run have ended. No request's turn depends on a task, so that parking costs
+// nothing in Redis and delays no other caller.
 
-// claimLock lets one limited claim at a time count who runs how much: "clam" in ASCII.
+// claimLock makes limited claims take turns at counting what runs: "clam" in ASCII.
 const claimLock = 0x636c616d
 
 const runningByCaller = `running AS MATERIALIZED (
@@ -19,74 +19,75 @@ const runningByCaller = `running AS MATERIALIZED (
     WHERE status = 'processing' AND created_by IS NOT NULL GROUP BY created_by
 )`
 
-// claimLimited takes of each caller what the limit leaves, oldest first, and
-// holds the rest. $3 is the limit.
-const claimLimited = `
-WITH ` + runningByCaller + `, due AS MATERIALIZED (
+// claimLimitedQuery claims what the limit @most leaves each caller, oldest first,
+// and parks the rest.
+var claimLimitedQuery = nameParameters(`
+WITH ` + runningByCaller + `, candidate AS MATERIALIZED (
     SELECT id, created_by, row_number() OVER (PARTITION BY created_by ORDER BY id) AS place FROM mass_requests
-    WHERE batch_id = ANY ($2) AND ` + free + ` AND ` + due + `
-), free AS MATERIALIZED (
-    SELECT id FROM due LEFT JOIN running USING (created_by)
-    WHERE created_by IS NULL OR place + coalesce(n, 0) <= $3
-), held AS (
-    UPDATE mass_requests r SET held = true, updated_at = now()
-    FROM due WHERE r.id = due.id AND r.status = 'pending' AND NOT r.held AND due.id NOT IN (SELECT id FROM free)
+    WHERE batch_id = ANY (@batch_ids) AND ` + isReady + ` AND ` + isDue + `
+), allowed AS MATERIALIZED (
+    SELECT id FROM candidate LEFT JOIN running USING (created_by)
+    WHERE created_by IS NULL OR place + coalesce(n, 0) <= @most
+), put_aside AS (
+    UPDATE mass_requests r SET parked = true, updated_at = now()
+    FROM candidate c WHERE r.id = c.id AND r.status = 'pending' AND NOT r.parked AND c.id NOT IN (SELECT id FROM allowed)
 ), claimed AS (
     UPDATE mass_requests SET ` + setClaimed + `
-    WHERE id = ANY (ARRAY(SELECT id FROM free)) AND status = 'pending'
+    WHERE id = ANY (ARRAY(SELECT id FROM allowed)) AND status = 'pending'
     RETURNING ` + claimColumns + `
-), ` + claimTrail
+), ` + claimEvents)
 
-// claimHeld takes what is held of callers who are below the limit $2, oldest
-// first, up to $3 requests.
-const claimHeld = `
-WITH RECURSIVE caller AS ( -- a loose index scan: one probe a caller, however much is held
-    (SELECT created_by FROM mass_requests WHERE status = 'pending' AND held ORDER BY created_by LIMIT 1)
+// claimParkedQuery claims parked requests of callers who are below the limit @most,
+// oldest first, up to @limit requests.
+var claimParkedQuery = nameParameters(`
+WITH RECURSIVE caller AS ( -- a loose index scan: one probe for each caller, however many requests are parked
+    (SELECT created_by FROM mass_requests WHERE ` + isParked + ` ORDER BY created_by LIMIT 1)
     UNION ALL
     SELECT (SELECT r.created_by FROM mass_requests r
-            WHERE r.status = 'pending' AND r.held AND r.created_by > c.created_by ORDER BY r.created_by LIMIT 1)
+            WHERE ` + isParked + ` AND r.created_by > c.created_by ORDER BY r.created_by LIMIT 1)
     FROM caller c WHERE c.created_by IS NOT NULL
-), ` + runningByCaller + `, next AS MATERIALIZED (
-    SELECT h.id FROM caller c LEFT JOIN running USING (created_by), LATERAL (
+), ` + runningByCaller + `, allowed AS MATERIALIZED (
+    SELECT p.id FROM caller c LEFT JOIN running USING (created_by), LATERAL (
         SELECT id FROM mass_requests r
-        WHERE status = 'pending' AND held AND r.created_by = c.created_by AND ` + unexpired + `
-        ORDER BY id LIMIT greatest($2 - coalesce(n, 0), 0)) h
-    WHERE c.created_by IS NOT NULL LIMIT $3
+        WHERE ` + isParked + ` AND r.created_by = c.created_by AND ` + isUnexpired + `
+        ORDER BY id LIMIT greatest(@most - coalesce(n, 0), 0)) p
+    WHERE c.created_by IS NOT NULL LIMIT @limit
 ), claimed AS (
     UPDATE mass_requests SET ` + setClaimed + `
-    WHERE id = ANY (ARRAY(SELECT id FROM next)) AND status = 'pending'
+    WHERE id = ANY (ARRAY(SELECT id FROM allowed)) AND status = 'pending'
     RETURNING ` + claimColumns + `
-), ` + claimTrail
+), ` + claimEvents)
 
 // ClaimBatchesUpTo is ClaimBatches where no caller may have more than most
-// requests running at once, on all workers together. What is beyond that is held
-// for ClaimHeld.
+// requests running at once, on all workers together. Requests beyond that are
+// parked for ClaimParked.
 func (s *Store) ClaimBatchesUpTo(ctx context.Context, worker int64, batches []int64, most int) ([]jobs.Claimed, error) {
-	return s.claimInTurn(ctx, "claim batches", claimLimited, worker, int64Array(batches), most)
+	return s.claimInTurn(ctx, "claim batches", claimLimitedQuery, parameters{"worker": worker, "batch_ids": int64Array(batches), "most": most})
 }
 
-// ClaimHeld gives the worker up to limit of the requests that were held, now
-// that their callers have fewer than most running.
-func (s *Store) ClaimHeld(ctx context.Context, worker int64, most, limit int) ([]jobs.Claimed, error) {
-	return s.claimInTurn(ctx, "claim what was held", claimHeld, worker, most, limit)
+// ClaimParked gives the worker up to limit of the parked requests whose callers
+// have fewer than most requests running by now.
+func (s *Store) ClaimParked(ctx context.Context, worker int64, most, limit int) ([]jobs.Claimed, error) {
+	return s.claimInTurn(ctx, "claim parked requests", claimParkedQuery, parameters{"worker": worker, "most": most, "limit": limit})
 }
 
-// Unhold lets go of up to limit held requests and returns how many. Where there
-// is no limit anymore the reconciler does so, and then finds them without a task.
-func (s *Store) Unhold(ctx context.Context, limit int) (int64, error) {
+// Unpark makes up to limit parked requests ordinary pending ones and returns how
+// many. The reconciler calls it where there is no limit anymore, and then finds
+// that these requests have no task.
+func (s *Store) Unpark(ctx context.Context, limit int) (int64, error) {
 	res, err := s.db.ExecContext(ctx, `
-        UPDATE mass_requests SET held = false, updated_at = now() WHERE id IN (
-            SELECT id FROM mass_requests WHERE status = 'pending' AND held LIMIT $1 FOR UPDATE SKIP LOCKED)`, limit)
+        UPDATE mass_requests SET parked = false, updated_at = now() WHERE id IN (
+            SELECT id FROM mass_requests WHERE `+isParked+` LIMIT $1 FOR UPDATE SKIP LOCKED)`, limit)
 	if err != nil {
-		return 0, fault("let go of what is held", err)
+		return 0, fault("unpark requests", err)
 	}
 	n, err := res.RowsAffected()
-	return n, fault("let go of what is held", err)
+	return n, fault("unpark requests", err)
 }
 
 // claimInTurn runs a claim that counts what runs: after every other such claim
 // has ended, and with a snapshot that shows it.
-func (s *Store) claimInTurn(ctx context.Context, act, query string, args ...any) ([]jobs.Claimed, error) {
+func (s *Store) claimInTurn(ctx context.Context, act string, q namedQuery, values parameters) ([]jobs.Claimed, error) {
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
 		return nil, fault(act, err)
@@ -96,7 +97,7 @@ func (s *Store) claimInTurn(ctx context.Context, act, query string, args ...any)
 		return nil, fault(act, err)
 	}
 	var rows []claimedRow
-	if err := tx.SelectContext(ctx, &rows, query, args...); err != nil {
+	if err := tx.SelectContext(ctx, &rows, q.text, q.args(values)...); err != nil {
 		return nil, fault(act, err)
 	}
 	if err := tx.Commit(); err != nil {

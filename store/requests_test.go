@@ -154,7 +154,7 @@ func TestStatementsUseTheirIndexes(t *testing.T) {
 		"mass_requests_ended_badly":  store.ExplainList(store.Filter{Status: jobs.Failed, Limit: 50}),
 		"mass_submissions_site":      store.ExplainList(store.Filter{SiteID: "s7", Limit: 50}),
 		"mass_submissions_cluster":   store.ExplainList(store.Filter{ClusterID: "c7", Limit: 50}),
-		"mass_requests_open_batch":   `SELECT id FROM mass_requests WHERE batch_id = ANY ('{17,18}'::bigint[]) AND status = 'pending' AND NOT held`,
+		"mass_requests_open_batch":   `SELECT id FROM mass_requests WHERE batch_id = ANY ('{17,18}'::bigint[]) AND status = 'pending' AND NOT parked`,
 		"mass_requests_claimed_by":   `SELECT id FROM mass_requests WHERE claimed_by = 3 AND status = 'processing' ORDER BY id LIMIT 100`,
 		"mass_requests_pkey":         `SELECT id FROM mass_requests WHERE id = 7`,
 		" Index":                     store.ExplainList(store.Filter{Status: jobs.Pending, Limit: 50}), // one of several, as the figures say

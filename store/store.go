@@ -32,7 +32,7 @@ type Store struct {
 	db *sqlx.DB
 
 	// The statements of every request's life are prepared once a connection.
-	insert, insertKeyed, claim, settle *prepared
+	insert, insertKeyed, claim, outcomes *prepared
 }
 
 // planLife is how long claims and ends keep a plan. In that time a new table does
@@ -56,10 +56,10 @@ func Open(c Config) (*Store, error) {
 	db.SetConnMaxLifetime(c.ConnLifetime)
 	return &Store{
 		db:          db,
-		insert:      &prepared{db: db, query: insertStatement(false)},
-		insertKeyed: &prepared{db: db, query: insertStatement(true)},
-		claim:       &prepared{db: db, query: claimBatches, life: planLife},
-		settle:      &prepared{db: db, query: settleRequests, life: planLife},
+		insert:      &prepared{db: db, query: insertQuery.text},
+		insertKeyed: &prepared{db: db, query: insertKeyedQuery.text},
+		claim:       &prepared{db: db, query: claimQuery.text, life: planLife},
+		outcomes:    &prepared{db: db, query: outcomeQuery.text, life: planLife},
 	}, nil
 }
 

@@ -68,9 +68,9 @@ func (b bench) claim(worker int64, batch int64) []jobs.Claimed {
 	return c
 }
 
-func (b bench) settle(worker int64, o jobs.Outcome) store.Settled {
+func (b bench) settle(worker int64, o jobs.Outcome) store.OutcomeResult {
 	b.t.Helper()
-	s, err := b.SettleRequests(b.ctx, worker, []jobs.Outcome{o})
+	s, err := b.WriteOutcomes(b.ctx, worker, []jobs.Outcome{o})
 	require.NoError(b.t, err)
 	return s[0]
 }

@@ -155,8 +155,8 @@ func (w *Worker) flushClaims(ctx context.Context, batches []int64) ([][]jobs.Cla
 	return out, nil
 }
 
-func (w *Worker) flushSettles(ctx context.Context, outcomes []jobs.Outcome) ([]store.Settled, error) {
-	settled, err := w.store.SettleRequests(ctx, w.id.Load(), outcomes)
+func (w *Worker) flushSettles(ctx context.Context, outcomes []jobs.Outcome) ([]store.OutcomeResult, error) {
+	settled, err := w.store.WriteOutcomes(ctx, w.id.Load(), outcomes)
 	var changed, ended []int64
 	for i, s := range settled {
 		if s.Accepted {

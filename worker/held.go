@@ -58,7 +58,7 @@ func (w *Worker) claimHeld(ctx context.Context) error {
 			return nil
 		}
 		answered := w.holdings.claiming()
-		claimed, err := w.store.ClaimHeld(ctx, w.id.Load(), w.config.CallerMax, min(room, w.config.BatchMax))
+		claimed, err := w.store.ClaimParked(ctx, w.id.Load(), w.config.CallerMax, min(room, w.config.BatchMax))
 		answered()
 		if err != nil || len(claimed) == 0 {
 			return err

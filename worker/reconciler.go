@@ -327,7 +327,7 @@ func (r *reconciler) tidy(ctx context.Context, _ time.Time) error {
 	_, kerr := r.store.RemoveExpiredKeys(ctx, r.config.Step)
 	var herr error
 	if !r.holds {
-		_, herr = r.store.Unhold(ctx, r.config.Step)
+		_, herr = r.store.Unpark(ctx, r.config.Step)
 	}
 	return errors.Join(err, kerr, herr)
 }

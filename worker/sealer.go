@@ -73,7 +73,7 @@ func (r *reconciler) seal(ctx context.Context, now time.Time) error {
 func (r *reconciler) settle(ctx context.Context, now time.Time) error {
 	state := &r.sealed
 	if state.mark != nil {
-		ok, err := r.store.Settled(ctx, *state.mark)
+		ok, err := r.store.TrailVisible(ctx, *state.mark)
 		if err != nil && !errors.Is(err, store.ErrConflict) {
 			return err
 		}

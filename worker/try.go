@@ -184,8 +184,8 @@ func (t *tries) write(group []end) {
 
 // settle writes outcomes, waiting for Postgres as long as the worker runs. A result
 // that Postgres refuses makes its request fail with that reason, in the group, too.
-func (t *tries) settle(group []end) []groupcommit.Result[store.Settled] {
-	out := make([]groupcommit.Result[store.Settled], len(group))
+func (t *tries) settle(group []end) []groupcommit.Result[store.OutcomeResult] {
+	out := make([]groupcommit.Result[store.OutcomeResult], len(group))
 	left := make([]int, len(group))
 	for i := range left {
 		left[i] = i

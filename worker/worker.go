@@ -84,7 +84,7 @@ func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, p Pipel
 // line is the way of requests through Postgres: claims and ends, each in groups.
 type line struct {
 	claims  *groupcommit.Committer[int64, []jobs.Claimed]
-	settles *groupcommit.Committer[jobs.Outcome, store.Settled]
+	settles *groupcommit.Committer[jobs.Outcome, store.OutcomeResult]
 }
 
 // A second statement beside one under way must be worth it: with less they only
