@@ -71,27 +71,27 @@ func genesisHash() []byte { return make([]byte, sha256.Size) }
 // block.
 const markLength = 4
 
-// block hashes events in the order of their ids.
-type block struct {
+// sealBlock hashes events in the order of their ids.
+type sealBlock struct {
 	hash   hash.Hash
 	marks  []byte
 	events int
 	last   int64
 }
 
-func newBlock(first int64) *block {
-	b := &block{hash: sha256.New(), last: first - 1}
+func newSealBlock(first int64) *sealBlock {
+	b := &sealBlock{hash: sha256.New(), last: first - 1}
 	fmt.Fprintf(b.hash, "mass audit block %d\n", sealVersion)
 	return b
 }
 
 // add returns the mark of the event.
-func (b *block) add(id int64, row []byte) []byte {
+func (b *sealBlock) add(id int64, row []byte) []byte {
 	sum := sha256.Sum256(row)
 	return b.addHash(id, sum[:])
 }
 
-func (b *block) addHash(id int64, sum []byte) []byte {
+func (b *sealBlock) addHash(id int64, sum []byte) []byte {
 	b.hash.Write(sum)
 	b.marks = binary.AppendUvarint(b.marks, uint64(id-b.last)) //nolint:gosec // ids come in order
 	b.marks = append(b.marks, sum[:markLength]...)
@@ -156,7 +156,7 @@ func (s *Store) SealEvents(ctx context.Context, upTo int64, atMost int) (Seal, e
 	}
 	seal := Seal{ID: before.ID + 1, FirstEvent: before.LastEvent + 1, LastEvent: upTo, Version: sealVersion, Previous: before.Hash}
 	act := fmt.Sprintf("seal the trail from event %d", seal.FirstEvent)
-	b := newBlock(seal.FirstEvent)
+	b := newSealBlock(seal.FirstEvent)
 	var hashes []byte
 	if err := s.db.GetContext(ctx, &hashes, hashBlock, seal.FirstEvent, upTo, atMost); err != nil {
 		return Seal{}, fault(act, err)

@@ -115,8 +115,8 @@ func (s *Store) trusted(ctx context.Context, from int64) (Seal, error) {
 
 // verifyBlock compares the events of a seal's range with the seal, one by one.
 func (s *Store) verifyBlock(ctx context.Context, seal *Seal) error {
-	b := newBlock(seal.FirstEvent)
-	expected := marks{rest: seal.Marks, id: seal.FirstEvent - 1}
+	b := newSealBlock(seal.FirstEvent)
+	expected := markReader{rest: seal.Marks, id: seal.FirstEvent - 1}
 	broken := func(event int64, what string) error { return &BrokenTrail{Seal: seal.ID, Event: event, What: what} }
 	const (
 		missing = "the event is missing"
@@ -150,8 +150,8 @@ func (s *Store) verifyBlock(ctx context.Context, seal *Seal) error {
 	return nil
 }
 
-// marks reads the marks that a block wrote.
-type marks struct {
+// markReader reads the marks that a sealBlock wrote.
+type markReader struct {
 	rest []byte
 	id   int64
 	mark []byte
@@ -159,12 +159,12 @@ type marks struct {
 
 // next goes to the next mark. It returns false after the last one, and at bytes that
 // are no mark.
-func (m *marks) next() bool {
+func (m *markReader) next() bool {
 	step, n := binary.Uvarint(m.rest)
 	if n <= 0 || len(m.rest) < n+markLength {
 		return false
 	}
-	m.id += int64(step) //nolint:gosec // the hash of the seal was right: a block wrote this
+	m.id += int64(step) //nolint:gosec // the hash of the seal was right: a sealBlock wrote this
 	m.mark, m.rest = m.rest[n:n+markLength], m.rest[n+markLength:]
 	return true
 }

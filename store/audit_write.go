@@ -27,9 +27,9 @@ const (
 	originValues  = `@actor::text, nullif(@http_request_id::text, ''), nullif(@client::text, ''), @trace_id::bytea, @span_id::bytea`
 )
 
-// parameters are the values of originValues, to which a statement adds its own.
-func (o Origin) parameters() parameters {
-	return parameters{
+// queryValues are the values of originValues, to which a statement adds its own.
+func (o Origin) queryValues() queryValues {
+	return queryValues{
 		"actor": o.Actor, "http_request_id": o.RequestID, "client": o.Client,
 		"trace_id": decodeHex(o.TraceID), "span_id": decodeHex(o.SpanID),
 	}
@@ -63,7 +63,7 @@ type newEvent struct {
 	Origin   Origin
 }
 
-var eventQuery = nameParameters(`
+var insertEventQuery = nameParameters(`
 INSERT INTO audit_events (request_id, batch_id, attempt, action, from_status, to_status, detail, ` + originColumns + `)
 SELECT r.id, CASE WHEN r.id IS NOT NULL THEN @batch::bigint END, CASE WHEN r.id IS NOT NULL THEN @attempt::int END,
        @action::text, nullif(@from::text, ''), nullif(@to::text, ''), nullif(@detail::text, ''), ` + originValues + `
@@ -71,10 +71,10 @@ FROM (SELECT nullif(@request::bigint, 0) AS id) r`)
 
 // writeEvent writes an event in the transaction of the act that it tells of.
 func writeEvent(ctx context.Context, tx execer, e newEvent) error {
-	values := e.Origin.parameters()
+	values := e.Origin.queryValues()
 	values["request"], values["batch"], values["attempt"] = e.Request, e.Batch, e.Attempt
 	values["action"], values["from"], values["to"], values["detail"] = e.Action, e.From, e.To, clipDetail(e.Detail)
-	_, err := tx.ExecContext(ctx, eventQuery.text, eventQuery.args(values)...)
+	_, err := tx.ExecContext(ctx, insertEventQuery.text, insertEventQuery.args(values)...)
 	return err
 }
 

@@ -80,7 +80,7 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
 			return "", nil, fmt.Errorf("%s many requests: %w: requests that are %s cannot be moved so", m.Action, ErrConflict, from)
 		}
 	}
-	values := m.Origin.parameters()
+	values := m.Origin.queryValues()
 	found := m.found(values)
 	var set, planned string
 	var to jobs.Status
@@ -126,7 +126,7 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
 
 // found is the part of the statement that walks the filter. It adds the values of
 // its parameters.
-func (m *BulkMove) found(values parameters) string {
+func (m *BulkMove) found(values queryValues) string {
 	by, implied := bySubmission, "" // what follows from the states is written out for the partial indexes
 	switch {
 	case m.Action == jobs.Cancel:
@@ -135,7 +135,7 @@ func (m *BulkMove) found(values parameters) string {
 		by, implied = byBadEnd, isEndedBadly
 	}
 	where := append(m.Filter.conditions(by, values), `status = ANY (@from_states::text[])`)
-	values["from_states"] = states(m.From)
+	values["from_states"] = statusArray(m.From)
 	if implied != "" {
 		where = append(where, implied)
 	}
@@ -150,7 +150,7 @@ func (m *BulkMove) found(values parameters) string {
 // CountMoves counts the requests that a BulkMove would find, and returns the
 // position of the last of them; it moves none.
 func (s *Store) CountMoves(ctx context.Context, m BulkMove) (Moved, error) {
-	values := parameters{}
+	values := queryValues{}
 	q := nameParameters(`
         WITH found AS MATERIALIZED (` + m.found(values) + `), oldest AS (SELECT id, created_at FROM found ORDER BY created_at, id LIMIT 1)
         SELECT (SELECT count(*) FROM found) AS n, (SELECT id FROM oldest) AS id, (SELECT created_at FROM oldest) AS created_at`)

@@ -14,7 +14,7 @@ const IdempotencyTTL = 24 * time.Hour
 
 // keyColumns are what an insertion takes besides insertColumns when at least one
 // of its items has a key.
-var keyColumns = []column[NewRequest]{
+var keyColumns = []arrayColumn[NewRequest]{
 	{name: "key", element: "text",
 		values: columnOf[nullArray](func(r *NewRequest) string { return r.IdempotencyKey })},
 	{name: "digest", element: "bytea",

@@ -45,7 +45,7 @@ func listQuery(f Filter) (query string, args []any) {
 	if f.Status == jobs.Failed || f.Status == jobs.Cancelled {
 		by = byBadEnd
 	}
-	values := parameters{}
+	values := queryValues{}
 	text := `SELECT ` + requestColumns + ` FROM ` + by.from
 	if where := f.conditions(by, values); len(where) > 0 {
 		text += ` WHERE ` + strings.Join(where, ` AND `)
@@ -54,8 +54,8 @@ func listQuery(f Filter) (query string, args []any) {
 	return q.text, q.args(values)
 }
 
-// walk is where a list finds requests in its order, newest first.
-type walk struct {
+// listWalk is where a list finds requests in its order, newest first.
+type listWalk struct {
 	from              string
 	createdAt, id     string // the key of the order
 	siteID, clusterID string
@@ -63,22 +63,22 @@ type walk struct {
 
 var (
 	// bySubmission is the usual walk. The columns of mass_requests say the same, but have no index.
-	bySubmission = walk{
+	bySubmission = listWalk{
 		from:      `mass_submissions JOIN mass_requests ON id = request_id`,
 		createdAt: `submitted_at`, id: `request_id`, siteID: `site`, clusterID: `cluster`,
 	}
 	// byBadEnd is for failed and cancelled requests, which have an index in the order of lists.
-	byBadEnd = walk{from: `mass_requests`, createdAt: `created_at`, id: `id`, siteID: `site_id`, clusterID: `cluster_id`}
+	byBadEnd = listWalk{from: `mass_requests`, createdAt: `created_at`, id: `id`, siteID: `site_id`, clusterID: `cluster_id`}
 )
 
 // newestFirst is the end of the statement of a list.
-func (w walk) newestFirst() string {
+func (w listWalk) newestFirst() string {
 	return ` ORDER BY ` + w.createdAt + ` DESC, ` + w.id + ` DESC LIMIT @limit`
 }
 
 // conditions returns what the filter asks of a row, and adds the values of the
 // filter's parameters.
-func (f *Filter) conditions(by walk, values parameters) []string {
+func (f *Filter) conditions(by listWalk, values queryValues) []string {
 	var where []string
 	add := func(condition, name string, value any) {
 		where = append(where, condition)

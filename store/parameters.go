@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// parameters are the values of a statement by the names of its parameters.
-type parameters map[string]any
+// queryValues are the values of a statement by the names of its parameters.
+type queryValues map[string]any
 
 // namedQuery is a statement whose parameters were written as @name. A name
 // stands for the same value wherever it occurs, also in parts of the statement
@@ -36,7 +36,7 @@ func nameParameters(text string) namedQuery {
 
 // args returns the values in the order of their numbers. It panics when the
 // statement has a parameter without a value, which is a mistake in the program.
-func (q namedQuery) args(values parameters) []any {
+func (q namedQuery) args(values queryValues) []any {
 	args := make([]any, len(q.names))
 	for i, name := range q.names {
 		value, ok := values[name]
@@ -48,9 +48,9 @@ func (q namedQuery) args(values parameters) []any {
 	return args
 }
 
-// A column is one value of each of the items that a statement takes: a parameter
+// An arrayColumn is one value of each of the items that a statement takes: a parameter
 // of that name, which is an array with an element for each item.
-type column[T any] struct {
+type arrayColumn[T any] struct {
 	name    string // of the parameter, and of the column in the statement
 	element string // SQL type of an element
 	values  func(items []T) any
@@ -74,7 +74,7 @@ func columnOf[A ~[]E, T, E any](value func(item *T) E) func(items []T) any {
 
 // unnestColumns is what the FROM of a statement says to have the items as rows,
 // with ord as the place of each of them, from 1.
-func unnestColumns[T any](columns []column[T]) string {
+func unnestColumns[T any](columns []arrayColumn[T]) string {
 	var arrays, names []string
 	for _, c := range columns {
 		arrays = append(arrays, `@`+c.name+`::`+c.element+`[]`)
@@ -85,7 +85,7 @@ func unnestColumns[T any](columns []column[T]) string {
 }
 
 // addColumns adds the values of the columns to those of a statement.
-func addColumns[T any](values parameters, columns []column[T], items []T) {
+func addColumns[T any](values queryValues, columns []arrayColumn[T], items []T) {
 	for _, c := range columns {
 		values[c.name] = c.values(items)
 	}

@@ -62,13 +62,13 @@ WITH RECURSIVE caller AS ( -- a loose index scan: one probe for each caller, how
 // requests running at once, on all workers together. Requests beyond that are
 // parked for ClaimParked.
 func (s *Store) ClaimBatchesUpTo(ctx context.Context, worker int64, batches []int64, most int) ([]jobs.Claimed, error) {
-	return s.claimInTurn(ctx, "claim batches", claimLimitedQuery, parameters{"worker": worker, "batch_ids": int64Array(batches), "most": most})
+	return s.claimInTurn(ctx, "claim batches", claimLimitedQuery, queryValues{"worker": worker, "batch_ids": int64Array(batches), "most": most})
 }
 
 // ClaimParked gives the worker up to limit of the parked requests whose callers
 // have fewer than most requests running by now.
 func (s *Store) ClaimParked(ctx context.Context, worker int64, most, limit int) ([]jobs.Claimed, error) {
-	return s.claimInTurn(ctx, "claim parked requests", claimParkedQuery, parameters{"worker": worker, "most": most, "limit": limit})
+	return s.claimInTurn(ctx, "claim parked requests", claimParkedQuery, queryValues{"worker": worker, "most": most, "limit": limit})
 }
 
 // Unpark makes up to limit parked requests ordinary pending ones and returns how
@@ -87,7 +87,7 @@ func (s *Store) Unpark(ctx context.Context, limit int) (int64, error) {
 
 // claimInTurn runs a claim that counts what runs: after every other such claim
 // has ended, and with a snapshot that shows it.
-func (s *Store) claimInTurn(ctx context.Context, act string, q namedQuery, values parameters) ([]jobs.Claimed, error) {
+func (s *Store) claimInTurn(ctx context.Context, act string, q namedQuery, values queryValues) ([]jobs.Claimed, error) {
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
 		return nil, fault(act, err)

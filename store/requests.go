@@ -58,7 +58,7 @@ type Inserted struct {
 
 // insertColumns are the values of a NewRequest but its payload and its key. A new
 // column of mass_requests that comes with the submission is one entry here.
-var insertColumns = []column[NewRequest]{
+var insertColumns = []arrayColumn[NewRequest]{
 	{name: "schema_version", element: "text", request: true, event: true,
 		values: columnOf[textArray](func(r *NewRequest) string { return r.SchemaVersion })},
 	{name: "correlation_id", element: "text", request: true,
@@ -122,7 +122,7 @@ var (
 // item they would be copied twice on the way. @new_batches has an element for each
 // new batch, because of the number of rows that generate_series would return for a
 // parameter the planner assumes a thousand.
-func insertStatement(columns []column[NewRequest], keyed bool) string {
+func insertStatement(columns []arrayColumn[NewRequest], keyed bool) string {
 	var request, event []string
 	for _, c := range columns {
 		if c.request {
@@ -169,7 +169,7 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		}
 		keyed = keyed || r.IdempotencyKey != ""
 	}
-	values := parameters{"payload": payload, "new_batches": make(int32Array, newBatches)}
+	values := queryValues{"payload": payload, "new_batches": make(int32Array, newBatches)}
 	addColumns(values, insertColumns, items)
 	insert, query := s.insert, insertQuery
 	if keyed {
@@ -253,8 +253,9 @@ func (r *requestRow) request() jobs.Request {
 }
 
 // withNormalized puts the payload into a result whose member "normalized" was
-// left out, in the place in which the pipeline writes that member. The SQL
-// function mass_result does the same.
+// left out, in the place in which the pipeline writes that member. The result is as
+// the pipeline wrote it: an object without white space around it. The SQL function
+// mass_result does the same.
 func withNormalized(result, payload []byte) []byte {
 	rest := result[1:] // what follows the brace: a member, or the end
 	if len(rest) == 1 {
@@ -280,7 +281,7 @@ func (s *Store) Request(ctx context.Context, id int64) (jobs.Request, error) {
 	return row.request(), nil
 }
 
-var deleteQuery = nameParameters(`
+var deleteRequestQuery = nameParameters(`
 WITH deleted AS (
     DELETE FROM mass_requests WHERE id = @id RETURNING id, batch_id, attempt, status
 )
@@ -292,10 +293,10 @@ RETURNING request_id`)
 // that has claimed the request finds its writes refused. The error is ErrNotFound
 // when there is no such request.
 func (s *Store) DeleteRequest(ctx context.Context, id int64, by Origin) error {
-	values := by.parameters()
+	values := by.queryValues()
 	values["id"] = id
 	var deleted int64
-	err := s.db.GetContext(ctx, &deleted, deleteQuery.text, deleteQuery.args(values)...)
+	err := s.db.GetContext(ctx, &deleted, deleteRequestQuery.text, deleteRequestQuery.args(values)...)
 	return fault(fmt.Sprintf("delete request %d", id), err)
 }
 

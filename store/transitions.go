@@ -71,7 +71,7 @@ func claimedOf(rows []claimedRow) []jobs.Claimed {
 // without pending requests yields nothing: its task was delivered again.
 func (s *Store) ClaimBatches(ctx context.Context, worker int64, batches []int64) ([]jobs.Claimed, error) {
 	var rows []claimedRow
-	args := claimQuery.args(parameters{"worker": worker, "batch_ids": int64Array(batches)})
+	args := claimQuery.args(queryValues{"worker": worker, "batch_ids": int64Array(batches)})
 	if err := s.claim.selectInto(ctx, &rows, args...); err != nil {
 		return nil, fault("claim batches", err)
 	}
@@ -88,30 +88,30 @@ func (s *Store) DueIn(ctx context.Context, batch int64) (time.Duration, error) {
 	return time.Duration(seconds * float64(time.Second)), fault(fmt.Sprintf("look when batch %d is due", batch), err)
 }
 
-// outcome is a jobs.Outcome with the status that it leads to.
-type outcome struct {
+// outcomeItem is a jobs.Outcome with the status that it leads to.
+type outcomeItem struct {
 	*jobs.Outcome
 	status jobs.Status
 }
 
 // outcomeColumns are the values of an outcome but its JSON.
-var outcomeColumns = []column[outcome]{
+var outcomeColumns = []arrayColumn[outcomeItem]{
 	{name: "id", element: "bigint",
-		values: columnOf[int64Array](func(o *outcome) int64 { return o.ID })},
+		values: columnOf[int64Array](func(o *outcomeItem) int64 { return o.ID })},
 	{name: "attempt", element: "int",
-		values: columnOf[int32Array](func(o *outcome) int32 { return int32(o.Attempt) })}, //nolint:gosec // the column is an integer
+		values: columnOf[int32Array](func(o *outcomeItem) int32 { return int32(o.Attempt) })}, //nolint:gosec // the column is an integer
 	{name: "action", element: "text",
-		values: columnOf[textArray](func(o *outcome) string { return string(o.Action) })},
+		values: columnOf[textArray](func(o *outcomeItem) string { return string(o.Action) })},
 	{name: "status", element: "text",
-		values: columnOf[textArray](func(o *outcome) string { return string(o.status) })},
+		values: columnOf[textArray](func(o *outcomeItem) string { return string(o.status) })},
 	{name: "error", element: "text",
-		values: columnOf[nullArray](func(o *outcome) string { return o.Error })},
+		values: columnOf[nullArray](func(o *outcomeItem) string { return o.Error })},
 	{name: "delay", element: "float8",
-		values: columnOf[floatArray](func(o *outcome) float64 { return o.Delay.Seconds() })},
+		values: columnOf[floatArray](func(o *outcomeItem) float64 { return o.Delay.Seconds() })},
 	{name: "as_submitted", element: "boolean",
-		values: columnOf[boolArray](func(o *outcome) bool { return o.Result.AsSubmitted })},
+		values: columnOf[boolArray](func(o *outcomeItem) bool { return o.Result.AsSubmitted })},
 	{name: "input_digest", element: "bytea",
-		values: columnOf[bytesArray](func(o *outcome) []byte { return o.InputDigest })},
+		values: columnOf[bytesArray](func(o *outcomeItem) []byte { return o.InputDigest })},
 }
 
 // outcomeQuery writes the outcomes of many attempts, each of them a compare-and-set
@@ -164,7 +164,7 @@ type OutcomeResult struct {
 // changes nothing. ErrInvalid means that Postgres refused one of the values, and
 // nothing was written.
 func (s *Store) WriteOutcomes(ctx context.Context, worker int64, outcomes []jobs.Outcome) ([]OutcomeResult, error) {
-	items := make([]outcome, len(outcomes))
+	items := make([]outcomeItem, len(outcomes))
 	result, faults := make(jsonArray, len(outcomes)), make(jsonArray, len(outcomes))
 	place := make(map[int64]int, len(outcomes))
 	for i := range outcomes {
@@ -177,10 +177,10 @@ func (s *Store) WriteOutcomes(ctx context.Context, worker int64, outcomes []jobs
 			return nil, fmt.Errorf("write outcomes: request %d occurs twice in one group", o.ID)
 		}
 		place[o.ID] = i
-		items[i] = outcome{Outcome: o, status: to}
+		items[i] = outcomeItem{Outcome: o, status: to}
 		result[i], faults[i] = o.Result.JSON, o.Faults
 	}
-	values := parameters{"worker": worker, "result": result, "faults": faults}
+	values := queryValues{"worker": worker, "result": result, "faults": faults}
 	addColumns(values, outcomeColumns, items)
 	var rows []struct {
 		ID       int64     `db:"id"`
