@@ -61,8 +61,8 @@ func TestUpAndDownAndUpAgain(t *testing.T) {
 }
 
 // Reverting the schema leaves nothing behind that would change the next one, by
-// what pg_dump says of it. Where there is no pg_dump of the server's version or a
-// later one, TestUpAndDownAndUpAgain has to do.
+// what pg_dump says of it. Where there is no pg_dump of the server's version or
+// a later one, TestUpAndDownAndUpAgain has to do.
 func TestUpDownUpGivesTheSameSchema(t *testing.T) {
 	t.Parallel()
 	ctx, url := t.Context(), devtest.EmptyDatabase(t)

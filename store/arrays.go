@@ -42,8 +42,8 @@ const (
 
 const arrayNull = math.MaxUint32 // -1 as a length
 
-// beginArray begins an array of n elements that take size bytes together, without
-// their lengths.
+// beginArray begins an array of n elements that take size bytes together,
+// without their lengths.
 func beginArray(oid uint32, n, size int) []byte {
 	b := make([]byte, 0, 20+4*n+size)
 	dimensions := uint32(1)
@@ -164,7 +164,8 @@ func (a boolArray) Value() (driver.Value, error) {
 	return b, nil
 }
 
-// postgresEpoch is the time from which Postgres counts the microseconds of a timestamp.
+// postgresEpoch is the time from which Postgres counts the microseconds of a
+// timestamp.
 var postgresEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Value implements driver.Valuer.

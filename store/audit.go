@@ -35,8 +35,8 @@ const auditColumns = `e.id, e.at, coalesce(e.request_id, 0) AS request_id, coale
     e.input_digest, e.output_digest, e.trace_id, e.span_id, coalesce(e.source_id, 0) AS source_id,
     coalesce(s.kind, '') AS process, coalesce(s.version, '') AS version, coalesce(s.build_commit, '') AS build_commit`
 
-// AuditFilter restricts what is read of the trail. An event must satisfy all of its
-// parts.
+// AuditFilter restricts what is read of the trail. An event must satisfy all of
+// its parts.
 type AuditFilter struct {
 	RequestID     int64 // of a MassRequest; 0: any
 	Actor         string
@@ -45,7 +45,8 @@ type AuditFilter struct {
 	From, Before  time.Time
 }
 
-// conditions returns the conditions of the filter and appends its parameters to args.
+// conditions returns the conditions of the filter and appends its parameters to
+// args.
 func (f *AuditFilter) conditions(args []any) ([]string, []any) {
 	var where []string
 	add := func(condition string, value any) {
@@ -79,14 +80,14 @@ type Span struct{ Low, High int64 }
 // Empty reports whether no id is in the range.
 func (s Span) Empty() bool { return s.Low > s.High }
 
-// AuditWindow is how many events one statement walks at most, whatever the filter
-// is. The trail has indexes for its ids and for its requests only, because each
-// request would pay three times for every further index.
+// AuditWindow is how many events one statement walks at most, whatever the
+// filter is. The trail has indexes for its ids and for its requests only,
+// because each request would pay three times for every further index.
 const AuditWindow = 50_000
 
-// auditSkew is by how much the order of the ids may differ from the order of the
-// times. Both are taken when the row is made, so this allows for a clock that was
-// set back.
+// auditSkew is by how much the order of the ids may differ from the order of
+// the times. Both are taken when the row is made, so this allows for a clock
+// that was set back.
 const auditSkew = time.Minute
 
 // AuditSpan returns a range of ids that contains all events of the filter.
@@ -116,8 +117,8 @@ func (s *Store) AuditSpan(ctx context.Context, f AuditFilter) (Span, error) {
 	return span, fault(act, err)
 }
 
-// firstSince finds the id of the first event at or after t by binary search, or the
-// id after the span when there is none.
+// firstSince finds the id of the first event at or after t by binary search, or
+// the id after the span when there is none.
 func firstSince(ctx context.Context, probe *sql.Stmt, span Span, t time.Time) (int64, error) {
 	low, high := span.Low, span.High+1
 	for low < high {
@@ -139,9 +140,10 @@ func firstSince(ctx context.Context, probe *sql.Stmt, span Span, t time.Time) (i
 	return low, nil
 }
 
-// WalkAudit reads the next events of the filter within the span, up to limit, from
-// its old or its new end, in one bounded statement. It returns the rest of the
-// span: until the rest is empty there may be more events, also when none was found.
+// WalkAudit reads the next events of the filter within the span, up to limit,
+// from its old or its new end, in one bounded statement. It returns the rest of
+// the span: until the rest is empty there may be more events, also when none
+// was found.
 func (s *Store) WalkAudit(ctx context.Context, f AuditFilter, span Span, newestFirst bool, limit int) ([]AuditEvent, Span, error) {
 	window, rest := span, Span{Low: 1}
 	if f.RequestID == 0 { // a request's events have an index

@@ -25,8 +25,8 @@ type Event struct {
 const eventColumns = `id, at, request_id, coalesce(batch_id, 0) AS batch_id, coalesce(attempt, 0) AS attempt, action, actor,
     coalesce(from_status, '') AS from_status, coalesce(to_status, '') AS to_status, coalesce(detail, '') AS detail`
 
-// Ends reports whether the event left its request in a final state, or deleted it.
-// changes is false for an event that does not concern the state.
+// Ends reports whether the event left its request in a final state, or deleted
+// it. changes is false for an event that does not concern the state.
 func (e *Event) Ends() (ends, changes bool) {
 	if e.Action == string(jobs.Delete) {
 		return true, true
@@ -34,8 +34,8 @@ func (e *Event) Ends() (ends, changes bool) {
 	return jobs.Status(e.ToStatus).Final(), e.ToStatus != ""
 }
 
-// Events lists what happened to a request, oldest first, up to limit events with
-// ids greater than after. A request that never existed has none.
+// Events lists what happened to a request, oldest first, up to limit events
+// with ids greater than after. A request that never existed has none.
 func (s *Store) Events(ctx context.Context, request, after int64, limit int) ([]Event, error) {
 	var list []Event
 	err := s.db.SelectContext(ctx, &list,

@@ -15,8 +15,9 @@ import (
 	"github.com/lib/pq"
 )
 
-// Seal is a link of the chain that makes changes of the trail evident. It consists
-// of a hash over the events of a range of ids and the hash of the seal before it.
+// Seal is a link of the chain that makes changes of the trail evident. It
+// consists of a hash over the events of a range of ids and the hash of the seal
+// before it.
 type Seal struct {
 	ID         int64     `db:"id"`
 	FirstEvent int64     `db:"first_event"`
@@ -39,11 +40,12 @@ const (
 	sealedColumns = `id, at, request_id, batch_id, attempt, action, actor, from_status, to_status, detail, source_id,
     http_request_id, client, schema_version, biocore_version, input_digest, output_digest, trace_id, span_id`
 
-	// readBlock reads the events with ids from $1 to $2. The schema is named, so that
-	// no function elsewhere in a search_path can replace the one that is meant.
+	// readBlock reads the events with ids from $1 to $2. The schema is named, so
+	// that no function elsewhere in a search_path can replace the one that is
+	// meant.
 	readBlock = `SELECT id, pg_catalog.record_send(ROW(` + sealedColumns + `)) FROM audit_events WHERE id >= $1 AND id <= $2 ORDER BY id`
-	// hashBlock returns the ids and the hashes of the first $3 events of readBlock as
-	// one value, which costs a third less than the events as rows.
+	// hashBlock returns the ids and the hashes of the first $3 events of readBlock
+	// as one value, which costs a third less than the events as rows.
 	hashBlock = `
         SELECT pg_catalog.string_agg(pg_catalog.int8send(id) || pg_catalog.sha256(event), ''::bytea ORDER BY id)
         FROM (` + readBlock + ` LIMIT $3) block (id, event)`
@@ -107,11 +109,11 @@ type TrailMark struct {
 	server  time.Time // when Postgres started: the mark means nothing to another run of it
 }
 
-// trailWriters finds the transactions that may have drawn an event id without the
-// event being visible yet. An INSERT locks the table before it draws an id, and the
-// lock lasts until the transaction has ended and is visible to all others.
-// Transaction ids are no replacement: a transaction gets one with its first write,
-// which comes after nextval.
+// trailWriters finds the transactions that may have drawn an event id without
+// the event being visible yet. An INSERT locks the table before it draws an id,
+// and the lock lasts until the transaction has ended and is visible to all
+// others. Transaction ids are no replacement: a transaction gets one with its
+// first write, which comes after nextval.
 const trailWriters = `
     FROM pg_locks
     WHERE locktype = 'relation' AND relation = 'audit_events'::regclass AND mode = 'RowExclusiveLock'
@@ -120,8 +122,8 @@ const trailWriters = `
 // MarkTrail notes the latest event id that was drawn.
 func (s *Store) MarkTrail(ctx context.Context) (TrailMark, error) {
 	var m TrailMark
-	// The id is read before the writers, in a statement of its own: a transaction that
-	// begins in between draws a later id.
+	// The id is read before the writers, in a statement of its own: a transaction
+	// that begins in between draws a later id.
 	err := s.db.GetContext(ctx, &m.UpTo, `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM audit_events_id_seq`)
 	if err == nil {
 		err = s.db.QueryRowContext(ctx, `
@@ -132,8 +134,8 @@ func (s *Store) MarkTrail(ctx context.Context) (TrailMark, error) {
 }
 
 // TrailVisible reports whether every event up to the mark is visible to all
-// transactions. ErrConflict means that Postgres was restarted after the mark was
-// taken, which makes the mark useless.
+// transactions. ErrConflict means that Postgres was restarted after the mark
+// was taken, which makes the mark useless.
 func (s *Store) TrailVisible(ctx context.Context, m TrailMark) (bool, error) {
 	var server time.Time
 	var busy bool
@@ -146,8 +148,8 @@ func (s *Store) TrailVisible(ctx context.Context, m TrailMark) (bool, error) {
 	return !busy && err == nil, fault("look at a mark of the trail", err)
 }
 
-// SealEvents seals the next events, at most atMost of them, up to an id for which
-// TrailVisible was true. ErrNotFound means that there is nothing to seal,
+// SealEvents seals the next events, at most atMost of them, up to an id for
+// which TrailVisible was true. ErrNotFound means that there is nothing to seal,
 // ErrConflict that another process sealed these events.
 func (s *Store) SealEvents(ctx context.Context, upTo int64, atMost int) (Seal, error) {
 	before, err := s.LastSeal(ctx)
@@ -204,8 +206,8 @@ func (s *Store) LastSeal(ctx context.Context) (Seal, error) {
 	return list[0], nil
 }
 
-// streamEvents passes the events of a range to f, in the order of their ids. The
-// row is valid until f returns.
+// streamEvents passes the events of a range to f, in the order of their ids.
+// The row is valid until f returns.
 func (s *Store) streamEvents(ctx context.Context, first, last int64, f func(id int64, row []byte) error) error {
 	rows, err := s.db.QueryContext(ctx, readBlock, first, last)
 	if err != nil {
@@ -230,8 +232,8 @@ func (s *Seal) String() string {
 	return fmt.Sprintf("seal %d (events %d to %d) %s", s.ID, s.FirstEvent, s.LastEvent, hex.EncodeToString(s.Hash))
 }
 
-// follows returns what is wrong with the seal or its place in the chain; nil when
-// nothing is.
+// follows returns what is wrong with the seal or its place in the chain; nil
+// when nothing is.
 func (s *Seal) follows(before *Seal) *BrokenTrail {
 	switch {
 	case s.ID != before.ID+1:

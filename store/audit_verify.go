@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Verification says which part of the trail to verify. The zero value means all of it.
+// Verification says which part of the trail to verify. The zero value means all
+// of it.
 type Verification struct {
 	From     int64              // the first seal to verify; the seal before it is trusted
 	Anchor   []byte             // the hash of a seal that was recorded elsewhere: it must occur in the chain
@@ -44,12 +45,13 @@ func (b *BrokenTrail) Error() string {
 	return b.What
 }
 
-// verifyPage is how many seals are read at once; the marks of each are about 50 KB.
+// verifyPage is how many seals are read at once; the marks of each are about 50
+// KB.
 const verifyPage = 16
 
 // VerifyTrail computes the chain of seals again from the events. The error is a
-// *BrokenTrail when the trail is not what was sealed; the report then covers the
-// seals before that place.
+// *BrokenTrail when the trail is not what was sealed; the report then covers
+// the seals before that place.
 func (s *Store) VerifyTrail(ctx context.Context, v Verification) (Report, error) {
 	var report Report
 	before, err := s.trusted(ctx, v.From)
@@ -157,8 +159,8 @@ type markReader struct {
 	mark []byte
 }
 
-// next goes to the next mark. It returns false after the last one, and at bytes that
-// are no mark.
+// next goes to the next mark. It returns false after the last one, and at bytes
+// that are no mark.
 func (m *markReader) next() bool {
 	step, n := binary.Uvarint(m.rest)
 	if n <= 0 || len(m.rest) < n+markLength {

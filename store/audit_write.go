@@ -27,7 +27,8 @@ const (
 	originValues  = `@actor::text, nullif(@http_request_id::text, ''), nullif(@client::text, ''), @trace_id::bytea, @span_id::bytea`
 )
 
-// queryValues are the values of originValues, to which a statement adds its own.
+// queryValues are the values of originValues, to which a statement adds its
+// own.
 func (o Origin) queryValues() queryValues {
 	return queryValues{
 		"actor": o.Actor, "http_request_id": o.RequestID, "client": o.Client,
@@ -44,7 +45,8 @@ func decodeHex(text string) []byte {
 	return raw
 }
 
-// maxDetail bounds the detail of an event, in bytes: parts of it may come from a client.
+// maxDetail bounds the detail of an event, in bytes: parts of it may come from
+// a client.
 const maxDetail = 1000
 
 // execer is a transaction, or the pool where one statement is enough.
@@ -78,8 +80,8 @@ func writeEvent(ctx context.Context, tx execer, e newEvent) error {
 	return err
 }
 
-// appendEvent writes an event that concerns no request, in the transaction of the
-// act. The detail must not contain a secret.
+// appendEvent writes an event that concerns no request, in the transaction of
+// the act. The detail must not contain a secret.
 func appendEvent(ctx context.Context, tx execer, by Origin, action, detail string) error {
 	return writeEvent(ctx, tx, newEvent{Action: action, Detail: detail, Origin: by})
 }

@@ -32,10 +32,10 @@ type Moved struct {
 	Next    Position     // of the last one found; the zero value when there are no more
 }
 
-// MoveRequests moves the next requests of a bulk. It is one statement, which walks
-// the filter as a list does, locks what it found and is still in one of the
-// states, waits for no lock, and writes the trail. Replayed requests wait in the
-// crowd lane of the actor who asked for the replay.
+// MoveRequests moves the next requests of a bulk. It is one statement, which
+// walks the filter as a list does, locks what it found and is still in one of
+// the states, waits for no lock, and writes the trail. Replayed requests wait
+// in the crowd lane of the actor who asked for the replay.
 func (s *Store) MoveRequests(ctx context.Context, m BulkMove) (Moved, error) {
 	query, args, err := moveQuery(m)
 	if err != nil {
@@ -124,8 +124,8 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
 	return q.text, q.args(values), nil
 }
 
-// found is the part of the statement that walks the filter. It adds the values of
-// its parameters.
+// found is the part of the statement that walks the filter. It adds the values
+// of its parameters.
 func (m *BulkMove) found(values queryValues) string {
 	by, implied := bySubmission, "" // what follows from the states is written out for the partial indexes
 	switch {

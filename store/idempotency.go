@@ -12,8 +12,8 @@ import (
 // IdempotencyTTL is how long a key is remembered, by the clock of Postgres.
 const IdempotencyTTL = 24 * time.Hour
 
-// keyColumns are what an insertion takes besides insertColumns when at least one
-// of its items has a key.
+// keyColumns are what an insertion takes besides insertColumns when at least
+// one of its items has a key.
 var keyColumns = []arrayColumn[NewRequest]{
 	{name: "key", element: "text",
 		values: columnOf[nullArray](func(r *NewRequest) string { return r.IdempotencyKey })},
@@ -21,7 +21,8 @@ var keyColumns = []arrayColumn[NewRequest]{
 		values: columnOf[bytesArray](func(r *NewRequest) []byte { return r.Digest })},
 }
 
-// acceptKeys is the part of insertStatement that decides which items are stored.
+// acceptKeys is the part of insertStatement that decides which items are
+// stored.
 const acceptKeys = `, won AS (
     INSERT INTO idempotency_keys AS k (caller, key, digest, request_id, batch_id)
     SELECT DISTINCT ON (created_by, key) coalesce(created_by, ''), key, digest, id, batch_id
@@ -34,7 +35,8 @@ const acceptKeys = `, won AS (
     SELECT * FROM item WHERE key IS NULL OR id IN (SELECT request_id FROM won)
 )`
 
-// lookUpKeys fills in the items that were not stored, from the first use of their keys.
+// lookUpKeys fills in the items that were not stored, from the first use of
+// their keys.
 func (s *Store) lookUpKeys(ctx context.Context, items []NewRequest, out []Inserted) error {
 	var callers, keys pq.StringArray
 	for i := range items {
@@ -79,7 +81,8 @@ func (s *Store) lookUpKeys(ctx context.Context, items []NewRequest, out []Insert
 	return nil
 }
 
-// RemoveExpiredKeys removes up to limit expired idempotency keys and returns how many.
+// RemoveExpiredKeys removes up to limit expired idempotency keys and returns
+// how many.
 func (s *Store) RemoveExpiredKeys(ctx context.Context, limit int) (int64, error) {
 	res, err := s.db.ExecContext(ctx, `
         DELETE FROM idempotency_keys WHERE (caller, key) IN (

@@ -8,7 +8,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// Filter selects requests for a list. The zero value of a field does not restrict.
+// Filter selects requests for a list. The zero value of a field does not
+// restrict.
 type Filter struct {
 	Status        jobs.Status
 	SiteID        string
@@ -62,12 +63,14 @@ type listWalk struct {
 }
 
 var (
-	// bySubmission is the usual walk. The columns of mass_requests say the same, but have no index.
+	// bySubmission is the usual walk. The columns of mass_requests say the same,
+	// but have no index.
 	bySubmission = listWalk{
 		from:      `mass_submissions JOIN mass_requests ON id = request_id`,
 		createdAt: `submitted_at`, id: `request_id`, siteID: `site`, clusterID: `cluster`,
 	}
-	// byBadEnd is for failed and cancelled requests, which have an index in the order of lists.
+	// byBadEnd is for failed and cancelled requests, which have an index in the
+	// order of lists.
 	byBadEnd = listWalk{from: `mass_requests`, createdAt: `created_at`, id: `id`, siteID: `site_id`, clusterID: `cluster_id`}
 )
 

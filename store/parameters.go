@@ -24,7 +24,8 @@ var parameterName = regexp.MustCompile(`@[a-z_]+`)
 // nameParameters replaces the names in a statement by numbers.
 func nameParameters(text string) namedQuery {
 	found := parameterName.FindAllString(text, -1)
-	// The longest names come first, because @batch is also the beginning of @batch_ids.
+	// The longest names come first, because @batch is also the beginning of
+	// @batch_ids.
 	slices.SortFunc(found, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	var names []string
 	for _, name := range slices.Compact(found) {
@@ -48,8 +49,8 @@ func (q namedQuery) args(values queryValues) []any {
 	return args
 }
 
-// An arrayColumn is one value of each of the items that a statement takes: a parameter
-// of that name, which is an array with an element for each item.
+// An arrayColumn is one value of each of the items that a statement takes: a
+// parameter of that name, which is an array with an element for each item.
 type arrayColumn[T any] struct {
 	name    string // of the parameter, and of the column in the statement
 	element string // SQL type of an element

@@ -6,12 +6,13 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// Where the number of requests of one caller that run at once is limited, further
-// requests of that caller are parked: pending, without a task, until some of those
-// that run have ended. No request's turn depends on a task, so that parking costs
-// nothing in Redis and delays no other caller.
+// Where the number of requests of one caller that run at once is limited,
+// further requests of that caller are parked: pending, without a task, until
+// some of those that run have ended. No request's turn depends on a task, so
+// that parking costs nothing in Redis and delays no other caller.
 
-// claimLock makes limited claims take turns at counting what runs: "clam" in ASCII.
+// claimLock makes limited claims take turns at counting what runs: "clam" in
+// ASCII.
 const claimLock = 0x636c616d
 
 const runningByCaller = `running AS MATERIALIZED (
@@ -19,8 +20,8 @@ const runningByCaller = `running AS MATERIALIZED (
     WHERE status = 'processing' AND created_by IS NOT NULL GROUP BY created_by
 )`
 
-// claimLimitedQuery claims what the limit @most leaves each caller, oldest first,
-// and parks the rest.
+// claimLimitedQuery claims what the limit @most leaves each caller, oldest
+// first, and parks the rest.
 var claimLimitedQuery = nameParameters(`
 WITH ` + runningByCaller + `, candidate AS MATERIALIZED (
     SELECT id, created_by, row_number() OVER (PARTITION BY created_by ORDER BY id) AS place FROM mass_requests
@@ -37,8 +38,8 @@ WITH ` + runningByCaller + `, candidate AS MATERIALIZED (
     RETURNING ` + claimColumns + `
 ), ` + claimEvents)
 
-// claimParkedQuery claims parked requests of callers who are below the limit @most,
-// oldest first, up to @limit requests.
+// claimParkedQuery claims parked requests of callers who are below the limit
+// @most, oldest first, up to @limit requests.
 var claimParkedQuery = nameParameters(`
 WITH RECURSIVE caller AS ( -- a loose index scan: one probe for each caller, however many requests are parked
     (SELECT created_by FROM mass_requests WHERE ` + isParked + ` ORDER BY created_by LIMIT 1)
@@ -71,9 +72,9 @@ func (s *Store) ClaimParked(ctx context.Context, worker int64, most, limit int) 
 	return s.claimInTurn(ctx, "claim parked requests", claimParkedQuery, queryValues{"worker": worker, "most": most, "limit": limit})
 }
 
-// Unpark makes up to limit parked requests ordinary pending ones and returns how
-// many. The reconciler calls it where there is no limit anymore, and then finds
-// that these requests have no task.
+// Unpark makes up to limit parked requests ordinary pending ones and returns
+// how many. The reconciler calls it where there is no limit anymore, and then
+// finds that these requests have no task.
 func (s *Store) Unpark(ctx context.Context, limit int) (int64, error) {
 	res, err := s.db.ExecContext(ctx, `
         UPDATE mass_requests SET parked = false, updated_at = now() WHERE id IN (

@@ -14,16 +14,17 @@ import (
 )
 
 // BatchWatermark is the newest batch id drawn so far. A batch at or below a
-// watermark that was read some time ago is at least that old, by the clock of its
-// reader alone.
+// watermark that was read some time ago is at least that old, by the clock of
+// its reader alone.
 func (s *Store) BatchWatermark(ctx context.Context) (int64, error) {
 	var n int64
 	err := s.db.GetContext(ctx, &n, `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM mass_batches`)
 	return n, fault("read the batch watermark", err)
 }
 
-// OpenBatches walks the batches with pending requests: up to limit of them, with
-// ids in (after, upTo], in order. Parked requests need no task and do not count.
+// OpenBatches walks the batches with pending requests: up to limit of them,
+// with ids in (after, upTo], in order. Parked requests need no task and do not
+// count.
 func (s *Store) OpenBatches(ctx context.Context, after, upTo int64, limit int) ([]jobs.BatchRef, error) {
 	var rows []struct {
 		BatchID  int64  `db:"batch_id"`
@@ -76,8 +77,8 @@ func (s *Store) PendingBatches(ctx context.Context, ids []int64) ([]int64, error
 	return list, fault("look up batches", err)
 }
 
-// Leadership is an advisory lock that one process at a time has. It lasts as long
-// as its connection: a process that loses Postgres loses the leadership.
+// Leadership is an advisory lock that one process at a time has. It lasts as
+// long as its connection: a process that loses Postgres loses the leadership.
 type Leadership struct {
 	conn *sqlx.Conn
 }
@@ -90,8 +91,8 @@ const leaderKey = 0x6c656164
 // frozen, or cut off by a network that drops everything, would lead forever.
 const leaderPatience = "5s"
 
-// TryLead takes the leadership if it is free. The error is ErrConflict when another
-// process leads.
+// TryLead takes the leadership if it is free. The error is ErrConflict when
+// another process leads.
 func (s *Store) TryLead(ctx context.Context) (*Leadership, error) {
 	conn, err := s.db.Connx(ctx)
 	if err != nil {
@@ -126,8 +127,8 @@ func (l *Leadership) Resign(ctx context.Context) error {
 	return fault("resign the leadership", errors.Join(err, l.end()))
 }
 
-// end closes the session, which must not go back to the pool: it may have the lock,
-// and it has the settings of a leader.
+// end closes the session, which must not go back to the pool: it may have the
+// lock, and it has the settings of a leader.
 func (l *Leadership) end() error {
 	err := l.conn.Raw(func(any) error { return driver.ErrBadConn })
 	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {

@@ -14,8 +14,8 @@ import (
 )
 
 // The predicates of the partial indexes of mass_requests, in the words of the
-// indexes: the planner matches a statement with an index by its text, and cannot
-// match a parameter.
+// indexes: the planner matches a statement with an index by its text, and
+// cannot match a parameter.
 const (
 	isReady      = `(status = 'pending' AND NOT parked)`
 	isParked     = `(status = 'pending' AND parked)`
@@ -24,9 +24,10 @@ const (
 	isEndedBadly = `status IN ('failed', 'cancelled')`
 )
 
-// NewRequest is a request to be inserted. It belongs to the batch Batch, an id from
-// DrawBatches; without one, requests of one call that have the same Group belong to
-// a new batch. All requests of a batch must share Priority, Lane and RunAt.
+// NewRequest is a request to be inserted. It belongs to the batch Batch, an id
+// from DrawBatches; without one, requests of one call that have the same Group
+// belong to a new batch. All requests of a batch must share Priority, Lane and
+// RunAt.
 type NewRequest struct {
 	Payload       json.RawMessage
 	SchemaVersion string
@@ -56,8 +57,8 @@ type Inserted struct {
 	Mismatch  bool // the key was used before for another submission: nothing was stored
 }
 
-// insertColumns are the values of a NewRequest but its payload and its key. A new
-// column of mass_requests that comes with the submission is one entry here.
+// insertColumns are the values of a NewRequest but its payload and its key. A
+// new column of mass_requests that comes with the submission is one entry here.
 var insertColumns = []arrayColumn[NewRequest]{
 	{name: "schema_version", element: "text", request: true, event: true,
 		values: columnOf[textArray](func(r *NewRequest) string { return r.SchemaVersion })},
@@ -113,15 +114,16 @@ var (
 // inserts rows.
 //
 // A key is won by inserting it, or by taking over an expired one. Of two
-// statements with the same key the later one waits for the earlier one, and then
-// loses. Keys are taken in order, so that two statements cannot wait for each
-// other. An item that loses is not stored, and is missing in the answer. Without
-// keys there is nothing to lose: the simpler statement, which is the usual one.
+// statements with the same key the later one waits for the earlier one, and
+// then loses. Keys are taken in order, so that two statements cannot wait for
+// each other. An item that loses is not stored, and is missing in the answer.
+// Without keys there is nothing to lose: the simpler statement, which is the
+// usual one.
 //
-// The payloads are fetched from their array where they are stored: as a column of
-// item they would be copied twice on the way. @new_batches has an element for each
-// new batch, because of the number of rows that generate_series would return for a
-// parameter the planner assumes a thousand.
+// The payloads are fetched from their array where they are stored: as a column
+// of item they would be copied twice on the way. @new_batches has an element
+// for each new batch, because of the number of rows that generate_series would
+// return for a parameter the planner assumes a thousand.
 func insertStatement(columns []arrayColumn[NewRequest], keyed bool) string {
 	var request, event []string
 	for _, c := range columns {
@@ -253,9 +255,9 @@ func (r *requestRow) request() jobs.Request {
 }
 
 // withNormalized puts the payload into a result whose member "normalized" was
-// left out, in the place in which the pipeline writes that member. The result is as
-// the pipeline wrote it: an object without white space around it. The SQL function
-// mass_result does the same.
+// left out, in the place in which the pipeline writes that member. The result
+// is as the pipeline wrote it: an object without white space around it. The SQL
+// function mass_result does the same.
 func withNormalized(result, payload []byte) []byte {
 	rest := result[1:] // what follows the brace: a member, or the end
 	if len(rest) == 1 {
@@ -289,9 +291,9 @@ INSERT INTO audit_events (request_id, batch_id, attempt, action, from_status, ` 
 SELECT id, batch_id, attempt, 'delete', status, ` + originValues + ` FROM deleted
 RETURNING request_id`)
 
-// DeleteRequest removes a request, whatever its state; its events stay. A worker
-// that has claimed the request finds its writes refused. The error is ErrNotFound
-// when there is no such request.
+// DeleteRequest removes a request, whatever its state; its events stay. A
+// worker that has claimed the request finds its writes refused. The error is
+// ErrNotFound when there is no such request.
 func (s *Store) DeleteRequest(ctx context.Context, id int64, by Origin) error {
 	values := by.queryValues()
 	values["id"] = id

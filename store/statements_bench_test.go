@@ -15,8 +15,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// BenchmarkStatements takes groups of 64 requests through their life and reports
-// the time of each of the three statements for one request.
+// BenchmarkStatements takes groups of 64 requests through their life and
+// reports the time of each of the three statements for one request.
 func BenchmarkStatements(b *testing.B) {
 	const size = 64
 	ctx, url := b.Context(), devtest.Database(b)

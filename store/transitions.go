@@ -25,18 +25,19 @@ const (
 )
 SELECT ` + claimColumns + ` FROM claimed`
 
-	// isDue goes by the clock of Postgres: a delivery may come early, because Asynq
-	// counts in whole seconds by the clocks of the workers.
+	// isDue goes by the clock of Postgres: a delivery may come early, because
+	// Asynq counts in whole seconds by the clocks of the workers.
 	isDue       = `run_at <= now() AND ` + isUnexpired
 	isUnexpired = `(expires_at IS NULL OR expires_at > now())`
 )
 
 // commitLater lets a statement return before its commit is on disk. A crash of
-// Postgres in that moment makes the claimed requests pending again, as they would
-// be had the worker asked later, and the event of the claim is lost with it:
-// nothing was promised to a client. What the worker writes about such a claim is
-// refused by the fence of outcomeStatement. Every later commit that does wait,
-// such as that of an outcome, brings the claim to disk before itself.
+// Postgres in that moment makes the claimed requests pending again, as they
+// would be had the worker asked later, and the event of the claim is lost with
+// it: nothing was promised to a client. What the worker writes about such a
+// claim is refused by the fence of outcomeStatement. Every later commit that
+// does wait, such as that of an outcome, brings the claim to disk before
+// itself.
 const commitLater = `(SELECT set_config('synchronous_commit', 'off', true)) = 'off'`
 
 // claimQuery claims the pending requests of the batches @batch_ids.
@@ -78,8 +79,8 @@ func (s *Store) ClaimBatches(ctx context.Context, worker int64, batches []int64)
 	return claimedOf(rows), nil
 }
 
-// DueIn returns how long it takes until the waiting requests of a batch are due;
-// 0 when none waits, or when they are due already.
+// DueIn returns how long it takes until the waiting requests of a batch are
+// due; 0 when none waits, or when they are due already.
 func (s *Store) DueIn(ctx context.Context, batch int64) (time.Duration, error) {
 	var seconds float64
 	err := s.db.GetContext(ctx, &seconds, `
@@ -114,19 +115,22 @@ var outcomeColumns = []arrayColumn[outcomeItem]{
 		values: columnOf[bytesArray](func(o *outcomeItem) []byte { return o.InputDigest })},
 }
 
-// outcomeQuery writes the outcomes of many attempts, each of them a compare-and-set
-// on (id, processing, attempt, worker). A retry moves to a new batch of its own.
+// outcomeQuery writes the outcomes of many attempts, each of them a
+// compare-and-set on (id, processing, attempt, worker). A retry moves to a new
+// batch of its own.
 //
-// The fence is the condition of the UPDATE: only the attempt that holds the request
-// may write its outcome, and only from the worker @worker that claimed it, because
-// a claim that a crash of Postgres undid (see commitLater) may give the same
-// attempt to another worker. The chaos harness proves that it notices a missing
-// fence: a build for that test has another unfenced. The status is compared as an
-// expression, so that the planner does not match it with a partial index: it
-// would walk all requests that are being processed instead of looking up ids.
+// The fence is the condition of the UPDATE: only the attempt that holds the
+// request may write its outcome, and only from the worker @worker that claimed
+// it, because a claim that a crash of Postgres undid (see commitLater) may give
+// the same attempt to another worker. The chaos harness proves that it notices
+// a missing fence: a build for that test has another unfenced. The status is
+// compared as an expression, so that the planner does not match it with a
+// partial index: it would walk all requests that are being processed instead of
+// looking up ids.
 //
-// The results are fetched from their array: as columns of item they would be part
-// of the copy of the whole row that an UPDATE makes of everything it joins.
+// The results are fetched from their array: as columns of item they would be
+// part of the copy of the whole row that an UPDATE makes of everything it
+// joins.
 var outcomeQuery = nameParameters(`
 WITH item AS MATERIALIZED (
     SELECT * FROM ` + unnestColumns(outcomeColumns) + `
@@ -159,10 +163,10 @@ type OutcomeResult struct {
 	Next     jobs.Batch // after Retry: the batch that carries the next attempt
 }
 
-// WriteOutcomes writes the outcomes of the worker's attempts and returns, in the
-// same order, which of them were accepted. The outcome of an outdated attempt
-// changes nothing. ErrInvalid means that Postgres refused one of the values, and
-// nothing was written.
+// WriteOutcomes writes the outcomes of the worker's attempts and returns, in
+// the same order, which of them were accepted. The outcome of an outdated
+// attempt changes nothing. ErrInvalid means that Postgres refused one of the
+// values, and nothing was written.
 func (s *Store) WriteOutcomes(ctx context.Context, worker int64, outcomes []jobs.Outcome) ([]OutcomeResult, error) {
 	items := make([]outcomeItem, len(outcomes))
 	result, faults := make(jsonArray, len(outcomes)), make(jsonArray, len(outcomes))
@@ -219,7 +223,8 @@ func statusAfter(a jobs.Action) (jobs.Status, error) {
 	return "", fmt.Errorf("write outcomes: %q is not the end of an attempt", a)
 }
 
-// movedRow is what a statement returns of a request that it moved to a new batch.
+// movedRow is what a statement returns of a request that it moved to a new
+// batch.
 type movedRow struct {
 	ID       int64        `db:"id"`
 	BatchID  int64        `db:"batch_id"`
@@ -229,10 +234,12 @@ type movedRow struct {
 }
 
 // dueAt is run_at where it is in the future and NULL where it is past, by the
-// clock of Postgres, so that no other clock decides whether a batch has to wait.
+// clock of Postgres, so that no other clock decides whether a batch has to
+// wait.
 const dueAt = `CASE WHEN run_at > now() THEN run_at END AS run_at`
 
-// batchesOf gathers moved requests by their new batch, in the order of the rows.
+// batchesOf gathers moved requests by their new batch, in the order of the
+// rows.
 func batchesOf(rows []movedRow) []jobs.Batch {
 	var list []jobs.Batch
 	place := map[int64]int{}
@@ -248,9 +255,9 @@ func batchesOf(rows []movedRow) []jobs.Batch {
 	return list
 }
 
-// ReleaseRequests hands claimed requests back without an attempt: they are pending
-// again, in new batches of up to size, which the caller enqueues. Outdated leases
-// are skipped.
+// ReleaseRequests hands claimed requests back without an attempt: they are
+// pending again, in new batches of up to size, which the caller enqueues.
+// Outdated leases are skipped.
 func (s *Store) ReleaseRequests(ctx context.Context, leases []jobs.Lease, reason string, size int) ([]jobs.Batch, error) {
 	ids, attempts := make(pq.Int64Array, len(leases)), make(pq.Int32Array, len(leases))
 	for i, l := range leases {
@@ -293,10 +300,10 @@ type RescueLimits struct {
 }
 
 // RescueRequests takes requests away from a worker that fell silent. They are
-// pending again, in new batches, which the caller enqueues; no retry is used up.
-// A request that was rescued before gets a batch of its own, so that a request
-// that kills its workers delays no other one, and fails after lim.MaxRescues.
-// more says that the worker may have claimed further requests.
+// pending again, in new batches, which the caller enqueues; no retry is used
+// up. A request that was rescued before gets a batch of its own, so that a
+// request that kills its workers delays no other one, and fails after
+// lim.MaxRescues. more says that the worker may have claimed further requests.
 func (s *Store) RescueRequests(ctx context.Context, worker int64, lim RescueLimits) (list []jobs.Batch, more bool, err error) {
 	var rows []struct {
 		movedRow
@@ -345,8 +352,8 @@ func (s *Store) RescueRequests(ctx context.Context, worker int64, lim RescueLimi
 	return batchesOf(again), len(rows) == lim.Step, nil
 }
 
-// ExpireRequests fails up to limit pending requests that no worker claimed before
-// their expires_at, and returns their ids.
+// ExpireRequests fails up to limit pending requests that no worker claimed
+// before their expires_at, and returns their ids.
 func (s *Store) ExpireRequests(ctx context.Context, limit int) ([]int64, error) {
 	var list []int64
 	err := s.db.SelectContext(ctx, &list, `
@@ -394,9 +401,9 @@ func (s *Store) RequeueBatches(ctx context.Context, stuck []int64) ([]jobs.Batch
 	return batchesOf(rows), nil
 }
 
-// The two moves of a person. A replay resets the counts of failures and rescues;
-// the attempt, being the fencing token, goes on. The statement of a replay also
-// sets a new batch_id.
+// The two moves of a person. A replay resets the counts of failures and
+// rescues; the attempt, being the fencing token, goes on. The statement of a
+// replay also sets a new batch_id.
 const (
 	setCancelled = `status = 'cancelled', claimed_by = NULL, finished_at = now(), updated_at = now()`
 	setReplayed  = `status = 'pending', parked = false, failures = 0, rescues = 0, result = NULL, normalized_as_submitted = false, error = NULL,
@@ -408,11 +415,13 @@ const (
         WHERE id = $1 RETURNING ` + requestColumns
 )
 
-// MoveRequest sets a request to status to on behalf of a person: a cancellation or
-// a replay, as the table of transitions says. It returns the request as it is
-// afterwards; a replayed request is in a new batch, which the caller enqueues.
+// MoveRequest sets a request to status to on behalf of a person: a cancellation
+// or a replay, as the table of transitions says. It returns the request as it
+// is afterwards; a replayed request is in a new batch, which the caller
+// enqueues.
 //
-// The error is ErrNotFound, or ErrConflict together with a *jobs.TransitionError.
+// The error is ErrNotFound, or ErrConflict together with a
+// *jobs.TransitionError.
 func (s *Store) MoveRequest(ctx context.Context, id int64, to jobs.Status, by Origin) (jobs.Request, error) {
 	act := fmt.Sprintf("set request %d to %s", id, to)
 	tx, err := s.db.BeginTxx(ctx, nil)

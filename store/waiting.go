@@ -25,9 +25,9 @@ func (s *Store) RequestsByID(ctx context.Context, ids []int64) ([]jobs.Request, 
 	return list, nil
 }
 
-// EndedRequests returns those of the requests that are in a final state, and the
-// ids of those that do not exist. As long as none has ended it is one statement,
-// which reads states only.
+// EndedRequests returns those of the requests that are in a final state, and
+// the ids of those that do not exist. As long as none has ended it is one
+// statement, which reads states only.
 func (s *Store) EndedRequests(ctx context.Context, ids []int64) (ended []jobs.Request, gone []int64, err error) {
 	var states pq.StringArray
 	for _, status := range jobs.Statuses() {
@@ -72,13 +72,14 @@ type EventCursor struct {
 	After   int64
 }
 
-// EventsBehind returns for each cursor, in the same order, the events after it: up
-// to limit of them, oldest first.
+// EventsBehind returns for each cursor, in the same order, the events after it:
+// up to limit of them, oldest first.
 //
 // The ids of the events that change a request's state grow in the order of its
 // commits: every such statement takes the row's lock before it draws an event's
-// id. So no change ever appears before an event that was seen. Events of webhooks
-// take no such lock; one that commits at the same time as a change may be missed.
+// id. So no change ever appears before an event that was seen. Events of
+// webhooks take no such lock; one that commits at the same time as a change may
+// be missed.
 func (s *Store) EventsBehind(ctx context.Context, cursors []EventCursor, limit int) ([][]Event, error) {
 	ids, after := make(pq.Int64Array, len(cursors)), make(pq.Int64Array, len(cursors))
 	for i, c := range cursors {
