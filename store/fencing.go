@@ -2,6 +2,6 @@
 
 package store
 
-// unfenced ends the condition of outcomeQuery that fences outdated attempts
-// off. It adds nothing here; fencing_sabotage.go has another one.
+// unfenced ends the condition of outcomeQuery that refuses outdated attempts.
+// It is empty here, and not in fencing_sabotage.go.
 const unfenced = ``

@@ -2,7 +2,7 @@
 
 package store
 
-// unfenced lets outcomeQuery write every outcome, whichever attempt it is of.
-// It is for a test of the chaos harness, which must notice that fencing is
-// missing.
+// unfenced lets outcomeQuery write every outcome, whichever attempt it belongs
+// to. A test of the chaos harness needs a build like this: the harness must
+// notice that fencing is missing.
 const unfenced = ` OR true`

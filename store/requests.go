@@ -122,8 +122,8 @@ var (
 //
 // The payloads are fetched from their array where they are stored: as a column
 // of item they would be copied twice on the way. @new_batches has an element
-// for each new batch, because of the number of rows that generate_series would
-// return for a parameter the planner assumes a thousand.
+// for each new batch. It is not a number for generate_series, because in a plan
+// that is kept the planner expects a thousand rows of that function.
 func insertStatement(columns []arrayColumn[NewRequest], keyed bool) string {
 	var request, event []string
 	for _, c := range columns {

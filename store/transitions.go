@@ -35,7 +35,7 @@ SELECT ` + claimColumns + ` FROM claimed`
 // Postgres in that moment makes the claimed requests pending again, as they
 // would be had the worker asked later, and the event of the claim is lost with
 // it: nothing was promised to a client. What the worker writes about such a
-// claim is refused by the fence of outcomeStatement. Every later commit that
+// claim is refused by the fence of outcomeQuery. Every later commit that
 // does wait, such as that of an outcome, brings the claim to disk before
 // itself.
 const commitLater = `(SELECT set_config('synchronous_commit', 'off', true)) = 'off'`
@@ -122,11 +122,11 @@ var outcomeColumns = []arrayColumn[outcomeItem]{
 // The fence is the condition of the UPDATE: only the attempt that holds the
 // request may write its outcome, and only from the worker @worker that claimed
 // it, because a claim that a crash of Postgres undid (see commitLater) may give
-// the same attempt to another worker. The chaos harness proves that it notices
-// a missing fence: a build for that test has another unfenced. The status is
-// compared as an expression, so that the planner does not match it with a
-// partial index: it would walk all requests that are being processed instead of
-// looking up ids.
+// the same attempt to another worker. The constant unfenced is empty, except in
+// a build with which the chaos harness proves that it notices a missing fence.
+// The status is compared as an expression, so that the planner does not match
+// it with a partial index: it would walk all requests that are being processed
+// instead of looking up ids.
 //
 // The results are fetched from their array: as columns of item they would be
 // part of the copy of the whole row that an UPDATE makes of everything it
