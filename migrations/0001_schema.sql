@@ -138,7 +138,7 @@ FROM mass_requests r;
 -- What lists look requests up by. It never changes, while every transition writes
 -- a new version of the row of mass_requests, with an entry in each index of that
 -- table. There is no foreign key, because it would make each submission cost
--- more: triggers keep the two tables together, whoever changes a request.
+-- more: triggers keep the two tables together, however a request is changed.
 CREATE TABLE mass_submissions (
     request_id   bigint      PRIMARY KEY, -- mass_requests.id
     submitted_at timestamptz NOT NULL,    -- its created_at

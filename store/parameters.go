@@ -12,7 +12,7 @@ import (
 type queryValues map[string]any
 
 // namedQuery is a statement whose parameters were written as @name. A name
-// stands for the same value wherever it occurs, also in parts of the statement
+// means the same value wherever it occurs, also in parts of the statement
 // that another file contributes.
 type namedQuery struct {
 	text  string   // with $1, $2 … in place of the names
