@@ -119,7 +119,7 @@ func TestBatchAnswersEachItemInOrder(t *testing.T) {
 			require.Equal(t, "/payload/request/signals/energy/it_load_kw", a.Items[3].Problem.Errors[0].Pointer)
 			require.Contains(t, a.Items[4].Problem.Errors[0].Detail, "got a number")
 			require.Equal(t, 3, e.stored())
-			for i, want := range map[int]string{0: `{"n": 1}`, 5: `{"n": 1.50}`} {
+			for i, want := range map[int]string{0: `{"n":1}`, 5: `{"n":1.50}`} {
 				var payload string
 				require.NoError(t, e.db.Get(&payload, `SELECT payload::text FROM mass_requests WHERE id = $1`, a.Items[i].ID))
 				require.Equal(t, want, payload)

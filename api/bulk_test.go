@@ -173,7 +173,7 @@ func TestBulkAmongWorkers(t *testing.T) {
 				claimed, err := e.store.ClaimBatches(t.Context(), worker, []int64{batches[i]})
 				assert.NoError(t, err)
 				for _, c := range claimed {
-					s, err := e.store.SettleRequests(t.Context(), worker, []jobs.Outcome{{Lease: c.Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}}})
+					s, err := e.store.WriteOutcomes(t.Context(), worker, []jobs.Outcome{{Lease: c.Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}}})
 					assert.NoError(t, err)
 					if len(s) == 1 && s[0].Accepted {
 						accepted[part]++

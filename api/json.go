@@ -40,8 +40,9 @@ func encode(w io.Writer, v any) error {
 	return err
 }
 
-// appender is a type that answers are full of. Its JSON is what
-// json.MarshalWrite makes of it; a test holds the two together.
+// appender is a type that most answers consist of. Its JSON is what
+// json.MarshalWrite makes of it, except that payloads keep their white space and
+// escapes; a test holds the two together.
 type appender interface {
 	appendJSON(dst []byte) ([]byte, error)
 }

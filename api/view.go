@@ -31,7 +31,7 @@ type StatusChange struct {
 // MassRequest is a request as clients see it.
 type MassRequest struct {
 	ID            int64           `json:"id" minimum:"1" doc:"Id of the MassRequest" example:"42"`
-	Payload       json.RawMessage `json:"payload" doc:"As submitted, with the same numbers; the order of names may differ later"`
+	Payload       json.RawMessage `json:"payload" doc:"The payload, byte for byte as it was submitted"`
 	Status        jobs.Status     `json:"status" doc:"Where it is in its life" example:"pending"`
 	Priority      jobs.Priority   `json:"priority" doc:"How urgent it is" example:"default"`
 	Attempt       int             `json:"attempt" minimum:"0" doc:"How often a worker took it" example:"0"`
@@ -87,14 +87,13 @@ func submitted(n store.NewRequest, row store.Inserted) MassRequest {
 	})
 }
 
-// appendJSON appends m as encode would write it, field by field: encode asks for it.
+// appendJSON appends m field by field, for encode. All but the payload is as
+// json.MarshalWrite writes it.
 func (m MassRequest) appendJSON(dst []byte) ([]byte, error) { return m.append(dst) }
 
 func (m *MassRequest) append(dst []byte) (_ []byte, err error) {
 	dst = strconv.AppendInt(append(dst, `{"id":`...), m.ID, 10)
-	if dst, err = appendRaw(append(dst, `,"payload":`...), m.Payload); err != nil {
-		return nil, err
-	}
+	dst = appendPayload(append(dst, `,"payload":`...), m.Payload)
 	dst = payload.AppendString(append(dst, `,"status":`...), m.Status)
 	dst = payload.AppendString(append(dst, `,"priority":`...), m.Priority)
 	dst = strconv.AppendInt(append(dst, `,"attempt":`...), int64(m.Attempt), 10)
@@ -135,6 +134,15 @@ func (l MassRequestList) appendJSON(dst []byte) (_ []byte, err error) {
 	}
 	dst = appendText(append(dst, `],"next":`...), l.Next)
 	return append(dst, '}'), nil
+}
+
+// appendPayload appends a payload byte for byte as it was submitted: with its white
+// space, and with escapes that JSON does not ask for.
+func appendPayload(dst []byte, raw json.RawMessage) []byte {
+	if raw == nil {
+		return append(dst, "null"...)
+	}
+	return append(dst, raw...)
 }
 
 // appendRaw appends JSON that was checked when it was accepted, or made here.

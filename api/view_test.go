@@ -15,11 +15,37 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
-// sameAsMarshal holds the answers that are appended against the encoder's.
+// sameAsMarshal compares an appended answer with that of the encoder. Payloads must
+// be as they are; the encoder would change their white space and escapes, so it
+// gets a mark in place of each.
 func sameAsMarshal(t *testing.T, v appender) {
 	t.Helper()
-	want, err := json.Marshal(v)
+	mark := stdjson.RawMessage(`"the payload"`)
+	var payloads []stdjson.RawMessage
+	marked := func(m MassRequest) MassRequest {
+		payloads = append(payloads, m.Payload)
+		m.Payload = mark
+		return m
+	}
+	var plain any = v
+	switch v := v.(type) {
+	case MassRequest:
+		plain = marked(v)
+	case MassRequestList:
+		list := MassRequestList{Items: make([]MassRequest, len(v.Items)), Next: v.Next}
+		for i, m := range v.Items {
+			list.Items[i] = marked(m)
+		}
+		plain = list
+	}
+	want, err := json.Marshal(plain)
 	require.NoError(t, err)
+	for _, p := range payloads {
+		if p == nil {
+			p = []byte("null")
+		}
+		want = bytes.Replace(want, mark, p, 1)
+	}
 	for range 2 { // in new memory, and in memory used before
 		var got bytes.Buffer
 		require.NoError(t, encode(&got, v))

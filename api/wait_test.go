@@ -42,7 +42,7 @@ func (e *system) end(ids ...int64) {
 	for _, c := range claimed {
 		outcomes = append(outcomes, jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"n":1}`)}})
 	}
-	_, err = e.store.SettleRequests(ctx, worker, outcomes)
+	_, err = e.store.WriteOutcomes(ctx, worker, outcomes)
 	require.NoError(e.t, err)
 }
 

@@ -1,8 +1,10 @@
 // Package migrations owns the schema: the SQL files, applied in the order of
-// their names, and the code that applies them. It knows nothing of the rows.
+// their names, and the code that applies them. It does not know what the rows
+// mean.
 //
-// Files are append-only: a released file is never edited, and the program works
-// before and after each of them.
+// 0001_schema.sql is the whole schema of the first release. From then on files
+// are append-only: a released file is never edited, every change is a new file,
+// and the program must run both before and after each file is applied.
 package migrations
 
 import (
@@ -15,6 +17,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	migrate "github.com/rubenv/sql-migrate"
@@ -29,6 +32,11 @@ var files embed.FS
 // The number is "mass" in ASCII.
 const lockKey = 0x6d617373
 
+// ErrUnreleasedSchema reports a database that was created before the first
+// release, by migrations that 0001_schema.sql replaces.
+var ErrUnreleasedSchema = errors.New("the database was created by a version of MASS from before its first release and cannot be upgraded: " +
+	"use an empty database; if mass dev created it, remove the data folder (.mass, unless MASS_DATA_DIR names another) and start again")
+
 // Migration is one file of the schema.
 type Migration struct {
 	ID        string
@@ -36,7 +44,7 @@ type Migration struct {
 }
 
 // Up applies all pending migrations and returns how many there were. Several
-// processes may call it at once: they wait for each other.
+// processes may call it at the same time: they wait for each other.
 func Up(ctx context.Context, databaseURL string) (int, error) {
 	return run(ctx, databaseURL, migrate.Up, 0)
 }
@@ -69,6 +77,9 @@ func run(ctx context.Context, databaseURL string, dir migrate.MigrationDirection
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, lockKey)
 	}()
 
+	if err := checkApplied(ctx, db); err != nil {
+		return 0, fmt.Errorf("migrate: %w", err)
+	}
 	n, err = set().ExecMaxContext(ctx, db, "postgres", source(), dir, limit)
 	if err != nil {
 		return n, fmt.Errorf("migrate: %w", err)
@@ -76,8 +87,28 @@ func run(ctx context.Context, databaseURL string, dir migrate.MigrationDirection
 	return n, nil
 }
 
-// Status lists all migrations in order. It creates nothing, so it works on an
-// empty database and for a role that cannot create tables.
+// checkApplied refuses a database with migrations that this program does not
+// know, in words that say what to do about it.
+func checkApplied(ctx context.Context, db *sql.DB) error {
+	known, err := knownMigrations()
+	if err != nil {
+		return err
+	}
+	applied, err := appliedAt(ctx, db)
+	if err != nil {
+		return err
+	}
+	if _, old := applied["0001_mass_requests.sql"]; old {
+		return ErrUnreleasedSchema
+	}
+	if unknown := notIn(known, applied); len(unknown) > 0 {
+		return fmt.Errorf("a newer version of MASS has migrated this database (%s): run that version", strings.Join(unknown, ", "))
+	}
+	return nil
+}
+
+// Status lists all migrations in order. It creates nothing, so a role that
+// cannot create tables may call it on an empty database.
 func Status(ctx context.Context, databaseURL string) ([]Migration, error) {
 	known, applied, err := compare(ctx, databaseURL)
 	if err != nil {
@@ -105,17 +136,23 @@ func Pending(ctx context.Context, databaseURL string) (int, error) {
 	return n, nil
 }
 
-// Unknown lists migrations that were applied and that this program does not know.
-// A newer version of the program applied them.
+// Unknown lists the applied migrations that this program does not know: another
+// version of it applied them.
 func Unknown(ctx context.Context, databaseURL string) ([]string, error) {
 	known, applied, err := compare(ctx, databaseURL)
 	if err != nil {
 		return nil, err
 	}
+	return notIn(known, applied), nil
+}
+
+// notIn returns the ids of applied that are not in known, sorted.
+func notIn(known []string, applied map[string]time.Time) []string {
+	unknown := maps.Clone(applied)
 	for _, id := range known {
-		delete(applied, id)
+		delete(unknown, id)
 	}
-	return slices.Sorted(maps.Keys(applied)), nil
+	return slices.Sorted(maps.Keys(unknown))
 }
 
 // compare returns the migrations of this program, in order, and those of the
@@ -127,20 +164,29 @@ func compare(ctx context.Context, databaseURL string) (known []string, applied m
 	}
 	defer db.Close()
 
-	files, err := source().FindMigrations()
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the embedded migrations: %w", err)
-	}
-	for _, m := range files {
-		known = append(known, m.Id)
+	if known, err = knownMigrations(); err != nil {
+		return nil, nil, err
 	}
 	applied, err = appliedAt(ctx, db)
 	return known, applied, err
 }
 
+// knownMigrations returns the ids of this program's migrations, in order.
+func knownMigrations() ([]string, error) {
+	list, err := source().FindMigrations()
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	ids := make([]string, len(list))
+	for i, m := range list {
+		ids[i] = m.Id
+	}
+	return ids, nil
+}
+
 func appliedAt(ctx context.Context, db *sql.DB) (map[string]time.Time, error) {
 	var exists bool
-	err := db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, table).Scan(&exists)
+	err := db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, historyTable).Scan(&exists)
 	if err != nil {
 		return nil, fmt.Errorf("look for the migrations table: %w", err)
 	}
@@ -167,10 +213,10 @@ func appliedAt(ctx context.Context, db *sql.DB) (map[string]time.Time, error) {
 	return applied, nil
 }
 
-// table is where sql-migrate keeps what it has applied.
-const table = "mass_migrations"
+// historyTable is where sql-migrate records the migrations that it has applied.
+const historyTable = "mass_migrations"
 
-func set() migrate.MigrationSet { return migrate.MigrationSet{TableName: table} }
+func set() migrate.MigrationSet { return migrate.MigrationSet{TableName: historyTable} }
 
 func source() *migrate.EmbedFileSystemMigrationSource {
 	return &migrate.EmbedFileSystemMigrationSource{FileSystem: files, Root: "."}

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// The arrays of the statements that every request goes through are sent in
-// PostgreSQL's binary format. No element is quoted here or unquoted by the server,
-// which would be most of the work for a payload. lib/pq sends a []byte in binary
-// when the connection has binary_parameters.
+// The arrays of the statements that every request goes through, in the binary
+// format of the wire: no element is quoted here or unquoted by Postgres, which
+// for a payload is most of the work. lib/pq sends a []byte in that format when
+// the connection has binary_parameters.
 //
 // The format is that of array_recv in src/backend/utils/adt/arrayfuncs.c: the
 // number of dimensions, whether there are NULLs, the element type, the length and
@@ -19,7 +19,7 @@ import (
 type (
 	textArray  []string    // text[]; "" is an empty string
 	nullArray  []string    // text[]; "" is NULL
-	jsonbArray [][]byte    // jsonb[]; an empty element is NULL
+	jsonArray  [][]byte    // json[]; an empty element is NULL
 	bytesArray [][]byte    // bytea[]; nil is NULL
 	int64Array []int64     // bigint[]
 	int32Array []int32     // integer[]
@@ -28,23 +28,23 @@ type (
 	timeArray  []time.Time // timestamptz[]; the zero time is NULL
 )
 
-// The types of elements: pg_type.oid of built-in types.
+// The types of the elements: pg_type.oid of types that are built in.
 const (
 	oidBool        = 16
 	oidBytea       = 17
 	oidInt8        = 20
 	oidInt4        = 23
 	oidText        = 25
+	oidJSON        = 114
 	oidFloat8      = 701
 	oidTimestamptz = 1184
-	oidJSONB       = 3802
 )
 
 const arrayNull = math.MaxUint32 // -1 as a length
 
-// array begins an array of n elements that take size bytes together, without their
-// lengths.
-func array(oid uint32, n, size int) []byte {
+// beginArray begins an array of n elements that take size bytes together,
+// without their lengths.
+func beginArray(oid uint32, n, size int) []byte {
 	b := make([]byte, 0, 20+4*n+size)
 	dimensions := uint32(1)
 	if n == 0 {
@@ -65,7 +65,7 @@ func appendText[T string | []byte](b []byte, element T) []byte {
 	return append(b, element...)
 }
 
-func total[T string | []byte](list []T) (n int) {
+func totalLength[T string | []byte](list []T) (n int) {
 	for _, e := range list {
 		n += len(e)
 	}
@@ -74,7 +74,7 @@ func total[T string | []byte](list []T) (n int) {
 
 // Value implements driver.Valuer.
 func (a textArray) Value() (driver.Value, error) {
-	b := array(oidText, len(a), total(a))
+	b := beginArray(oidText, len(a), totalLength(a))
 	for _, e := range a {
 		b = appendText(b, e)
 	}
@@ -83,7 +83,7 @@ func (a textArray) Value() (driver.Value, error) {
 
 // Value implements driver.Valuer.
 func (a nullArray) Value() (driver.Value, error) {
-	b := array(oidText, len(a), total(a))
+	b := beginArray(oidText, len(a), totalLength(a))
 	for _, e := range a {
 		if e == "" {
 			b = binary.BigEndian.AppendUint32(b, arrayNull)
@@ -95,24 +95,21 @@ func (a nullArray) Value() (driver.Value, error) {
 }
 
 // Value implements driver.Valuer.
-func (a jsonbArray) Value() (driver.Value, error) {
-	const version = 1 // of the binary format of jsonb, which is this byte and the text
-	b := array(oidJSONB, len(a), total(a)+len(a))
+func (a jsonArray) Value() (driver.Value, error) {
+	b := beginArray(oidJSON, len(a), totalLength(a))
 	for _, e := range a {
 		if len(e) == 0 {
 			b = binary.BigEndian.AppendUint32(b, arrayNull)
 			continue
 		}
-		b = binary.BigEndian.AppendUint32(b, uint32(len(e)+1)) //nolint:gosec // bodies are bounded far below
-		b = append(b, version)
-		b = append(b, e...)
+		b = appendText(b, e)
 	}
 	return b, nil
 }
 
 // Value implements driver.Valuer.
 func (a bytesArray) Value() (driver.Value, error) {
-	b := array(oidBytea, len(a), total(a))
+	b := beginArray(oidBytea, len(a), totalLength(a))
 	for _, e := range a {
 		if e == nil {
 			b = binary.BigEndian.AppendUint32(b, arrayNull)
@@ -125,7 +122,7 @@ func (a bytesArray) Value() (driver.Value, error) {
 
 // Value implements driver.Valuer.
 func (a int64Array) Value() (driver.Value, error) {
-	b := array(oidInt8, len(a), 8*len(a))
+	b := beginArray(oidInt8, len(a), 8*len(a))
 	for _, e := range a {
 		b = binary.BigEndian.AppendUint32(b, 8)
 		b = binary.BigEndian.AppendUint64(b, uint64(e)) //nolint:gosec // the bits are meant
@@ -135,7 +132,7 @@ func (a int64Array) Value() (driver.Value, error) {
 
 // Value implements driver.Valuer.
 func (a int32Array) Value() (driver.Value, error) {
-	b := array(oidInt4, len(a), 4*len(a))
+	b := beginArray(oidInt4, len(a), 4*len(a))
 	for _, e := range a {
 		b = binary.BigEndian.AppendUint32(b, 4)
 		b = binary.BigEndian.AppendUint32(b, uint32(e)) //nolint:gosec // the bits are meant
@@ -145,7 +142,7 @@ func (a int32Array) Value() (driver.Value, error) {
 
 // Value implements driver.Valuer.
 func (a floatArray) Value() (driver.Value, error) {
-	b := array(oidFloat8, len(a), 8*len(a))
+	b := beginArray(oidFloat8, len(a), 8*len(a))
 	for _, e := range a {
 		b = binary.BigEndian.AppendUint32(b, 8)
 		b = binary.BigEndian.AppendUint64(b, math.Float64bits(e))
@@ -155,7 +152,7 @@ func (a floatArray) Value() (driver.Value, error) {
 
 // Value implements driver.Valuer.
 func (a boolArray) Value() (driver.Value, error) {
-	b := array(oidBool, len(a), len(a))
+	b := beginArray(oidBool, len(a), len(a))
 	for _, e := range a {
 		b = binary.BigEndian.AppendUint32(b, 1)
 		if e {
@@ -167,20 +164,20 @@ func (a boolArray) Value() (driver.Value, error) {
 	return b, nil
 }
 
-// epoch is the instant from which Postgres counts the microseconds of a
+// postgresEpoch is the time from which Postgres counts the microseconds of a
 // timestamp.
-var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+var postgresEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Value implements driver.Valuer.
 func (a timeArray) Value() (driver.Value, error) {
-	b := array(oidTimestamptz, len(a), 8*len(a))
+	b := beginArray(oidTimestamptz, len(a), 8*len(a))
 	for _, e := range a {
 		if e.IsZero() {
 			b = binary.BigEndian.AppendUint32(b, arrayNull)
 			continue
 		}
 		b = binary.BigEndian.AppendUint32(b, 8)
-		b = binary.BigEndian.AppendUint64(b, uint64(e.UnixMicro()-epoch.UnixMicro())) //nolint:gosec // the bits are meant
+		b = binary.BigEndian.AppendUint64(b, uint64(e.UnixMicro()-postgresEpoch.UnixMicro())) //nolint:gosec // the bits are meant
 	}
 	return b, nil
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// AuditEvent is one row of the trail with all that is known about it.
+// AuditEvent is one row of the trail with everything that is known about it.
 type AuditEvent struct {
 	Event
 	HTTPRequestID  string `db:"http_request_id"`
@@ -35,7 +35,8 @@ const auditColumns = `e.id, e.at, coalesce(e.request_id, 0) AS request_id, coale
     e.input_digest, e.output_digest, e.trace_id, e.span_id, coalesce(e.source_id, 0) AS source_id,
     coalesce(s.kind, '') AS process, coalesce(s.version, '') AS version, coalesce(s.build_commit, '') AS build_commit`
 
-// AuditFilter restricts what is read of the trail; its parts restrict together.
+// AuditFilter restricts what is read of the trail. An event must satisfy all of
+// its parts.
 type AuditFilter struct {
 	RequestID     int64 // of a MassRequest; 0: any
 	Actor         string
@@ -44,7 +45,8 @@ type AuditFilter struct {
 	From, Before  time.Time
 }
 
-// conditions returns the WHERE of the filter, whose parameters start behind args.
+// conditions returns the conditions of the filter and appends its parameters to
+// args.
 func (f *AuditFilter) conditions(args []any) ([]string, []any) {
 	var where []string
 	add := func(condition string, value any) {
@@ -75,19 +77,20 @@ func (f *AuditFilter) conditions(args []any) ([]string, []any) {
 // Span is a range of event ids, both ends within.
 type Span struct{ Low, High int64 }
 
-// Empty tells whether there is nothing in it.
+// Empty reports whether no id is in the range.
 func (s Span) Empty() bool { return s.Low > s.High }
 
-// AuditWindow is how many events one statement walks at most, whatever the filter
-// is: the trail has no index but those of its ids and of its requests, for each
-// would be paid three times a request.
+// AuditWindow is how many events one statement walks at most, whatever the
+// filter is. The trail has indexes for its ids and for its requests only,
+// because each request would pay three times for every further index.
 const AuditWindow = 50_000
 
-// auditSkew is by how much the order of the ids may differ from that of the
-// times: both are taken when the row is made, so it is the clock that is allowed for.
+// auditSkew is by how much the order of the ids may differ from the order of
+// the times. Both are taken when the row is made, so this allows for a clock
+// that was set back.
 const auditSkew = time.Minute
 
-// AuditSpan returns the ids among which events of the filter are.
+// AuditSpan returns a range of ids that contains all events of the filter.
 func (s *Store) AuditSpan(ctx context.Context, f AuditFilter) (Span, error) {
 	const act = "look for the ends of the trail"
 	var low, high *int64
@@ -114,8 +117,8 @@ func (s *Store) AuditSpan(ctx context.Context, f AuditFilter) (Span, error) {
 	return span, wrap(act, err)
 }
 
-// firstSince finds the first event at or after t by halving; the one behind the
-// span when there is none.
+// firstSince finds the id of the first event at or after t by binary search, or
+// the id after the span when there is none.
 func firstSince(ctx context.Context, probe *sql.Stmt, span Span, t time.Time) (int64, error) {
 	low, high := span.Low, span.High+1
 	for low < high {
@@ -137,9 +140,10 @@ func firstSince(ctx context.Context, probe *sql.Stmt, span Span, t time.Time) (i
 	return low, nil
 }
 
-// WalkAudit reads the next events of the filter within the span, up to limit, from
-// its old or its new end, in one bounded statement. It returns what is left of the
-// span: until that is empty there may be more, also when nothing was found.
+// WalkAudit reads the next events of the filter within the span, up to limit,
+// from its old or its new end, in one bounded statement. It returns the rest of
+// the span: until the rest is empty there may be more events, also when none
+// was found.
 func (s *Store) WalkAudit(ctx context.Context, f AuditFilter, span Span, newestFirst bool, limit int) ([]AuditEvent, Span, error) {
 	window, rest := span, Span{Low: 1}
 	if f.RequestID == 0 { // a request's events have an index
@@ -196,7 +200,7 @@ func (s *Store) auditWindow(ctx context.Context, span Span, newestFirst bool) (w
 	return window, rest, wrap("look for a part of the trail", err)
 }
 
-// RecordExport writes down that somebody takes a part of the trail with them.
+// RecordExport writes an event that says that a part of the trail was exported.
 func (s *Store) RecordExport(ctx context.Context, o Origin, action, detail string) error {
 	return wrap("record an export of the trail", appendEvent(ctx, s.db, o, action, detail))
 }

@@ -12,30 +12,30 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// BulkMove is a person's wish to move many requests.
+// BulkMove asks to cancel or to replay many requests on behalf of a person.
 type BulkMove struct {
 	Action    jobs.Action // Cancel or Replay
 	From      []jobs.Status
-	Filter    Filter  // which, newest first from Filter.After, at most Filter.Limit of them
-	Only      []int64 // of these, when not nil
-	BatchSize int     // requests a new batch, at most
+	Filter    Filter  // newest first, starting after Filter.After, at most Filter.Limit requests
+	Only      []int64 // when not nil, only these of them
+	BatchSize int     // requests in one new batch, at most
 	Origin    Origin
 }
 
-// Moved tells what a step of a BulkMove did.
+// Moved is what a step of a BulkMove did.
 type Moved struct {
 	Matched int          // requests that the filter found in one of the states
 	Changed []int64      // those that were moved
-	Running []int64      // those of them that a worker was working on
-	Busy    []int64      // those that somebody else held at that moment
+	Running []int64      // those of the moved requests that a worker was processing
+	Busy    []int64      // those that another transaction had locked at that moment
 	Batches []jobs.Batch // of a replay, for the caller to enqueue
 	Next    Position     // of the last one found; the zero value when there are no more
 }
 
-// MoveRequests moves the next requests of a bulk: one statement, which walks the
-// filter as a list does, locks what it found and is still in the state it wants,
-// waits for nobody, and writes the trail. What is replayed waits in the crowd lane
-// of whoever asked for it.
+// MoveRequests moves the next requests of a bulk. It is one statement, which
+// walks the filter as a list does, locks what it found and is still in one of
+// the states, waits for no lock, and writes the trail. Replayed requests wait
+// in the crowd lane of the actor who asked for the replay.
 func (s *Store) MoveRequests(ctx context.Context, m BulkMove) (Moved, error) {
 	query, args, err := moveQuery(m)
 	if err != nil {
@@ -66,7 +66,7 @@ func (s *Store) MoveRequests(ctx context.Context, m BulkMove) (Moved, error) {
 			replayed = append(replayed, movedRow{ID: r.ID, BatchID: r.BatchID, Priority: r.Priority, Lane: r.Lane})
 		}
 	}
-	out.Batches = batches(replayed)
+	out.Batches = batchesOf(replayed)
 	if len(rows) == m.Filter.Limit {
 		out.Next = rows[len(rows)-1].Position
 	}
@@ -81,93 +81,87 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
 				&ConflictError{Noun: NounRequest, Reason: "this is not possible for requests that are " + string(from)})
 		}
 	}
-	from, args, found := m.found()
-	add := func(v any) string {
-		args = append(args, v)
-		return fmt.Sprintf("$%d", len(args))
-	}
-	origin := make([]string, 0, 5)
-	for i, v := range m.Origin.columns() {
-		origin = append(origin, add(v)+[]string{"::text", "::text", "::text", "::bytea", "::bytea"}[i])
-	}
-	var set, place string
+	values := m.Origin.queryValues()
+	found := m.found(values)
+	var set, planned string
 	var to jobs.Status
 	switch m.Action {
 	case jobs.Cancel:
 		to, set = jobs.StatusCancelled, setCancelled
-		place = `place AS MATERIALIZED (SELECT id, status AS was FROM held)`
+		planned = `planned AS MATERIALIZED (SELECT id, status AS was FROM locked)`
 	case jobs.Replay:
-		to, set = jobs.StatusPending, `batch_id = p.batch_id, lane = `+add(int(jobs.CrowdLane(m.Origin.Actor)))+`, `+setReplayed
-		place = `run AS MATERIALIZED (
-        SELECT id, status AS was, priority, (row_number() OVER (PARTITION BY priority ORDER BY id) - 1) / ` + add(m.BatchSize) + `::int AS run
-        FROM held
-    ), batch AS MATERIALIZED (
-        SELECT priority, run, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT priority, run FROM run ORDER BY priority, run) d
-    ), place AS MATERIALIZED (
-        SELECT id, was, batch_id FROM run JOIN batch USING (priority, run)
+		to, set = jobs.StatusPending, `batch_id = p.batch_id, lane = @crowd_lane, `+setReplayed
+		values["crowd_lane"], values["batch_size"] = int(jobs.CrowdLane(m.Origin.Actor)), m.BatchSize
+		planned = `grouped AS MATERIALIZED (
+        SELECT id, status AS was, priority, (row_number() OVER (PARTITION BY priority ORDER BY id) - 1) / @batch_size::int AS part
+        FROM locked
+    ), new_batch AS MATERIALIZED (
+        SELECT priority, part, nextval('mass_batches') AS batch_id
+        FROM (SELECT DISTINCT priority, part FROM grouped ORDER BY priority, part) d
+    ), planned AS MATERIALIZED (
+        SELECT id, was, batch_id FROM grouped JOIN new_batch USING (priority, part)
     )`
 	default:
 		return "", nil, wrap(fmt.Sprintf("%s many requests", m.Action),
 			&ConflictError{Noun: NounRequest, Reason: "a person cannot ask for this action"})
 	}
-	return `
-    WITH found AS MATERIALIZED (` + found + `), held AS MATERIALIZED (
+	values["action"], values["to"] = string(m.Action), string(to)
+	q := nameParameters(`
+    WITH found AS MATERIALIZED (` + found + `), locked AS MATERIALIZED (
         SELECT id, status, priority FROM mass_requests
-        WHERE id = ANY (ARRAY(SELECT id FROM found)) AND status = ANY (` + from + `)
+        WHERE id = ANY (ARRAY(SELECT id FROM found)) AND status = ANY (@from_states::text[])
         ORDER BY id FOR UPDATE SKIP LOCKED
-    ), ` + place + `, moved AS (
+    ), ` + planned + `, moved AS (
         UPDATE mass_requests r SET ` + set + `
-        FROM place p WHERE r.id = p.id
+        FROM planned p WHERE r.id = p.id
         RETURNING r.id, r.batch_id, r.attempt, r.priority, r.lane, p.was
-    ), trail AS (
+    ), event AS (
         INSERT INTO audit_events (request_id, batch_id, attempt, action, from_status, to_status, detail, ` + originColumns + `)
-        SELECT id, batch_id, attempt, ` + add(string(m.Action)) + `::text, was, ` + add(string(to)) + `::text, 'bulk', ` + strings.Join(origin, ", ") + `
+        SELECT id, batch_id, attempt, @action::text, was, @to::text, 'bulk', ` + originValues + `
         FROM moved ORDER BY id
     )
     SELECT f.created_at, f.id, m.was, coalesce(m.batch_id, 0) AS batch_id, coalesce(m.priority, '') AS priority,
            coalesce(m.lane, 0) AS lane
-    FROM found f LEFT JOIN moved m USING (id) ORDER BY f.created_at DESC, f.id DESC`, args, nil
+    FROM found f LEFT JOIN moved m USING (id) ORDER BY f.created_at DESC, f.id DESC`)
+	return q.text, q.args(values), nil
 }
 
-// found is the part of the statement that walks the filter; from is the number
-// of the parameter that holds the states.
-func (m *BulkMove) found() (from string, args []any, query string) {
-	by, implied := bySubmission, "" // what follows from the states is said for the partial indexes
+// found is the part of the statement that walks the filter. It adds the values
+// of its parameters.
+func (m *BulkMove) found(values queryValues) string {
+	by, implied := bySubmission, "" // what follows from the states is written out for the partial indexes
 	switch {
 	case m.Action == jobs.Cancel:
-		implied = open
+		implied = isOpen
 	case !slices.Contains(m.From, jobs.StatusDone):
-		by, implied = byBadEnd, endedBadly
+		by, implied = byBadEnd, isEndedBadly
 	}
-	where, args := m.Filter.conditions(by)
-	args = append(args, states(m.From))
-	from = fmt.Sprintf("$%d::text[]", len(args))
-	where = append(where, `status = ANY (`+from+`)`)
+	where := append(m.Filter.conditions(by, values), `status = ANY (@from_states::text[])`)
+	values["from_states"] = statusArray(m.From)
 	if implied != "" {
 		where = append(where, implied)
 	}
 	if m.Only != nil {
-		args = append(args, pq.Int64Array(m.Only))
-		where = append(where, fmt.Sprintf(`id = ANY ($%d::bigint[])`, len(args)))
+		where = append(where, `id = ANY (@only::bigint[])`)
+		values["only"] = pq.Int64Array(m.Only)
 	}
-	args = append(args, m.Filter.Limit)
-	query = `SELECT ` + by.id + ` AS id, ` + by.createdAt + ` AS created_at FROM ` + by.from + ` WHERE ` + strings.Join(where, ` AND `) +
-		by.newestFirst(len(args))
-	return from, args, query
+	return `SELECT ` + by.id + ` AS id, ` + by.createdAt + ` AS created_at FROM ` + by.from + ` WHERE ` + strings.Join(where, ` AND `) +
+		by.newestFirst()
 }
 
-// CountMoves tells how many requests a BulkMove would find, and where the last
-// of them stands; it moves none.
+// CountMoves counts the requests that a BulkMove would find, and returns the
+// position of the last of them; it moves none.
 func (s *Store) CountMoves(ctx context.Context, m BulkMove) (Moved, error) {
-	_, args, found := m.found()
+	values := queryValues{}
+	q := nameParameters(`
+        WITH found AS MATERIALIZED (` + m.found(values) + `), oldest AS (SELECT id, created_at FROM found ORDER BY created_at, id LIMIT 1)
+        SELECT (SELECT count(*) FROM found) AS n, (SELECT id FROM oldest) AS id, (SELECT created_at FROM oldest) AS created_at`)
 	var row struct {
 		N         int        `db:"n"`
 		ID        *int64     `db:"id"`
 		CreatedAt *time.Time `db:"created_at"`
 	}
-	err := s.db.GetContext(ctx, &row, `
-        WITH found AS MATERIALIZED (`+found+`), last AS (SELECT id, created_at FROM found ORDER BY created_at, id LIMIT 1)
-        SELECT (SELECT count(*) FROM found) AS n, (SELECT id FROM last) AS id, (SELECT created_at FROM last) AS created_at`, args...)
+	err := s.db.GetContext(ctx, &row, q.text, q.args(values)...)
 	if err != nil {
 		return Moved{}, wrap("count requests to "+string(m.Action), err)
 	}

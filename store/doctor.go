@@ -63,17 +63,17 @@ type Backlog struct {
 const countBacklog = `
         SELECT status, priority, count(*) AS count,
                coalesce(extract(epoch FROM now() - min(greatest(created_at, run_at)) FILTER (WHERE status = 'pending' AND run_at <= now())), 0)::float8 AS waiting
-        FROM ((SELECT status, priority, created_at, run_at FROM mass_requests WHERE ` + free + ` ORDER BY batch_id LIMIT $1)
+        FROM ((SELECT status, priority, created_at, run_at FROM mass_requests WHERE ` + isReady + ` ORDER BY batch_id LIMIT $1)
               UNION ALL
-              (SELECT status, priority, created_at, run_at FROM mass_requests WHERE ` + held + ` ORDER BY created_by, id LIMIT $1)
+              (SELECT status, priority, created_at, run_at FROM mass_requests WHERE ` + isParked + ` ORDER BY created_by, id LIMIT $1)
               UNION ALL
               (SELECT status, priority, created_at, run_at FROM mass_requests WHERE status = 'processing' LIMIT $1)
               UNION ALL
               (SELECT status, priority, created_at, run_at FROM mass_requests
-               WHERE status = 'failed' AND ` + endedBadly + ` ORDER BY created_at LIMIT $1)
+               WHERE status = 'failed' AND ` + isEndedBadly + ` ORDER BY created_at LIMIT $1)
               UNION ALL
               (SELECT status, priority, created_at, run_at FROM mass_requests
-               WHERE status = 'cancelled' AND ` + endedBadly + ` ORDER BY created_at LIMIT $1)) r
+               WHERE status = 'cancelled' AND ` + isEndedBadly + ` ORDER BY created_at LIMIT $1)) r
         GROUP BY status, priority ORDER BY status, priority`
 
 // Backlog counts what is pending, processing, failed or cancelled, by priority,
@@ -86,7 +86,7 @@ func (s *Store) Backlog(ctx context.Context, most int) ([]Backlog, error) {
 
 const findStale = `
         SELECT b FROM unnest($1::bigint[]) AS b
-        WHERE EXISTS (SELECT FROM mass_requests r WHERE r.batch_id = b AND ` + free + `
+        WHERE EXISTS (SELECT FROM mass_requests r WHERE r.batch_id = b AND ` + isReady + `
                       AND greatest(r.updated_at, r.run_at) < now() - make_interval(secs => $2))
         ORDER BY b`
 
@@ -119,7 +119,7 @@ const countFailures = `
         WITH failed AS (
             SELECT error FROM (
                 SELECT error, finished_at FROM mass_requests
-                WHERE status = 'failed' AND ` + endedBadly + ` ORDER BY created_at DESC LIMIT $2) newest
+                WHERE status = 'failed' AND ` + isEndedBadly + ` ORDER BY created_at DESC LIMIT $2) newest
             WHERE finished_at > now() - make_interval(secs => $1)
         )
         SELECT (SELECT count(*) FROM failed) AS count,

@@ -32,7 +32,7 @@ const RetainQuery = retainRequests
 
 // RetainArgs are parameters of RetainQuery.
 func RetainArgs(age time.Duration, step int) []any {
-	return []any{time.Time{}, 0, age.Seconds(), step, states(jobs.Retain.From())}
+	return []any{time.Time{}, 0, age.Seconds(), step, statusArray(jobs.Retain.From())}
 }
 
 // MoveQuery is the statement of a step of a bulk, with its parameters.

@@ -12,16 +12,18 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// BatchWatermark is the newest batch id handed out so far. A batch at or below
-// a watermark read some time ago is at least that old, by no clock but the reader's.
+// BatchWatermark is the newest batch id drawn so far. A batch at or below a
+// watermark that was read some time ago is at least that old, by the clock of
+// its reader alone.
 func (s *Store) BatchWatermark(ctx context.Context) (int64, error) {
 	var n int64
 	err := s.db.GetContext(ctx, &n, `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM mass_batches`)
 	return n, wrap("read the batch watermark", err)
 }
 
-// OpenBatches walks the batches that hold pending requests: up to limit of them,
-// with ids in (after, upTo], in order. What is held needs no task and is left out.
+// OpenBatches walks the batches with pending requests: up to limit of them,
+// with ids in (after, upTo], in order. Parked requests need no task and do not
+// count.
 func (s *Store) OpenBatches(ctx context.Context, after, upTo int64, limit int) ([]jobs.BatchRef, error) {
 	var rows []struct {
 		BatchID  int64  `db:"batch_id"`
@@ -30,17 +32,17 @@ func (s *Store) OpenBatches(ctx context.Context, after, upTo int64, limit int) (
 		Due      bool   `db:"due"`
 	}
 	err := s.db.SelectContext(ctx, &rows, `
-        WITH RECURSIVE batch AS ( -- a loose index scan: one probe a batch, however many rows it has
+        WITH RECURSIVE open_batch AS ( -- a loose index scan: one probe for each batch, however many rows it has
             (SELECT batch_id, priority, lane, run_at, 1 AS n FROM mass_requests
-             WHERE `+free+` AND batch_id > $1 AND batch_id <= $2 ORDER BY batch_id LIMIT 1)
+             WHERE `+isReady+` AND batch_id > $1 AND batch_id <= $2 ORDER BY batch_id LIMIT 1)
             UNION ALL
             SELECT r.batch_id, r.priority, r.lane, r.run_at, b.n + 1
-            FROM batch b, LATERAL (
+            FROM open_batch b, LATERAL (
                 SELECT batch_id, priority, lane, run_at FROM mass_requests
-                WHERE `+free+` AND batch_id > b.batch_id AND batch_id <= $2 ORDER BY batch_id LIMIT 1) r
+                WHERE `+isReady+` AND batch_id > b.batch_id AND batch_id <= $2 ORDER BY batch_id LIMIT 1) r
             WHERE b.n < $3
         )
-        SELECT batch_id, priority, lane, run_at <= now() - interval '2 seconds' AS due FROM batch ORDER BY batch_id`, after, upTo, limit)
+        SELECT batch_id, priority, lane, run_at <= now() - interval '2 seconds' AS due FROM open_batch ORDER BY batch_id`, after, upTo, limit)
 	if err != nil {
 		return nil, wrap("walk open batches", err)
 	}
@@ -52,30 +54,30 @@ func (s *Store) OpenBatches(ctx context.Context, after, upTo int64, limit int) (
 }
 
 // LoadBatches returns the batches with their pending requests, to be enqueued;
-// those that hold none anymore are left out.
+// batches without any are left out.
 func (s *Store) LoadBatches(ctx context.Context, ids []int64) ([]jobs.Batch, error) {
 	var rows []movedRow
 	err := s.db.SelectContext(ctx, &rows, `
         SELECT id, batch_id, priority, lane, `+dueAt+`
-        FROM mass_requests WHERE batch_id = ANY ($1) AND `+free+` ORDER BY batch_id, id`, pq.Int64Array(ids))
+        FROM mass_requests WHERE batch_id = ANY ($1) AND `+isReady+` ORDER BY batch_id, id`, pq.Int64Array(ids))
 	if err != nil {
 		return nil, wrap("load batches", err)
 	}
-	return batches(rows), nil
+	return batchesOf(rows), nil
 }
 
 // PendingBatches returns those of the given batches that still have pending
-// requests which are not held.
+// requests which are not parked.
 func (s *Store) PendingBatches(ctx context.Context, ids []int64) ([]int64, error) {
 	var list []int64
 	err := s.db.SelectContext(ctx, &list, `
         SELECT b FROM unnest($1::bigint[]) AS b
-        WHERE EXISTS (SELECT FROM mass_requests r WHERE r.batch_id = b AND `+free+`)`, pq.Int64Array(ids))
+        WHERE EXISTS (SELECT FROM mass_requests r WHERE r.batch_id = b AND `+isReady+`)`, pq.Int64Array(ids))
 	return list, wrap("look up batches", err)
 }
 
-// Leadership is the advisory lock that one process at a time holds. It lives as
-// long as its connection: a process that loses Postgres loses it.
+// Leadership is an advisory lock that one process at a time has. It lasts as
+// long as its connection: a process that loses Postgres loses the leadership.
 type Leadership struct {
 	conn *sqlx.Conn
 }
@@ -83,12 +85,13 @@ type Leadership struct {
 // leaderKey is the advisory lock of the reconciler's leader: "lead" in ASCII.
 const leaderKey = 0x6c656164
 
-// leaderPatience is how long a leader may say nothing (Check) before Postgres
-// ends its session, and so its leadership: one that is frozen, or behind a
-// network that swallows everything, would otherwise lead for ever.
+// leaderPatience is how long a leader may be silent (see Check) before Postgres
+// ends its session, and with it the leadership. Otherwise a process that is
+// frozen, or cut off by a network that drops everything, would lead forever.
 const leaderPatience = "5s"
 
-// TryLead takes the leadership if it is free; ErrConflict when another has it.
+// TryLead takes the leadership if it is free. The error is ErrConflict when
+// another process leads.
 func (s *Store) TryLead(ctx context.Context) (*Leadership, error) {
 	conn, err := s.db.Connx(ctx)
 	if err != nil {
@@ -103,7 +106,7 @@ func (s *Store) TryLead(ctx context.Context) (*Leadership, error) {
 		_ = conn.Close()
 		return nil, wrap("try to lead", &ConflictError{Noun: NounLeader, Reason: "another process leads"})
 	}
-	// Servers before PostgreSQL 14 do not know the setting, and go without.
+	// Servers before PostgreSQL 14 do not have the setting, and work without it.
 	_, err = conn.ExecContext(ctx, `
         SELECT set_config(name, $1, false) FROM pg_settings WHERE name = 'idle_session_timeout'`, leaderPatience)
 	if err != nil {
@@ -117,14 +120,14 @@ func (l *Leadership) Check(ctx context.Context) error {
 	return wrap("check the leadership", l.conn.PingContext(ctx))
 }
 
-// Resign gives the leadership up. It ends when the session does.
+// Resign gives up the leadership and closes its session.
 func (l *Leadership) Resign(ctx context.Context) error {
 	_, err := l.conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, leaderKey)
 	return wrap("resign the leadership", errors.Join(err, l.end()))
 }
 
-// end closes the session: it may hold the lock, and it bears the leader's
-// settings, so it must not go back to the pool.
+// end closes the session, which must not go back to the pool: it may have the
+// lock, and it has the settings of a leader.
 func (l *Leadership) end() error {
 	err := l.conn.Raw(func(any) error { return driver.ErrBadConn })
 	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {

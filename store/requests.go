@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -11,14 +10,24 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lib/pq"
-
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// NewRequest is a request on its way in. It travels in Batch, from DrawBatches; without
-// one, requests of one call that bear the same Group travel in a new batch. All of a
-// batch must share Priority, Lane and RunAt.
+// The predicates of the partial indexes of mass_requests, in the words of the
+// indexes: the planner matches a statement with an index by its text, and
+// cannot match a parameter.
+const (
+	isReady      = `(status = 'pending' AND NOT parked)`
+	isParked     = `(status = 'pending' AND parked)`
+	isPending    = `(` + isReady + ` OR ` + isParked + `)` // the planner combines the two indexes
+	isOpen       = `(` + isReady + ` OR ` + isParked + ` OR status = 'processing')`
+	isEndedBadly = `status IN ('failed', 'cancelled')`
+)
+
+// NewRequest is a request to be inserted. It belongs to the batch Batch, an id
+// from DrawBatches; without one, requests of one call that have the same Group
+// belong to a new batch. All requests of a batch must share Priority, Lane and
+// RunAt.
 type NewRequest struct {
 	Payload       json.RawMessage
 	SchemaVersion string
@@ -35,7 +44,7 @@ type NewRequest struct {
 	Batch         int64     // 0: a new one, by Group
 	Group         int
 
-	IdempotencyKey string // "" for none; the caller's own (CreatedBy)
+	IdempotencyKey string // "" for none; belongs to the caller (CreatedBy)
 	Digest         []byte // with a key: SHA-256 of the submission
 }
 
@@ -44,105 +53,131 @@ type Inserted struct {
 	ID        int64
 	BatchID   int64
 	CreatedAt time.Time
-	Replayed  bool // the key was used before, for this same submission: the values are those of then
-	Mismatch  bool // the key was used before, for another submission: nothing was stored
+	Replayed  bool // the key was used before for this same submission: the values are those of its first use
+	Mismatch  bool // the key was used before for another submission: nothing was stored
 }
 
-// IdempotencyTTL is how long a key is remembered. Postgres' clock decides.
-const IdempotencyTTL = 24 * time.Hour
+// insertColumns are the values of a NewRequest but its payload and its key. A
+// new column of mass_requests that comes with the submission is one entry here.
+var insertColumns = []arrayColumn[NewRequest]{
+	{name: "schema_version", element: "text", request: true, event: true,
+		values: columnOf[textArray](func(r *NewRequest) string { return r.SchemaVersion })},
+	{name: "correlation_id", element: "text", request: true,
+		values: columnOf[nullArray](func(r *NewRequest) string { return r.CorrelationID })},
+	{name: "site_id", element: "text", request: true,
+		values: columnOf[nullArray](func(r *NewRequest) string { return r.SiteID })},
+	{name: "cluster_id", element: "text", request: true,
+		values: columnOf[nullArray](func(r *NewRequest) string { return r.ClusterID })},
+	{name: "priority", element: "text", request: true,
+		values: columnOf[textArray](func(r *NewRequest) string { return string(r.Priority) })},
+	{name: "lane", element: "int", request: true,
+		values: columnOf[int32Array](func(r *NewRequest) int32 { return int32(r.Lane) })},
+	{name: "created_by", element: "text", request: true,
+		values: columnOf[nullArray](func(r *NewRequest) string { return r.CreatedBy })},
+	{name: "expires_at", element: "timestamptz", request: true,
+		values: columnOf[timeArray](func(r *NewRequest) time.Time { return r.ExpiresAt })},
+	{name: "callback_url", element: "text", request: true,
+		values: columnOf[nullArray](func(r *NewRequest) string { return r.CallbackURL })},
 
-// insertStatement takes its ids from the sequences before it inserts, so that the
-// answer maps each of them to the place of its item, whatever the order in which
-// Postgres inserts rows. The submissions enter the lists and the trail in the same
-// statement.
-//
-// A key is won by inserting it, or by taking an expired one over. Of two
-// statements that try the same key the later one waits for the earlier, and then
-// loses; keys are taken in order, so that two groups cannot wait for each other.
-// Whoever loses stores nothing and is missing in the answer. Without keys there
-// is nothing to lose, and a simpler statement, which is the usual one.
-//
-// The payloads are fetched from their array where they are stored: in item they
-// would be copied twice on the way. $19 has an element for each new batch; as a number
-// it would have to go through generate_series, of which the planner of a kept plan
-// expects a thousand rows.
-func insertStatement(keyed bool) string {
-	var arrays, names, won, of string
-	key, placed := `NULL`, `item`
-	if keyed {
-		arrays, names, key, placed = `, $21::text[], $22::bytea[]`, `, key, digest`, `key`, `placed`
-		won = `, won AS (
-    INSERT INTO idempotency_keys AS k (caller, key, digest, request_id, batch_id)
-    SELECT DISTINCT ON (created_by, key) coalesce(created_by, ''), key, digest, id, batch_id
-    FROM item WHERE key IS NOT NULL ORDER BY created_by, key, ord
-    ON CONFLICT (caller, key) DO UPDATE
-    SET digest = excluded.digest, request_id = excluded.request_id, batch_id = excluded.batch_id, created_at = now()
-    WHERE k.created_at < now() - make_interval(secs => $23)
-    RETURNING request_id
-), placed AS MATERIALIZED (
-    SELECT * FROM item WHERE key IS NULL OR id IN (SELECT request_id FROM won)
-)`
-	}
-	of = ` FROM ` + placed
-	return `
-WITH batch AS MATERIALIZED (
-    SELECT array_agg(nextval('mass_batches')) AS ids FROM unnest($19::int[])
-), item AS MATERIALIZED (
-    SELECT nextval('mass_requests_id_seq') AS id, coalesce(nullif(batch, 0), (SELECT ids FROM batch)[grp + 1]) AS batch_id, u.*
-    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[],
-                $10::timestamptz[], $11::timestamptz[], $12::text[],
-                $13::text[], $14::text[], $15::text[], $16::bytea[], $17::bytea[], $18::bytea[], $20::bigint[]` + arrays + `)
-         WITH ORDINALITY AS u(schema_version, correlation_id, site_id, cluster_id, priority, created_by, lane, grp,
-                              run_at, expires_at, callback_url,
-                              actor, http_request_id, client, trace_id, span_id, input_digest, batch` + names + `, ord)
-)` + won + `, stored AS (
-    INSERT INTO mass_requests (id, batch_id, payload, schema_version, correlation_id, site_id, cluster_id, priority, lane, created_by,
-                               idempotency_key, run_at, expires_at, callback_url, listed)
-    OVERRIDING SYSTEM VALUE
-    SELECT id, batch_id, ($1::jsonb[])[ord], schema_version, correlation_id, site_id, cluster_id, priority, lane, created_by,
-           ` + key + `, coalesce(run_at, now()), expires_at, callback_url, true` + of + `
-), list AS (
-    INSERT INTO mass_submissions (request_id, submitted_at, site, cluster) SELECT id, now(), site_id, cluster_id` + of + `
-), trail AS (
-    INSERT INTO audit_events (request_id, batch_id, action, actor, to_status, schema_version,
-                              http_request_id, client, trace_id, span_id, input_digest)
-    SELECT id, batch_id, 'submit', actor, 'pending', schema_version, http_request_id, client, trace_id, span_id, input_digest` + of + `
+	{name: "due_at", element: "timestamptz",
+		values: columnOf[timeArray](func(r *NewRequest) time.Time { return r.RunAt })},
+	{name: "drawn_batch", element: "bigint",
+		values: columnOf[int64Array](func(r *NewRequest) int64 { return r.Batch })},
+	{name: "batch_group", element: "int",
+		values: columnOf[int32Array](func(r *NewRequest) int32 { return int32(r.Group) })}, //nolint:gosec // a group's number is below the number of items
+
+	{name: "actor", element: "text", event: true,
+		values: columnOf[textArray](func(r *NewRequest) string { return r.Origin.Actor })},
+	{name: "http_request_id", element: "text", event: true,
+		values: columnOf[nullArray](func(r *NewRequest) string { return r.Origin.RequestID })},
+	{name: "client", element: "text", event: true,
+		values: columnOf[nullArray](func(r *NewRequest) string { return r.Origin.Client })},
+	{name: "trace_id", element: "bytea", event: true,
+		values: columnOf[bytesArray](func(r *NewRequest) []byte { return decodeHex(r.Origin.TraceID) })},
+	{name: "span_id", element: "bytea", event: true,
+		values: columnOf[bytesArray](func(r *NewRequest) []byte { return decodeHex(r.Origin.SpanID) })},
+	{name: "input_digest", element: "bytea", event: true,
+		values: columnOf[bytesArray](func(r *NewRequest) []byte {
+			sum := sha256.Sum256(r.Payload)
+			return sum[:]
+		})},
+}
+
+var (
+	insertQuery      = nameParameters(insertStatement(insertColumns, false))
+	insertKeyedQuery = nameParameters(insertStatement(append(slices.Clip(insertColumns), keyColumns...), true))
 )
-SELECT ord, id, batch_id, now() AS created_at` + of
+
+// insertStatement stores requests together with what lists look them up by and
+// with their events. It takes ids from the sequences before it inserts, so that
+// the answer maps each id to the place of its item, in whatever order Postgres
+// inserts rows.
+//
+// A key is won by inserting it, or by taking over an expired one. Of two
+// statements with the same key the later one waits for the earlier one, and
+// then loses. Keys are taken in order, so that two statements cannot wait for
+// each other. An item that loses is not stored, and is missing in the answer.
+// Without keys there is nothing to lose: the simpler statement, which is the
+// usual one.
+//
+// The payloads are fetched from their array where they are stored: as a column
+// of item they would be copied twice on the way. @new_batches has an element
+// for each new batch. It is not a number for generate_series, because in a plan
+// that is kept the planner expects a thousand rows of that function.
+func insertStatement(columns []arrayColumn[NewRequest], keyed bool) string {
+	var request, event []string
+	for _, c := range columns {
+		if c.request {
+			request = append(request, c.name)
+		}
+		if c.event {
+			event = append(event, c.name)
+		}
+	}
+	requestNames, eventNames := strings.Join(request, `, `), strings.Join(event, `, `)
+	accept, accepted, key := ``, `item`, `NULL`
+	if keyed {
+		accept, accepted, key = acceptKeys, `accepted`, `key`
+	}
+	return `
+WITH new_batch AS MATERIALIZED (
+    SELECT array_agg(nextval('mass_batches')) AS ids FROM unnest(@new_batches::int[])
+), item AS MATERIALIZED (
+    SELECT nextval('mass_requests_id_seq') AS id, coalesce(nullif(drawn_batch, 0), (SELECT ids FROM new_batch)[batch_group + 1]) AS batch_id, u.*
+    FROM ` + unnestColumns(columns) + `
+)` + accept + `, inserted AS (
+    INSERT INTO mass_requests (id, batch_id, payload, run_at, listed, idempotency_key, ` + requestNames + `)
+    OVERRIDING SYSTEM VALUE
+    SELECT id, batch_id, (@payload::json[])[ord], coalesce(due_at, now()), true, ` + key + `, ` + requestNames + ` FROM ` + accepted + `
+), submission AS (
+    INSERT INTO mass_submissions (request_id, submitted_at, site, cluster) SELECT id, now(), site_id, cluster_id FROM ` + accepted + `
+), event AS (
+    INSERT INTO audit_events (request_id, batch_id, action, to_status, ` + eventNames + `)
+    SELECT id, batch_id, 'submit', 'pending', ` + eventNames + ` FROM ` + accepted + `
+)
+SELECT ord, id, batch_id, now() AS created_at FROM ` + accepted
 }
 
 // InsertRequests stores all items as pending, or none, and returns their ids in
 // the same order. ErrInvalid means that Postgres refused one of the payloads.
 // Items whose key was used before are not stored again; see Inserted.
 func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inserted, error) {
-	n := len(items)
-	var (
-		payload                    = make(jsonbArray, n)
-		schema, priority           = make(textArray, n), make(textArray, n)
-		correlation, site, cluster = make(nullArray, n), make(nullArray, n), make(nullArray, n)
-		by, key, callback          = make(nullArray, n), make(nullArray, n), make(nullArray, n)
-		lane, group                = make(int32Array, n), make(int32Array, n)
-		runAt, expiresAt           = make(timeArray, n), make(timeArray, n)
-		digest, input              = make(bytesArray, n), make(bytesArray, n)
-		actor, httpID, client      = make(textArray, n), make(nullArray, n), make(nullArray, n)
-		trace, span                = make(bytesArray, n), make(bytesArray, n)
-		batch                      = make(int64Array, n)
-		batches, keyed             = 0, false
-	)
+	payload := make(jsonArray, len(items))
+	newBatches, keyed := 0, false
 	for i, r := range items {
-		payload[i], schema[i], correlation[i] = r.Payload, r.SchemaVersion, r.CorrelationID
-		site[i], cluster[i] = r.SiteID, r.ClusterID
-		priority[i], by[i], lane[i], group[i] = string(r.Priority), r.CreatedBy, int32(r.Lane), int32(r.Group) //nolint:gosec // a group's number is below the number of items
-		runAt[i], expiresAt[i], key[i], digest[i] = r.RunAt, r.ExpiresAt, r.IdempotencyKey, r.Digest
-		callback[i] = r.CallbackURL
-		batch[i], keyed = r.Batch, keyed || r.IdempotencyKey != ""
+		payload[i] = r.Payload
 		if r.Batch == 0 {
-			batches = max(batches, r.Group+1)
+			newBatches = max(newBatches, r.Group+1)
 		}
-		actor[i], httpID[i], client[i] = r.Origin.Actor, r.Origin.RequestID, r.Origin.Client
-		trace[i], span[i] = unhex(r.Origin.TraceID), unhex(r.Origin.SpanID)
-		sum := sha256.Sum256(r.Payload)
-		input[i] = sum[:]
+		keyed = keyed || r.IdempotencyKey != ""
+	}
+	values := queryValues{"payload": payload, "new_batches": make(int32Array, newBatches)}
+	addColumns(values, insertColumns, items)
+	insert, query := s.insert, insertQuery
+	if keyed {
+		insert, query = s.insertKeyed, insertKeyedQuery
+		addColumns(values, keyColumns, items)
+		values["key_ttl"] = IdempotencyTTL.Seconds()
 	}
 	var rows []struct {
 		Ord       int       `db:"ord"`
@@ -150,96 +185,31 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		BatchID   int64     `db:"batch_id"`
 		CreatedAt time.Time `db:"created_at"`
 	}
-	insert, args := s.insert, []any{payload, schema, correlation, site, cluster, priority, by, lane, group,
-		runAt, expiresAt, callback, actor, httpID, client, trace, span, input, make(int32Array, batches), batch}
-	if keyed {
-		insert, args = s.insertKeyed, append(args, key, digest, IdempotencyTTL.Seconds())
-	}
-	err := insert.selectInto(ctx, &rows, args...)
-	if err != nil {
+	if err := insert.selectInto(ctx, &rows, query.args(values)...); err != nil {
 		return nil, wrap("insert requests", err)
 	}
-	out := make([]Inserted, n)
+	out := make([]Inserted, len(items))
 	for _, r := range rows {
 		out[r.Ord-1] = Inserted{ID: r.ID, BatchID: r.BatchID, CreatedAt: r.CreatedAt}
 	}
-	if len(rows) == n {
+	if len(rows) == len(items) {
 		return out, nil
 	}
 	return out, s.lookUpKeys(ctx, items, out)
 }
 
-// DrawBatches returns n new ids of batches, for Batch of NewRequest. They are to be used
-// soon: the age of a batch is judged by its id.
+// DrawBatches returns n new batch ids, for NewRequest.Batch. They must be used
+// soon, because the reconciler judges the age of a batch by its id.
 func (s *Store) DrawBatches(ctx context.Context, n int) ([]int64, error) {
 	var ids []int64
 	err := s.db.SelectContext(ctx, &ids, `SELECT nextval('mass_batches') FROM generate_series(1, $1)`, n)
-	return ids, wrap("draw ids of batches", err)
+	return ids, wrap("draw batch ids", err)
 }
 
-// lookUpKeys fills in the items that were not stored, from what their keys stand for.
-func (s *Store) lookUpKeys(ctx context.Context, items []NewRequest, out []Inserted) error {
-	var by, keys pq.StringArray
-	for i := range items {
-		if out[i].ID == 0 {
-			by, keys = append(by, items[i].CreatedBy), append(keys, items[i].IdempotencyKey)
-		}
-	}
-	var rows []struct {
-		Caller    string    `db:"caller"`
-		Key       string    `db:"key"`
-		Digest    []byte    `db:"digest"`
-		RequestID int64     `db:"request_id"`
-		BatchID   int64     `db:"batch_id"`
-		CreatedAt time.Time `db:"created_at"`
-	}
-	err := s.db.SelectContext(ctx, &rows, `
-        SELECT DISTINCT caller, key, digest, request_id, batch_id, created_at
-        FROM idempotency_keys JOIN unnest($1::text[], $2::text[]) AS u(caller, key) USING (caller, key)`, by, keys)
-	if err != nil {
-		return wrap("look up idempotency keys", err)
-	}
-	type name struct{ caller, key string }
-	place := make(map[name]int, len(rows))
-	for i, r := range rows {
-		place[name{r.Caller, r.Key}] = i
-	}
-	for i := range items {
-		if out[i].ID != 0 {
-			continue
-		}
-		at, ok := place[name{items[i].CreatedBy, items[i].IdempotencyKey}]
-		if !ok { // it expired and was removed between the two statements
-			return fmt.Errorf("look up idempotency keys: %w: a key is gone", ErrUnavailable)
-		}
-		r := rows[at]
-		if !bytes.Equal(r.Digest, items[i].Digest) {
-			out[i].Mismatch = true
-			continue
-		}
-		out[i] = Inserted{ID: r.RequestID, BatchID: r.BatchID, CreatedAt: r.CreatedAt, Replayed: true}
-	}
-	return nil
-}
-
-// RemoveExpiredKeys forgets up to limit idempotency keys that are past their
-// time, and returns how many.
-func (s *Store) RemoveExpiredKeys(ctx context.Context, limit int) (int64, error) {
-	res, err := s.db.ExecContext(ctx, `
-        DELETE FROM idempotency_keys WHERE (caller, key) IN (
-            SELECT caller, key FROM idempotency_keys
-            WHERE created_at < now() - make_interval(secs => $1) ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)`,
-		IdempotencyTTL.Seconds(), limit)
-	if err != nil {
-		return 0, wrap("remove expired idempotency keys", err)
-	}
-	n, err := res.RowsAffected()
-	return n, wrap("remove expired idempotency keys", err)
-}
-
+// requestColumns are the columns of requestRow.
 const requestColumns = `id, payload, schema_version, correlation_id, site_id, cluster_id, status, priority, lane, attempt,
-    failures, rescues, result, normalized_as_submitted, error, faults, batch_id, created_by, created_at, run_at, expires_at, started_at, finished_at, updated_at,
-    callback_url`
+    failures, rescues, result, normalized_as_submitted, error, faults, batch_id, created_by, created_at, run_at, expires_at,
+    started_at, finished_at, updated_at, callback_url`
 
 type requestRow struct {
 	ID            int64          `db:"id"`
@@ -284,14 +254,16 @@ func (r *requestRow) request() jobs.Request {
 	}
 }
 
-// withNormalized puts the payload where the member "normalized" of a result was left
-// out, an object as Postgres writes it; mass_result does the same in SQL.
+// withNormalized puts the payload into a result whose member "normalized" was
+// left out, in the place in which the pipeline writes that member. The result
+// is as the pipeline wrote it: an object without white space around it. The SQL
+// function mass_result does the same.
 func withNormalized(result, payload []byte) []byte {
-	member := `, "normalized": `
-	if len(result) == len(`{}`) {
-		member = member[len(`, `):]
+	rest := result[1:] // what follows the brace: a member, or the end
+	if len(rest) == 1 {
+		return slices.Concat([]byte(`{"normalized":`), payload, rest)
 	}
-	return slices.Concat(result[:len(result)-1], []byte(member), payload, []byte("}"))
+	return slices.Concat([]byte(`{"normalized":`), payload, []byte(`,`), rest)
 }
 
 func utc(t sql.NullTime) time.Time {
@@ -311,132 +283,22 @@ func (s *Store) Request(ctx context.Context, id int64) (jobs.Request, error) {
 	return row.request(), nil
 }
 
-// Filter selects requests for a list. The zero value of a field does not restrict.
-type Filter struct {
-	Status        jobs.Status
-	SiteID        string
-	ClusterID     string
-	CreatedFrom   time.Time // inclusive
-	CreatedBefore time.Time // exclusive
-	After         Position  // continue a list behind this row
-	Limit         int
-}
-
-// Position is the key of a row in the order of lists.
-type Position struct {
-	CreatedAt time.Time `db:"created_at"`
-	ID        int64     `db:"id"`
-}
-
-// ListRequests returns up to f.Limit requests, newest first.
-func (s *Store) ListRequests(ctx context.Context, f Filter) ([]jobs.Request, error) {
-	query, args := listQuery(f)
-	var rows []requestRow
-	if err := s.db.SelectContext(ctx, &rows, query, args...); err != nil {
-		return nil, wrap("list requests", err)
-	}
-	list := make([]jobs.Request, len(rows))
-	for i := range rows {
-		list[i] = rows[i].request()
-	}
-	return list, nil
-}
-
-func listQuery(f Filter) (query string, args []any) {
-	by := bySubmission
-	if f.Status == jobs.StatusFailed || f.Status == jobs.StatusCancelled {
-		by = byBadEnd
-	}
-	where, args := f.conditions(by)
-	query = `SELECT ` + requestColumns + ` FROM ` + by.from
-	if len(where) > 0 {
-		query += ` WHERE ` + strings.Join(where, ` AND `)
-	}
-	args = append(args, f.Limit)
-	return query + by.newestFirst(len(args)), args
-}
-
-// A walk is where a list finds requests in its order, newest first.
-type walk struct {
-	from              string
-	createdAt, id     string // the key of the order
-	siteID, clusterID string
-}
-
-var (
-	// bySubmission is the usual one; the row's own columns say the same, without an index.
-	bySubmission = walk{
-		from:      `mass_submissions JOIN mass_requests ON id = request_id`,
-		createdAt: `submitted_at`, id: `request_id`, siteID: `site`, clusterID: `cluster`,
-	}
-	// byBadEnd is for what ended badly, which has an index in the order of lists.
-	byBadEnd = walk{from: `mass_requests`, createdAt: `created_at`, id: `id`, siteID: `site_id`, clusterID: `cluster_id`}
+var deleteRequestQuery = nameParameters(`
+WITH deleted AS (
+    DELETE FROM mass_requests WHERE id = @id RETURNING id, batch_id, attempt, status
 )
+INSERT INTO audit_events (request_id, batch_id, attempt, action, from_status, ` + originColumns + `)
+SELECT id, batch_id, attempt, 'delete', status, ` + originValues + ` FROM deleted
+RETURNING request_id`)
 
-// newestFirst ends the statement of a list; the parameter with this number is its limit.
-func (w walk) newestFirst(limit int) string {
-	return ` ORDER BY ` + w.createdAt + ` DESC, ` + w.id + fmt.Sprintf(` DESC LIMIT $%d`, limit)
-}
-
-// The predicates of partial indexes, as the planner has to read them.
-const (
-	free       = `(status = 'pending' AND NOT held)`
-	held       = `(status = 'pending' AND held)`
-	pending    = `(` + free + ` OR ` + held + `)` // of two, which it then combines
-	open       = `(` + free + ` OR ` + held + ` OR status = 'processing')`
-	endedBadly = `status IN ('failed', 'cancelled')`
-)
-
-// conditions are what the filter asks of a row, with numbered parameters.
-func (f *Filter) conditions(by walk) (where []string, args []any) {
-	add := func(condition string, values ...any) {
-		for _, v := range values {
-			args = append(args, v)
-			condition = strings.Replace(condition, "?", fmt.Sprintf("$%d", len(args)), 1)
-		}
-		where = append(where, condition)
-	}
-	switch f.Status {
-	case "":
-	case jobs.StatusFailed, jobs.StatusCancelled:
-		add(`status = ?`, string(f.Status))
-		where = append(where, endedBadly)
-	case jobs.StatusPending: // in so many words: the planner cannot match a parameter with a partial index
-		where = append(where, pending)
-	case jobs.StatusProcessing:
-		where = append(where, `status = 'processing'`)
-	default:
-		add(`status = ?`, string(f.Status))
-	}
-	if f.SiteID != "" {
-		add(by.siteID+` = ?`, f.SiteID)
-	}
-	if f.ClusterID != "" {
-		add(by.clusterID+` = ?`, f.ClusterID)
-	}
-	if !f.CreatedFrom.IsZero() {
-		add(by.createdAt+` >= ?`, f.CreatedFrom)
-	}
-	if !f.CreatedBefore.IsZero() {
-		add(by.createdAt+` < ?`, f.CreatedBefore)
-	}
-	if f.After.ID != 0 {
-		add(`(`+by.createdAt+`, `+by.id+`) < (?, ?)`, f.After.CreatedAt, f.After.ID)
-	}
-	return where, args
-}
-
-// DeleteRequest removes a request in whatever state it is; its events stay. A
-// worker that holds it finds its writes refused. ErrNotFound when it is gone.
+// DeleteRequest removes a request, whatever its state; its events stay. A
+// worker that has claimed the request finds its writes refused. The error is
+// ErrNotFound when there is no such request.
 func (s *Store) DeleteRequest(ctx context.Context, id int64, by Origin) error {
+	values := by.queryValues()
+	values["id"] = id
 	var deleted int64
-	err := s.db.GetContext(ctx, &deleted, `
-        WITH gone AS (
-            DELETE FROM mass_requests WHERE id = $1 RETURNING id, batch_id, attempt, status
-        )
-        INSERT INTO audit_events (request_id, batch_id, attempt, action, from_status, `+originColumns+`)
-        SELECT id, batch_id, attempt, 'delete', status, $2, $3, $4, $5::bytea, $6::bytea FROM gone
-        RETURNING request_id`, append([]any{id}, by.columns()...)...)
+	err := s.db.GetContext(ctx, &deleted, deleteRequestQuery.text, deleteRequestQuery.args(values)...)
 	return wrap(fmt.Sprintf("delete request %d", id), missing(NounRequest, err))
 }
 
@@ -444,7 +306,7 @@ func (s *Store) DeleteRequest(ctx context.Context, id int64, by Origin) error {
 func (s *Store) CountPending(ctx context.Context, limit int) (int, error) {
 	var n int
 	err := s.db.GetContext(ctx, &n, `
-        SELECT count(*) FROM (SELECT FROM (SELECT FROM mass_requests WHERE `+free+`
-                              UNION ALL SELECT FROM mass_requests WHERE `+held+`) p LIMIT $1) q`, limit)
+        SELECT count(*) FROM (SELECT FROM (SELECT FROM mass_requests WHERE `+isReady+`
+                              UNION ALL SELECT FROM mass_requests WHERE `+isParked+`) p LIMIT $1) q`, limit)
 	return n, wrap("count pending requests", err)
 }

@@ -45,6 +45,36 @@ func TestInsertKeepsOrderValuesAndGroups(t *testing.T) {
 	assert.Empty(t, second.SiteID)
 }
 
+// A payload is stored as it is, unless no query could read it.
+func TestPayloadsAreStoredAsTheyAreOrRefused(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	exact := []string{
+		`{}`, ` { "b" : [1e2, 1.0, -0.0] , "a":{} } `, `{"e":"\u00e9\/\\u0000 \ud83d\ude00","long":"` + strings.Repeat(`\\u0000`, 2000) + `"}`,
+	}
+	for i, row := range b.submit(exact...) {
+		assert.Equal(t, exact[i], string(b.get(row.ID).Payload))
+	}
+	for _, wrong := range []string{`[]`, `1`, `null`, ``, `{"a":1`, `{"nul":"\u0000"}`, `{"\u0000":1}`, `{"half":"\ud83d"}`, `{"half":"\ude00"}`, `{"half":"\\\ud83d x"}`, "{\"utf8\":\"\xff\"}"} {
+		_, err := b.InsertRequests(b.ctx, []store.NewRequest{{Payload: json.RawMessage(wrong), SchemaVersion: "1.0-simple", Priority: jobs.Default}})
+		require.ErrorIs(t, err, store.ErrInvalid, wrong)
+	}
+}
+
+// The view has payload and whole result as jsonb, for operators that json lacks.
+func TestTheViewIsForQueriesByMember(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	in := b.submit(`{"b": 1e2, "a": {"x": "\u00e9"}}`, `{"b": 1}`)
+	w := b.worker()
+	claimed := b.claim(w, in[0].BatchID)
+	b.settle(w, jobs.Outcome{Lease: claimed[0].Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"warnings":[]}`), AsSubmitted: true}})
+	var ids []int64
+	require.NoError(t, b.db.SelectContext(b.ctx, &ids, `
+        SELECT id FROM mass_requests_jsonb WHERE payload @> '{"b": 100, "a": {"x": "é"}}' AND result #>> '{normalized,a,x}' = 'é' AND status = 'done'`))
+	assert.Equal(t, []int64{in[0].ID}, ids)
+}
+
 func TestInsertTakesTheBatchThatItIsGiven(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -154,7 +184,7 @@ func TestStatementsUseTheirIndexes(t *testing.T) {
 		"mass_requests_ended_badly":  store.ExplainList(store.Filter{Status: jobs.StatusFailed, Limit: 50}),
 		"mass_submissions_site":      store.ExplainList(store.Filter{SiteID: "s7", Limit: 50}),
 		"mass_submissions_cluster":   store.ExplainList(store.Filter{ClusterID: "c7", Limit: 50}),
-		"mass_requests_open_batch":   `SELECT id FROM mass_requests WHERE batch_id = ANY ('{17,18}'::bigint[]) AND status = 'pending' AND NOT held`,
+		"mass_requests_open_batch":   `SELECT id FROM mass_requests WHERE batch_id = ANY ('{17,18}'::bigint[]) AND status = 'pending' AND NOT parked`,
 		"mass_requests_claimed_by":   `SELECT id FROM mass_requests WHERE claimed_by = 3 AND status = 'processing' ORDER BY id LIMIT 100`,
 		"mass_requests_pkey":         `SELECT id FROM mass_requests WHERE id = 7`,
 		" Index":                     store.ExplainList(store.Filter{Status: jobs.StatusPending, Limit: 50}), // one of several, as the figures say

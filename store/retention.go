@@ -54,7 +54,7 @@ func (s *Store) RetainRequests(ctx context.Context, age time.Duration, behind Po
 		Removed int `db:"removed"`
 		Position
 	}
-	err := s.db.SelectContext(ctx, &rows, retainRequests, behind.CreatedAt, behind.ID, age.Seconds(), step, states(jobs.Retain.From()))
+	err := s.db.SelectContext(ctx, &rows, retainRequests, behind.CreatedAt, behind.ID, age.Seconds(), step, statusArray(jobs.Retain.From()))
 	if err != nil || len(rows) == 0 {
 		return Retained{}, wrap("remove old requests", err)
 	}
@@ -65,7 +65,7 @@ func (s *Store) RetainRequests(ctx context.Context, age time.Duration, behind Po
 	return r, nil
 }
 
-func states(list []jobs.Status) pq.StringArray {
+func statusArray(list []jobs.Status) pq.StringArray {
 	out := make(pq.StringArray, len(list))
 	for i, s := range list {
 		out[i] = string(s)

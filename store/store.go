@@ -36,7 +36,7 @@ type Store struct {
 
 	// The statements that every request goes through are prepared once per
 	// connection.
-	insert, insertKeyed, claim, settle *prepared
+	insert, insertKeyed, claim, outcomes *prepared
 }
 
 // planLife is how long the statements that claim and settle requests keep a plan.
@@ -61,10 +61,10 @@ func Open(c Config) (*Store, error) {
 	db.SetConnMaxLifetime(c.ConnLifetime)
 	return &Store{
 		db:          db,
-		insert:      &prepared{db: db, query: insertStatement(false)},
-		insertKeyed: &prepared{db: db, query: insertStatement(true)},
-		claim:       &prepared{db: db, query: claimBatches, life: planLife},
-		settle:      &prepared{db: db, query: settleRequests, life: planLife},
+		insert:      &prepared{db: db, query: insertQuery.text},
+		insertKeyed: &prepared{db: db, query: insertKeyedQuery.text},
+		claim:       &prepared{db: db, query: claimQuery.text, life: planLife},
+		outcomes:    &prepared{db: db, query: outcomeQuery.text, life: planLife},
 	}, nil
 }
 

@@ -56,9 +56,9 @@ func (b system) claim(worker int64, batch int64) []jobs.Claimed {
 	return c
 }
 
-func (b system) settle(worker int64, o jobs.Outcome) store.Settled {
+func (b system) settle(worker int64, o jobs.Outcome) store.OutcomeResult {
 	b.t.Helper()
-	s, err := b.SettleRequests(b.ctx, worker, []jobs.Outcome{o})
+	s, err := b.WriteOutcomes(b.ctx, worker, []jobs.Outcome{o})
 	require.NoError(b.t, err)
 	return s[0]
 }

@@ -173,7 +173,7 @@ func TestARetryMovesToABatchOfItsOwn(t *testing.T) {
 	in := b.submit(`{"a": 1}`, `{"a": 2}`)
 	w := b.worker()
 	claimed := b.claim(w, in[0].BatchID)
-	settled, err := b.SettleRequests(b.ctx, w, []jobs.Outcome{
+	settled, err := b.WriteOutcomes(b.ctx, w, []jobs.Outcome{
 		{Lease: claimed[0].Lease, Action: jobs.Retry, Error: "later", Delay: time.Hour},
 		{Lease: claimed[1].Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}},
 	})
@@ -244,7 +244,7 @@ func TestSettleKeepsTheOrderAndTheValues(t *testing.T) {
 		{Lease: claimed[2].Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"big": 123456789012345678901234567890, "text": "a\"b\\c{},'"}`)}},
 		{Lease: claimed[0].Lease, Action: jobs.Fail, Error: `quotes " and \ and {}`, Faults: json.RawMessage(`[{"pointer": "/a", "detail": "bad"}]`)},
 	}
-	settled, err := b.SettleRequests(b.ctx, w, outcomes)
+	settled, err := b.WriteOutcomes(b.ctx, w, outcomes)
 	require.NoError(t, err)
 	assert.Equal(t, []bool{false, true, true}, []bool{settled[0].Accepted, settled[1].Accepted, settled[2].Accepted})
 	done := b.get(claimed[2].ID)
@@ -263,7 +263,7 @@ func TestAValuePostgresRefusesIsInvalidAndWritesNothing(t *testing.T) {
 	in := b.submit(`{"n": 1}`, `{"n": 2}`)
 	w := b.worker()
 	claimed := b.claim(w, in[0].BatchID)
-	_, err := b.SettleRequests(b.ctx, w, []jobs.Outcome{
+	_, err := b.WriteOutcomes(b.ctx, w, []jobs.Outcome{
 		{Lease: claimed[0].Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}},
 		{Lease: claimed[1].Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"nul": "\u0000"}`)}},
 	})
@@ -376,7 +376,7 @@ func TestAResultIsCompleteWhateverIsStored(t *testing.T) {
 	} {
 		b.settle(w, jobs.Outcome{Lease: claimed[i].Lease, Action: jobs.Finish, Result: r})
 	}
-	for i, want := range []string{`{"warnings": [], "normalized": {"n": 1.50}}`, `{"normalized": {"n": 2}}`, `{"normalized": {"m": 3}}`} {
+	for i, want := range []string{`{"normalized":{"n": 1.50},"warnings": []}`, `{"normalized":{"n": 2}}`, `{"normalized": {"m": 3}}`} {
 		assert.Equal(t, want, string(b.get(in[i].ID).Result))
 		var asked string
 		require.NoError(t, b.db.Get(&asked, `SELECT mass_result(r)::text FROM mass_requests r WHERE id = $1`, in[i].ID))
@@ -451,13 +451,13 @@ func TestAnEndKeepsTheDigestsOfItsRequest(t *testing.T) {
 		case 0:
 			o.Result.JSON = json.RawMessage(`{"figure":  1.50,"a":true}`)
 		case 1:
-			o.Result.JSON = json.RawMessage(`{"note": "` + strings.Repeat("stored beside the row ", 500) + `"}`)
+			o.Result.JSON = json.RawMessage(`{"note": "` + strings.Repeat("stored out of the row ", 500) + `"}`)
 		default:
 			o.Action, o.Error = jobs.Fail, "no"
 		}
 		outcomes = append(outcomes, o)
 	}
-	_, err := b.SettleRequests(b.ctx, w, outcomes)
+	_, err := b.WriteOutcomes(b.ctx, w, outcomes)
 	require.NoError(t, err)
 	var wrong int
 	require.NoError(t, b.db.GetContext(b.ctx, &wrong, `
@@ -467,6 +467,6 @@ func TestAnEndKeepsTheDigestsOfItsRequest(t *testing.T) {
 	assert.Zero(t, wrong)
 	var digest []byte
 	require.NoError(t, b.db.GetContext(b.ctx, &digest, `SELECT output_digest FROM audit_events WHERE action = 'finish' AND request_id = $1`, outcomes[0].ID))
-	want := sha256.Sum256([]byte(`{"a": true, "figure": 1.50}`)) // as Postgres writes it
+	want := sha256.Sum256([]byte(`{"figure":  1.50,"a":true}`)) // as the worker wrote it
 	assert.Equal(t, want[:], digest)
 }

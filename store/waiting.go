@@ -9,7 +9,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// What follows answers for many waiters in one statement.
+// The methods of this file answer many waiting clients with one statement.
 
 // RequestsByID returns those of the requests that exist, in no order.
 func (s *Store) RequestsByID(ctx context.Context, ids []int64) ([]jobs.Request, error) {
@@ -26,8 +26,8 @@ func (s *Store) RequestsByID(ctx context.Context, ids []int64) ([]jobs.Request, 
 }
 
 // EndedRequests returns those of the requests that are in a final state, and
-// names those that do not exist. As long as none has ended it is one statement,
-// which reads nothing but states.
+// the ids of those that do not exist. As long as none has ended it is one
+// statement, which reads states only.
 func (s *Store) EndedRequests(ctx context.Context, ids []int64) (ended []jobs.Request, gone []int64, err error) {
 	var states pq.StringArray
 	for _, status := range jobs.Statuses() {
@@ -66,19 +66,20 @@ func (s *Store) EndedRequests(ctx context.Context, ids []int64) (ended []jobs.Re
 	return ended, gone, err
 }
 
-// EventCursor is a place in a request's history: behind the event After.
+// EventCursor is a place in the history of a request: after the event After.
 type EventCursor struct {
 	Request int64
 	After   int64
 }
 
-// EventsBehind returns for each cursor, in the same order, what happened behind
-// it: up to limit events, oldest first.
+// EventsBehind returns for each cursor, in the same order, the events after it:
+// up to limit of them, oldest first.
 //
 // The ids of the events that change a request's state grow in the order of its
 // commits: every such statement takes the row's lock before it draws an event's
-// id. So no change ever appears before an event that was seen. Events of webhooks
-// take no such lock; one that commits beside a change may be passed over.
+// id. So no change ever appears before an event that was seen. Events of
+// webhooks take no such lock; one that commits at the same time as a change may
+// be missed.
 func (s *Store) EventsBehind(ctx context.Context, cursors []EventCursor, limit int) ([][]Event, error) {
 	ids, after := make(pq.Int64Array, len(cursors)), make(pq.Int64Array, len(cursors))
 	for i, c := range cursors {

@@ -12,7 +12,7 @@ import (
 )
 
 // Deliveries come into being in the statement that ends a request, by a trigger
-// (migration 0004). What follows is their own life.
+// (webhook_deliveries_add). What follows is their own life.
 
 const deliveryColumns = `id, message_id, request_id, url, event, data, status, attempts, failures, last_status, last_error,
     created_at, next_at, delivered_at`
@@ -198,10 +198,9 @@ func (s *Store) ReplayDelivery(ctx context.Context, request int64, by Origin) (j
 	if len(rows) == 0 {
 		return jobs.DeliveryRef{}, wrap(act, &ConflictError{Noun: NounCallback, Reason: "the request has no callback that has ended"})
 	}
-	_, err = tx.ExecContext(ctx, `
-        INSERT INTO audit_events (request_id, batch_id, attempt, action, detail, `+originColumns+`)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		append([]any{request, owner.BatchID, owner.Attempt, string(jobs.CallbackReplay), rows[0].Event}, by.columns()...)...)
+	err = writeEvent(ctx, tx, newEvent{
+		Request: request, Batch: owner.BatchID, Attempt: owner.Attempt, Action: string(jobs.CallbackReplay), Detail: rows[0].Event, Origin: by,
+	})
 	if err != nil {
 		return jobs.DeliveryRef{}, wrap(act, err)
 	}

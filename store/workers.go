@@ -47,13 +47,13 @@ func (s *Store) Beat(ctx context.Context, worker int64) ([]jobs.Lease, error) {
 	if len(rows) == 0 {
 		return nil, wrap(act, &NotFoundError{Noun: NounWorker})
 	}
-	var held []jobs.Lease
+	var leases []jobs.Lease
 	for _, r := range rows {
 		if r.ID != nil {
-			held = append(held, jobs.Lease{ID: *r.ID, Attempt: *r.Attempt})
+			leases = append(leases, jobs.Lease{ID: *r.ID, Attempt: *r.Attempt})
 		}
 	}
-	return held, nil
+	return leases, nil
 }
 
 // Workers lists all registered workers.

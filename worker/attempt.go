@@ -186,8 +186,8 @@ func (a *attempts) writeGroup(group []attemptEnd) {
 // persistOutcomes writes outcomes, and waits for Postgres for as long as the worker
 // runs. A result that Postgres refuses is replaced in the group by a failure with
 // that reason.
-func (a *attempts) persistOutcomes(group []attemptEnd) []groupcommit.Result[store.Settled] {
-	out := make([]groupcommit.Result[store.Settled], len(group))
+func (a *attempts) persistOutcomes(group []attemptEnd) []groupcommit.Result[store.OutcomeResult] {
+	out := make([]groupcommit.Result[store.OutcomeResult], len(group))
 	left := make([]int, len(group))
 	for i := range left {
 		left[i] = i

@@ -147,8 +147,8 @@ func (w *Worker) flushClaims(ctx context.Context, batches []int64) ([][]jobs.Cla
 
 // flushOutcomes writes the outcomes of several requests in one statement, and
 // announces them.
-func (w *Worker) flushOutcomes(ctx context.Context, outcomes []jobs.Outcome) ([]store.Settled, error) {
-	written, err := w.store.SettleRequests(ctx, w.id.Load(), outcomes)
+func (w *Worker) flushOutcomes(ctx context.Context, outcomes []jobs.Outcome) ([]store.OutcomeResult, error) {
+	written, err := w.store.WriteOutcomes(ctx, w.id.Load(), outcomes)
 	var changed, ended []int64
 	for i, s := range written {
 		if s.Accepted {

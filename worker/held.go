@@ -61,7 +61,7 @@ func (w *Worker) claimHeld(ctx context.Context) error {
 			return nil
 		}
 		claim := w.running.beginClaim()
-		claimed, err := w.store.ClaimHeld(ctx, w.id.Load(), w.config.CallerMax, min(room, w.config.BatchMax))
+		claimed, err := w.store.ClaimParked(ctx, w.id.Load(), w.config.CallerMax, min(room, w.config.BatchMax))
 		w.running.endClaim(claim)
 		if err != nil || len(claimed) == 0 {
 			return err

@@ -75,7 +75,7 @@ func TestASilentWorkersRequestsGoToOthers(t *testing.T) {
 		assert.Equal(t, 2, done.Attempt)
 		assert.Equal(t, []string{"submit", "claim", "rescue", "claim", "finish"}, s.actions(id))
 	}
-	settled, err := s.store.SettleRequests(t.Context(), dead, []jobs.Outcome{{Lease: claimed[0].Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"zombie": true}`)}}})
+	settled, err := s.store.WriteOutcomes(t.Context(), dead, []jobs.Outcome{{Lease: claimed[0].Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{"zombie": true}`)}}})
 	require.NoError(t, err)
 	assert.False(t, settled[0].Accepted, "the zombie's outcome is refused")
 	require.Eventually(t, func() bool {

@@ -107,7 +107,7 @@ func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, p Pipe
 // committers write claims and outcomes in groups.
 type committers struct {
 	claims   *groupcommit.Committer[int64, []jobs.Claimed]
-	outcomes *groupcommit.Committer[jobs.Outcome, store.Settled]
+	outcomes *groupcommit.Committer[jobs.Outcome, store.OutcomeResult]
 }
 
 const (

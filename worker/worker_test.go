@@ -166,7 +166,7 @@ func TestARequestIsDoneByTheRealPipeline(t *testing.T) {
 	assert.NotEmpty(t, faults)
 
 	normal := s.untilStatus(ids[2], jobs.StatusDone)
-	assert.Equal(t, `{"warnings": [], "normalized": {"n": 1.50, "site_name": "Oslo"}}`, string(normal.Result), "complete, though its payload is stored once")
+	assert.Equal(t, `{"normalized":{"site_name": "Oslo", "n": 1.50},"warnings":[]}`, string(normal.Result), "complete, though its payload is stored once")
 }
 
 func TestAFailingRequestIsRetriedAloneAndGivenUp(t *testing.T) {

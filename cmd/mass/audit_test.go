@@ -163,7 +163,7 @@ func (d *deployment) cannot(login string) {
 		`SELECT setval('audit_events_id_seq', 1)`, `SELECT nextval('audit_events_id_seq')`,
 		`SET session_replication_role = replica`, `SET ROLE mass_owner`, `CREATE TABLE mine (id int)`,
 		`INSERT INTO mass_migrations (id, applied_at) VALUES ('x', now())`,
-		`DROP FUNCTION audit_append_only()`, `ALTER FUNCTION audit_events_append_only() RENAME TO x`,
+		`DROP FUNCTION audit_append_only()`, `ALTER FUNCTION audit_append_only() RENAME TO x`,
 	}
 	for table, column := range map[string]string{"audit_events": "actor = 'x'", "audit_seals": "events = 1", "audit_sources": "host = 'x'"} {
 		for _, form := range []string{

@@ -146,7 +146,7 @@ func TestSubmitResumes(t *testing.T) {
 	assert.Equal(t, "1000 800 200 0 0", figures(t, out))
 	assert.Equal(t, 1000, g.stored())
 	var twice int
-	require.NoError(t, g.db.Get(&twice, `SELECT count(*) FROM (SELECT payload FROM mass_requests GROUP BY payload HAVING count(*) > 1) d`))
+	require.NoError(t, g.db.Get(&twice, `SELECT count(*) FROM (SELECT payload FROM mass_requests_jsonb GROUP BY payload HAVING count(*) > 1) d`))
 	assert.Zero(t, twice)
 }
 

@@ -2,8 +2,8 @@
 -- in the database of MASS: once before the first `mass migrate up`, and again after each. It may be run at any time.
 --
 --   mass_owner  owns the tables: `mass migrate` runs as a login that is a member of it, and nothing else does
---   mass_app    what `mass api` and `mass worker` run as: it cannot change or remove what stands in the audit trail,
---               nor drop, disable or own the triggers that keep it append-only
+--   mass_app    what `mass api` and `mass worker` run as: it cannot change or remove rows of the audit trail,
+--               nor drop, disable or own the triggers that keep the trail append-only
 --   mass_audit  reads the trail and records its exports, for `mass audit`
 --
 -- None of them can log in. Give each program a login of its own, with a password or a certificate:
@@ -28,8 +28,8 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO mass_owner;
 GRANT USAGE ON SCHEMA public TO mass_app, mass_audit;
 
--- Everything first, and then back what must not be: a table that a later
--- migration adds needs no line of its own here.
+-- Grant everything first and then revoke what mass_app must not do: a table that a
+-- later migration adds needs no line of its own here.
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO mass_app;
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO mass_app;
 REVOKE TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA public FROM PUBLIC, mass_app, mass_audit;
@@ -43,14 +43,14 @@ BEGIN
         CONTINUE WHEN to_regclass('public.' || name) IS NULL;
         EXECUTE format('REVOKE ALL ON public.%I FROM PUBLIC, mass_app, mass_audit', name);
         EXECUTE format('GRANT SELECT ON public.%I TO mass_app, mass_audit', name);
-        -- The id and the time of an event are the database's to give.
+        -- The database alone sets the id and the time of an event.
         SELECT string_agg(quote_ident(attname), ', ') INTO columns FROM pg_attribute
         WHERE attrelid = to_regclass('public.' || name) AND attnum > 0 AND NOT attisdropped
           AND (name = 'audit_seals' OR attname NOT IN ('id', 'at', 'started_at'));
         EXECUTE format('GRANT INSERT (%s) ON public.%I TO mass_app', columns, name);
         IF name = 'audit_events' THEN
             EXECUTE format('GRANT INSERT (%s) ON public.%I TO mass_audit', columns, name);
-            -- How far ids were given out may be read, but not moved.
+            -- The latest id may be read, but not changed.
             REVOKE ALL ON SEQUENCE public.audit_events_id_seq FROM PUBLIC, mass_app, mass_audit;
             GRANT SELECT ON SEQUENCE public.audit_events_id_seq TO mass_app;
         END IF;

@@ -33,8 +33,8 @@ type AuditEvent struct {
 	Client         *string `json:"client" doc:"Address it came from" example:"192.0.2.7"`
 	SchemaVersion  *string `json:"schema_version" doc:"Shape of the payload" example:"1.1"`
 	BioCoreVersion *string `json:"biocore_version" doc:"Version of BioCore, where one took part"`
-	InputDigest    *string `json:"input_digest" doc:"SHA-256 of the payload, as Postgres renders it, in hexadecimal"`
-	OutputDigest   *string `json:"output_digest" doc:"SHA-256 of the result, as Postgres renders it, in hexadecimal"`
+	InputDigest    *string `json:"input_digest" doc:"SHA-256 of the payload, byte for byte as it was submitted, in hexadecimal"`
+	OutputDigest   *string `json:"output_digest" doc:"SHA-256 of the result as it is stored, in hexadecimal"`
 	TraceID        *string `json:"trace_id" doc:"W3C trace id" example:"4bf92f3577b34da6a3ce929d0e0e4736"`
 	SpanID         *string `json:"span_id" doc:"W3C span id" example:"00f067aa0ba902b7"`
 	SourceID       *int64  `json:"source_id" doc:"The start of a process that wrote it" example:"3"`

@@ -75,7 +75,7 @@ func (d *sealDuty) Perform(ctx context.Context, now time.Time) error {
 // transaction can write below that mark anymore, and then takes the next mark.
 func (d *sealDuty) advanceSettled(ctx context.Context, now time.Time) error {
 	if d.mark != nil {
-		ok, err := d.store.Settled(ctx, *d.mark)
+		ok, err := d.store.TrailVisible(ctx, *d.mark)
 		if err != nil && !errors.Is(err, store.ErrConflict) {
 			return err
 		}

@@ -21,7 +21,7 @@ func (d *tidyDuty) Perform(ctx context.Context, _ time.Time) error {
 	_, keysErr := d.store.RemoveExpiredKeys(ctx, d.config.Step)
 	var heldErr error
 	if d.config.CallerMax <= 0 {
-		_, heldErr = d.store.Unhold(ctx, d.config.Step)
+		_, heldErr = d.store.Unpark(ctx, d.config.Step)
 	}
 	return errors.Join(err, keysErr, heldErr)
 }

@@ -25,8 +25,8 @@ type Event struct {
 const eventColumns = `id, at, request_id, coalesce(batch_id, 0) AS batch_id, coalesce(attempt, 0) AS attempt, action, actor,
     coalesce(from_status, '') AS from_status, coalesce(to_status, '') AS to_status, coalesce(detail, '') AS detail`
 
-// Ends tells whether the event left its request in a final state, or without a
-// row. changes is false for an event that says nothing about the state.
+// Ends reports whether the event left its request in a final state, or deleted
+// it. changes is false for an event that does not concern the state.
 func (e *Event) Ends() (ends, changes bool) {
 	if e.Action == string(jobs.Delete) {
 		return true, true
@@ -35,7 +35,7 @@ func (e *Event) Ends() (ends, changes bool) {
 }
 
 // Events lists what happened to a request, oldest first, up to limit events
-// behind the one with id after. A request that never was has none.
+// with ids greater than after. A request that never existed has none.
 func (s *Store) Events(ctx context.Context, request, after int64, limit int) ([]Event, error) {
 	var list []Event
 	err := s.db.SelectContext(ctx, &list,
@@ -43,7 +43,7 @@ func (s *Store) Events(ctx context.Context, request, after int64, limit int) ([]
 	return list, wrap(fmt.Sprintf("read the events of request %d", request), err)
 }
 
-// LastChange returns the event that made the state of a request what it is, or
+// LastChange returns the event that led to the current state of a request, or
 // ErrNotFound when there never was such a request.
 func (s *Store) LastChange(ctx context.Context, request int64) (Event, error) {
 	var e Event

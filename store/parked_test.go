@@ -38,7 +38,7 @@ func (b system) finish(worker int64, claimed []jobs.Claimed) {
 	for i, c := range claimed {
 		outcomes[i] = jobs.Outcome{Lease: c.Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}}
 	}
-	settled, err := b.SettleRequests(b.ctx, worker, outcomes)
+	settled, err := b.WriteOutcomes(b.ctx, worker, outcomes)
 	require.NoError(b.t, err)
 	for _, s := range settled {
 		require.True(b.t, s.Accepted)
@@ -63,17 +63,17 @@ func TestACallerIsHeldAtItsLimit(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, again, "a repeated delivery does not get around the limit")
 
-	held, err := b.ClaimHeld(b.ctx, 1, 12, 100)
+	held, err := b.ClaimParked(b.ctx, 1, 12, 100)
 	require.NoError(t, err)
 	assert.Empty(t, held, "nothing has ended")
 	b.finish(1, claimed[:5])
-	held, err = b.ClaimHeld(b.ctx, 2, 12, 100)
+	held, err = b.ClaimParked(b.ctx, 2, 12, 100)
 	require.NoError(t, err)
 	assert.Len(t, held, 5, "as many as ended")
 	for _, c := range held {
 		assert.Equal(t, 1, c.Attempt)
 	}
-	let, err := b.Unhold(b.ctx, 100)
+	let, err := b.Unpark(b.ctx, 100)
 	require.NoError(t, err)
 	assert.EqualValues(t, 13, let)
 	open, err = b.OpenBatches(b.ctx, 0, 1000, 100)
@@ -100,7 +100,7 @@ func TestTheLimitHoldsAmongWorkers(t *testing.T) {
 				if len(claimed) > 0 {
 					b.finish(worker, claimed)
 				}
-				claimed, err = b.ClaimHeld(b.ctx, worker, limit, 3)
+				claimed, err = b.ClaimParked(b.ctx, worker, limit, 3)
 				assert.NoError(t, err)
 			}
 			if len(claimed) > 0 {
@@ -109,7 +109,7 @@ func TestTheLimitHoldsAmongWorkers(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	left, err := b.ClaimHeld(b.ctx, 1, limit, 1000)
+	left, err := b.ClaimParked(b.ctx, 1, limit, 1000)
 	require.NoError(t, err)
 	assert.LessOrEqual(t, len(left), limit)
 }
@@ -123,7 +123,7 @@ func TestHeldCallersTakeTurns(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, claimed, 4)
 	b.finish(1, claimed)
-	held, err := b.ClaimHeld(b.ctx, 1, 2, 100)
+	held, err := b.ClaimParked(b.ctx, 1, 2, 100)
 	require.NoError(t, err)
 	by := map[string]int{}
 	for _, c := range held {

@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// Verification says what of the trail to verify. The zero value is all of it.
+// Verification says which part of the trail to verify. The zero value means all
+// of it.
 type Verification struct {
-	From     int64              // the first seal to look at; the seal before it is trusted
-	Anchor   []byte             // the hash of a seal that was written down elsewhere: it must be in the chain
+	From     int64              // the first seal to verify; the seal before it is trusted
+	Anchor   []byte             // the hash of a seal that was recorded elsewhere: it must occur in the chain
 	Progress func(Seal, Report) // called after each seal; may be nil
 }
 
@@ -22,14 +23,14 @@ type Report struct {
 	Events int64
 	Last   Seal // the last one verified; its ID is 0 when there is none
 
-	Unsealed int64     // ids given to events behind the last seal, nearly all of which are events
-	Oldest   time.Time // the time of the first of them; zero when there is none
+	Unsealed int64     // ids drawn after the last seal, nearly all of which are events
+	Oldest   time.Time // the time of the first event after the last seal; zero when there is none
 }
 
 // BrokenTrail is the first thing that is wrong with the trail.
 type BrokenTrail struct {
 	Seal  int64 // 0 when no single one is concerned
-	Event int64 // 0 when it is the seal itself, or when it cannot be named
+	Event int64 // 0 when it is the seal itself, or when the event cannot be named
 	What  string
 }
 
@@ -44,12 +45,13 @@ func (b *BrokenTrail) Error() string {
 	return b.What
 }
 
-// verifyPage is how many seals are read at once; the marks of each are some 50 KB.
+// verifyPage is how many seals are read at once; the marks of each are about 50
+// KB.
 const verifyPage = 16
 
 // VerifyTrail computes the chain of seals again from the events. The error is a
-// *BrokenTrail when the trail is not what was sealed; the report then says how
-// far it is.
+// *BrokenTrail when the trail is not what was sealed; the report then covers
+// the seals before that place.
 func (s *Store) VerifyTrail(ctx context.Context, v Verification) (Report, error) {
 	var report Report
 	before, err := s.trusted(ctx, v.From)
@@ -86,12 +88,12 @@ func (s *Store) VerifyTrail(ctx context.Context, v Verification) (Report, error)
 		return report, &BrokenTrail{Seal: v.From, What: "the seal is missing"}
 	}
 	if !anchored {
-		return report, &BrokenTrail{What: "no seal that was looked at has the hash of the anchor: the chain was made anew or cut, or the anchor is of another part of it"}
+		return report, &BrokenTrail{What: "none of the verified seals has the hash of the anchor: the chain was rewritten or cut, or the anchor belongs to another part of it"}
 	}
 	return report, s.unsealed(ctx, before.LastEvent, &report)
 }
 
-// trusted returns what the first seal to be verified has to continue.
+// trusted returns the seal that the first seal to be verified must continue.
 func (s *Store) trusted(ctx context.Context, from int64) (Seal, error) {
 	if from > 1 {
 		var first []Seal
@@ -110,13 +112,13 @@ func (s *Store) trusted(ctx context.Context, from int64) (Seal, error) {
 	if len(early) > 0 {
 		return Seal{}, &BrokenTrail{Event: early[0], Seal: 1, What: "the event was added: no event has an id below 1"}
 	}
-	return Seal{Hash: start()}, nil
+	return Seal{Hash: genesisHash()}, nil
 }
 
 // verifyBlock compares the events of a seal's range with the seal, one by one.
 func (s *Store) verifyBlock(ctx context.Context, seal *Seal) error {
-	b := newBlock(seal.FirstEvent)
-	expected := marks{rest: seal.Marks, id: seal.FirstEvent - 1}
+	b := newSealBlock(seal.FirstEvent)
+	expected := markReader{rest: seal.Marks, id: seal.FirstEvent - 1}
 	broken := func(event int64, what string) error { return &BrokenTrail{Seal: seal.ID, Event: event, What: what} }
 	const (
 		missing = "the event is missing"
@@ -145,29 +147,31 @@ func (s *Store) verifyBlock(ctx context.Context, seal *Seal) error {
 	case more:
 		return broken(expected.id, missing)
 	case b.events != seal.Events || !bytes.Equal(b.hash.Sum(nil), seal.Block):
-		return broken(0, "an event of the block was changed, and so that the marks do not tell which")
+		return broken(0, "an event of the block was changed in such a way that the marks do not show which one")
 	}
 	return nil
 }
 
-// marks reads what block wrote.
-type marks struct {
+// markReader reads the marks that a sealBlock wrote.
+type markReader struct {
 	rest []byte
 	id   int64
 	mark []byte
 }
 
-// next goes to the next mark; false behind the last one, and at what is no mark.
-func (m *marks) next() bool {
+// next goes to the next mark. It returns false after the last one, and at bytes
+// that are no mark.
+func (m *markReader) next() bool {
 	step, n := binary.Uvarint(m.rest)
 	if n <= 0 || len(m.rest) < n+markLength {
 		return false
 	}
-	m.id += int64(step) //nolint:gosec // the seal's hash was right: this is what block wrote
+	m.id += int64(step) //nolint:gosec // the hash of the seal was right: a sealBlock wrote this
 	m.mark, m.rest = m.rest[n:n+markLength], m.rest[n+markLength:]
 	return true
 }
 
+// unsealed adds the events after the last seal to the report.
 func (s *Store) unsealed(ctx context.Context, after int64, report *Report) error {
 	var rows []struct {
 		Newest int64     `db:"newest"`
@@ -178,5 +182,5 @@ func (s *Store) unsealed(ctx context.Context, after int64, report *Report) error
 	if err == nil && len(rows) > 0 {
 		report.Unsealed, report.Oldest = rows[0].Newest-after, rows[0].Oldest.UTC()
 	}
-	return wrap("look for events that are not sealed", err)
+	return wrap("look for unsealed events", err)
 }

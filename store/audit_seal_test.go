@@ -31,7 +31,7 @@ func (b system) sealAll(atMost int) {
 	mark, err := b.MarkTrail(b.ctx)
 	require.NoError(b.t, err)
 	require.Eventually(b.t, func() bool {
-		ok, err := b.Settled(b.ctx, mark)
+		ok, err := b.TrailVisible(b.ctx, mark)
 		return err == nil && ok
 	}, systemtest.Patience, time.Millisecond)
 	for {
@@ -178,11 +178,11 @@ func TestTheSealerWaitsForWhoeverMayStillWrite(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, int64(7), mark.UpTo)
 	b.happen(3) // who comes after the mark does not hold it up
-	ok, err := b.Settled(b.ctx, mark)
+	ok, err := b.TrailVisible(b.ctx, mark)
 	require.NoError(t, err)
 	assert.False(t, ok, "event 4 is still to come")
 	require.NoError(t, late.Commit())
-	ok, err = b.Settled(b.ctx, mark)
+	ok, err = b.TrailVisible(b.ctx, mark)
 	require.NoError(t, err)
 	assert.True(t, ok)
 	seal, err := b.SealEvents(b.ctx, mark.UpTo, 100)

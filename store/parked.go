@@ -1,0 +1,108 @@
+package store
+
+import (
+	"context"
+
+	"github.com/leomutto/pilot-in-a-box/jobs"
+)
+
+// Where the number of requests of one caller that run at once is limited,
+// further requests of that caller are parked: pending, without a task, until
+// some of those that run have ended. No request's turn depends on a task, so
+// that parking costs nothing in Redis and delays no other caller.
+
+// claimLock makes limited claims take turns at counting what runs: "clam" in
+// ASCII.
+const claimLock = 0x636c616d
+
+const runningByCaller = `running AS MATERIALIZED (
+    SELECT created_by, count(*) AS n FROM mass_requests
+    WHERE status = 'processing' AND created_by IS NOT NULL GROUP BY created_by
+)`
+
+// claimLimitedQuery claims what the limit @most leaves each caller, oldest
+// first, and parks the rest.
+var claimLimitedQuery = nameParameters(`
+WITH ` + runningByCaller + `, candidate AS MATERIALIZED (
+    SELECT id, created_by, row_number() OVER (PARTITION BY created_by ORDER BY id) AS place FROM mass_requests
+    WHERE batch_id = ANY (@batch_ids) AND ` + isReady + ` AND ` + isDue + `
+), allowed AS MATERIALIZED (
+    SELECT id FROM candidate LEFT JOIN running USING (created_by)
+    WHERE created_by IS NULL OR place + coalesce(n, 0) <= @most
+), put_aside AS (
+    UPDATE mass_requests r SET parked = true, updated_at = now()
+    FROM candidate c WHERE r.id = c.id AND r.status = 'pending' AND NOT r.parked AND c.id NOT IN (SELECT id FROM allowed)
+), claimed AS (
+    UPDATE mass_requests SET ` + setClaimed + `
+    WHERE id = ANY (ARRAY(SELECT id FROM allowed)) AND status = 'pending'
+    RETURNING ` + claimColumns + `
+), ` + claimEvents)
+
+// claimParkedQuery claims parked requests of callers who are below the limit
+// @most, oldest first, up to @limit requests.
+var claimParkedQuery = nameParameters(`
+WITH RECURSIVE caller AS ( -- a loose index scan: one probe for each caller, however many requests are parked
+    (SELECT created_by FROM mass_requests WHERE ` + isParked + ` ORDER BY created_by LIMIT 1)
+    UNION ALL
+    SELECT (SELECT r.created_by FROM mass_requests r
+            WHERE ` + isParked + ` AND r.created_by > c.created_by ORDER BY r.created_by LIMIT 1)
+    FROM caller c WHERE c.created_by IS NOT NULL
+), ` + runningByCaller + `, allowed AS MATERIALIZED (
+    SELECT p.id FROM caller c LEFT JOIN running USING (created_by), LATERAL (
+        SELECT id FROM mass_requests r
+        WHERE ` + isParked + ` AND r.created_by = c.created_by AND ` + isUnexpired + `
+        ORDER BY id LIMIT greatest(@most - coalesce(n, 0), 0)) p
+    WHERE c.created_by IS NOT NULL LIMIT @limit
+), claimed AS (
+    UPDATE mass_requests SET ` + setClaimed + `
+    WHERE id = ANY (ARRAY(SELECT id FROM allowed)) AND status = 'pending'
+    RETURNING ` + claimColumns + `
+), ` + claimEvents)
+
+// ClaimBatchesUpTo is ClaimBatches where no caller may have more than most
+// requests running at once, on all workers together. Requests beyond that are
+// parked for ClaimParked.
+func (s *Store) ClaimBatchesUpTo(ctx context.Context, worker int64, batches []int64, most int) ([]jobs.Claimed, error) {
+	return s.claimInTurn(ctx, "claim batches", claimLimitedQuery, queryValues{"worker": worker, "batch_ids": int64Array(batches), "most": most})
+}
+
+// ClaimParked gives the worker up to limit of the parked requests whose callers
+// have fewer than most requests running by now.
+func (s *Store) ClaimParked(ctx context.Context, worker int64, most, limit int) ([]jobs.Claimed, error) {
+	return s.claimInTurn(ctx, "claim parked requests", claimParkedQuery, queryValues{"worker": worker, "most": most, "limit": limit})
+}
+
+// Unpark makes up to limit parked requests ordinary pending ones and returns
+// how many. The reconciler calls it where there is no limit anymore, and then
+// finds that these requests have no task.
+func (s *Store) Unpark(ctx context.Context, limit int) (int64, error) {
+	res, err := s.db.ExecContext(ctx, `
+        UPDATE mass_requests SET parked = false, updated_at = now() WHERE id IN (
+            SELECT id FROM mass_requests WHERE `+isParked+` LIMIT $1 FOR UPDATE SKIP LOCKED)`, limit)
+	if err != nil {
+		return 0, wrap("unpark requests", err)
+	}
+	n, err := res.RowsAffected()
+	return n, wrap("unpark requests", err)
+}
+
+// claimInTurn runs a claim that counts what runs: after every other such claim
+// has ended, and with a snapshot that shows it.
+func (s *Store) claimInTurn(ctx context.Context, act string, q namedQuery, values queryValues) ([]jobs.Claimed, error) {
+	tx, err := s.db.BeginTxx(ctx, nil)
+	if err != nil {
+		return nil, wrap(act, err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit it is a no-op, before it the error is known already
+	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, claimLock); err != nil {
+		return nil, wrap(act, err)
+	}
+	var rows []claimedRow
+	if err := tx.SelectContext(ctx, &rows, q.text, q.args(values)...); err != nil {
+		return nil, wrap(act, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return nil, wrap(act, err)
+	}
+	return claimedOf(rows), nil
+}
