@@ -24,10 +24,8 @@ const (
 	isEndedBadly = `status IN ('failed', 'cancelled')`
 )
 
-// NewRequest is a request to be inserted. It belongs to the batch Batch, an id
-// from DrawBatches; without one, requests of one call that have the same Group
-// belong to a new batch. All requests of a batch must share Priority, Lane and
-// RunAt.
+// NewRequest is a request to be inserted. The requests of one call that have the
+// same Group belong to one new batch. They must share Priority, Lane and RunAt.
 type NewRequest struct {
 	Payload       json.RawMessage
 	SchemaVersion string
@@ -41,8 +39,7 @@ type NewRequest struct {
 	RunAt         time.Time // zero: at once
 	ExpiresAt     time.Time // zero: never
 	CallbackURL   string    // "" for none
-	Batch         int64     // 0: a new one, by Group
-	Group         int
+	Group         int       // number of the new batch, from 0
 
 	IdempotencyKey string // "" for none; belongs to the caller (CreatedBy)
 	Digest         []byte // with a key: SHA-256 of the submission
@@ -81,8 +78,6 @@ var insertColumns = []arrayColumn[NewRequest]{
 
 	{name: "due_at", element: "timestamptz",
 		values: columnOf[timeArray](func(r *NewRequest) time.Time { return r.RunAt })},
-	{name: "drawn_batch", element: "bigint",
-		values: columnOf[int64Array](func(r *NewRequest) int64 { return r.Batch })},
 	{name: "batch_group", element: "int",
 		values: columnOf[int32Array](func(r *NewRequest) int32 { return int32(r.Group) })}, //nolint:gosec // a group's number is below the number of items
 
@@ -143,7 +138,7 @@ func insertStatement(columns []arrayColumn[NewRequest], keyed bool) string {
 WITH new_batch AS MATERIALIZED (
     SELECT array_agg(nextval('mass_batches')) AS ids FROM unnest(@new_batches::int[])
 ), item AS MATERIALIZED (
-    SELECT nextval('mass_requests_id_seq') AS id, coalesce(nullif(drawn_batch, 0), (SELECT ids FROM new_batch)[batch_group + 1]) AS batch_id, u.*
+    SELECT nextval('mass_requests_id_seq') AS id, (SELECT ids FROM new_batch)[batch_group + 1] AS batch_id, u.*
     FROM ` + unnestColumns(columns) + `
 )` + accept + `, inserted AS (
     INSERT INTO mass_requests (id, batch_id, payload, run_at, listed, idempotency_key, ` + requestNames + `)
@@ -166,9 +161,7 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 	newBatches, keyed := 0, false
 	for i, r := range items {
 		payload[i] = r.Payload
-		if r.Batch == 0 {
-			newBatches = max(newBatches, r.Group+1)
-		}
+		newBatches = max(newBatches, r.Group+1)
 		keyed = keyed || r.IdempotencyKey != ""
 	}
 	values := queryValues{"payload": payload, "new_batches": make(int32Array, newBatches)}
@@ -196,14 +189,6 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 		return out, nil
 	}
 	return out, s.lookUpKeys(ctx, items, out)
-}
-
-// DrawBatches returns n new batch ids, for NewRequest.Batch. They must be used
-// soon, because the reconciler judges the age of a batch by its id.
-func (s *Store) DrawBatches(ctx context.Context, n int) ([]int64, error) {
-	var ids []int64
-	err := s.db.SelectContext(ctx, &ids, `SELECT nextval('mass_batches') FROM generate_series(1, $1)`, n)
-	return ids, wrap("draw batch ids", err)
 }
 
 // requestColumns are the columns of requestRow.

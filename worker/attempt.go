@@ -225,7 +225,7 @@ func (a *attempts) persistOutcomes(group []attemptEnd) []groupcommit.Result[stor
 // Release that it is to be handed back.
 func (a *attempts) count(e attemptEnd, action jobs.Action) {
 	a.w.running.remove(e.outcome.Lease)
-	a.w.wakeHeld()
+	a.w.wakeParked()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch action {

@@ -66,7 +66,7 @@ type Worker struct {
 	running    *runningAttempts
 	regular    committers     // for lane 0
 	overflow   committers     // for the other lanes, so that their groups do not delay lane 0
-	ended      chan struct{}  // holds a value after a request ended, so that a held one may start
+	ended      chan struct{}  // holds a value after a request ended, so that a parked one may start
 	background sync.WaitGroup // work that belongs to no task
 
 	work    context.Context // of the attempts; ends with errShutdown when they must be handed back
@@ -166,14 +166,14 @@ func (w *Worker) Run(ctx context.Context) error {
 	wg.Go(func() { queue.HearCancels(companions, w.redis, w.running.cancelRequest) })
 	wg.Go(func() { w.changes.Run(companions) })
 	wg.Go(func() { w.leader.Run(ctx, w.id) })
-	var held sync.WaitGroup
-	held.Go(func() { w.runHeld(ctx) })
+	var parked sync.WaitGroup
+	parked.Go(func() { w.runParked(ctx) })
 
 	<-ctx.Done()
 	w.log.Info("worker is shutting down", "worker", w.id.Load(), "running", w.running.count())
 	overdue := time.AfterFunc(w.config.ShutdownTimeout, func() { w.abandon(errShutdown) })
 	shutdownAll(w.servers)
-	held.Wait()
+	parked.Wait()
 	w.background.Wait()
 	overdue.Stop()
 	stop()

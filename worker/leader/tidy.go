@@ -7,7 +7,7 @@ import (
 )
 
 // tidyDuty fails requests that have expired, removes idempotency keys that have
-// expired, and releases held requests when callers have no limit anymore.
+// expired, and releases parked requests when callers have no limit anymore.
 type tidyDuty struct{ dutyBase }
 
 func newTidyDuty(b dutyBase) Duty { return &tidyDuty{b} }
@@ -19,9 +19,9 @@ func (d *tidyDuty) Perform(ctx context.Context, _ time.Time) error {
 		d.log.Info("requests expired", "count", len(expired), "first", expired[0])
 	}
 	_, keysErr := d.store.RemoveExpiredKeys(ctx, d.config.Step)
-	var heldErr error
+	var parkedErr error
 	if d.config.CallerMax <= 0 {
-		_, heldErr = d.store.Unpark(ctx, d.config.Step)
+		_, parkedErr = d.store.Unpark(ctx, d.config.Step)
 	}
-	return errors.Join(err, keysErr, heldErr)
+	return errors.Join(err, keysErr, parkedErr)
 }

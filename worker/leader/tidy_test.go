@@ -29,15 +29,15 @@ func TestARequestThatWasNotStartedInTimeExpires(t *testing.T) {
 	assert.Equal(t, jobs.StatusPending, s.request(in[1].ID).Status)
 }
 
-// Requests that were held under a former limit are released once there is none.
-func TestHeldRequestsAreReleasedWithoutALimit(t *testing.T) {
+// Requests that were parked under a former limit are released once there is none.
+func TestParkedRequestsAreReleasedWithoutALimit(t *testing.T) {
 	t.Parallel()
 	for name, limit := range map[string]int{"no limit": 0, "a limit": 1} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := setup(t)
 			in := s.insert(1)
-			_, err := s.db.ExecContext(t.Context(), `UPDATE mass_requests SET held = true`)
+			_, err := s.db.ExecContext(t.Context(), `UPDATE mass_requests SET parked = true`)
 			require.NoError(t, err)
 			c := quick()
 			c.CallerMax = limit
@@ -45,7 +45,7 @@ func TestHeldRequestsAreReleasedWithoutALimit(t *testing.T) {
 			if limit > 0 {
 				other := s.insert(1)
 				s.until(func() bool { return s.queued(other[0].BatchID) }, "the leader has been at work")
-				assert.False(t, s.queued(in[0].BatchID), "a held request waits for its turn")
+				assert.False(t, s.queued(in[0].BatchID), "a parked request waits for its turn")
 				return
 			}
 			s.until(func() bool { return s.queued(in[0].BatchID) }, "the request is released and enqueued")

@@ -9,9 +9,9 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// heldInterval is how often a worker looks for held requests when none of its
+// parkedInterval is how often a worker looks for parked requests when none of its
 // own requests has ended: one of another worker may have.
-const heldInterval = time.Second
+const parkedInterval = time.Second
 
 func (w *Worker) claim(ctx context.Context, batches []int64) ([]jobs.Claimed, error) {
 	claim := w.running.beginClaim()
@@ -22,22 +22,22 @@ func (w *Worker) claim(ctx context.Context, batches []int64) ([]jobs.Claimed, er
 	return w.store.ClaimBatchesUpTo(ctx, w.id.Load(), batches, w.config.CallerMax)
 }
 
-// wakeHeld tells runHeld that a request ended, so that a held one may start.
-func (w *Worker) wakeHeld() {
+// wakeParked tells runParked that a request ended, so that a parked one may start.
+func (w *Worker) wakeParked() {
 	select {
 	case w.ended <- struct{}{}:
-	default: // runHeld will look anyway
+	default: // runParked will look anyway
 	}
 }
 
-// runHeld claims and attempts held requests of callers below their limit, until
+// runParked claims and attempts parked requests of callers below their limit, until
 // ctx ends. Requests that end while it queries Postgres are covered together by
 // the next query.
-func (w *Worker) runHeld(ctx context.Context) {
+func (w *Worker) runParked(ctx context.Context) {
 	if w.config.CallerMax <= 0 {
 		return
 	}
-	tick := time.NewTicker(heldInterval)
+	tick := time.NewTicker(parkedInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -46,15 +46,15 @@ func (w *Worker) runHeld(ctx context.Context) {
 		case <-w.ended:
 		case <-tick.C:
 		}
-		if err := w.claimHeld(ctx); err != nil && !errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil {
-			w.log.Warn("cannot claim held requests", "error", err)
+		if err := w.claimParked(ctx); err != nil && !errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil {
+			w.log.Warn("cannot claim parked requests", "error", err)
 		}
 	}
 }
 
-// claimHeld claims held requests until there are none to claim, or this worker
+// claimParked claims parked requests until there are none to claim, or this worker
 // runs as many requests as its settings allow.
-func (w *Worker) claimHeld(ctx context.Context) error {
+func (w *Worker) claimParked(ctx context.Context) error {
 	for ctx.Err() == nil {
 		room := w.config.Concurrency*w.config.BatchMax - w.running.count()
 		if room <= 0 {
