@@ -1,4 +1,4 @@
-package api
+package access
 
 import (
 	"context"
@@ -10,57 +10,57 @@ import (
 )
 
 const (
-	rememberFor  = 3 * time.Second // so what is changed elsewhere counts here within as many seconds
-	rememberMost = 10_000
+	cacheFor = 3 * time.Second // so a change that another process made counts here within that time
+	cacheMax = 10_000          // entries
 )
 
-// memory keeps what was looked up for a few seconds, so that a client that makes
-// thousands of requests costs the database one look. That something does not
-// exist is kept, too; other errors are not.
-type memory[K comparable, V any] struct {
+// cache keeps the rows it looked up for a few seconds, so that a client that makes
+// thousands of requests costs the database one lookup. It also keeps that a row
+// does not exist; other errors are not kept.
+type cache[K comparable, V any] struct {
 	load    func(context.Context, K) (V, error)
-	timeout time.Duration // of a look
+	timeout time.Duration // of a lookup
 	now     func() time.Time
 
 	mu      sync.Mutex
-	entries map[K]remembered[V]
+	entries map[K]cached[V]
 	flights map[K]*flight[V]
 }
 
-type remembered[V any] struct {
+type cached[V any] struct {
 	value V
 	err   error
 	until time.Time
 }
 
-// flight is a look under way, which all who ask meanwhile wait for.
+// flight is a lookup in progress, which all callers that want the row wait for.
 type flight[V any] struct {
 	done  chan struct{}
 	value V
 	err   error
 }
 
-func newMemory[K comparable, V any](timeout time.Duration, load func(context.Context, K) (V, error)) *memory[K, V] {
-	return &memory[K, V]{
+func newCache[K comparable, V any](timeout time.Duration, load func(context.Context, K) (V, error)) *cache[K, V] {
+	return &cache[K, V]{
 		load: load, timeout: timeout, now: time.Now,
-		entries: map[K]remembered[V]{}, flights: map[K]*flight[V]{},
+		entries: map[K]cached[V]{}, flights: map[K]*flight[V]{},
 	}
 }
 
-// get returns what k is, as it was a few seconds ago at most.
-func (m *memory[K, V]) get(ctx context.Context, k K) (V, error) {
-	m.mu.Lock()
-	if e, ok := m.entries[k]; ok && m.now().Before(e.until) {
-		m.mu.Unlock()
+// get returns the row of k, as it was at most a few seconds ago.
+func (c *cache[K, V]) get(ctx context.Context, k K) (V, error) {
+	c.mu.Lock()
+	if e, ok := c.entries[k]; ok && c.now().Before(e.until) {
+		c.mu.Unlock()
 		return e.value, e.err
 	}
-	f := m.flights[k]
+	f := c.flights[k]
 	if f == nil {
 		f = &flight[V]{done: make(chan struct{})}
-		m.flights[k] = f
-		go m.look(context.WithoutCancel(ctx), k, f)
+		c.flights[k] = f
+		go c.lookUp(context.WithoutCancel(ctx), k, f)
 	}
-	m.mu.Unlock()
+	c.mu.Unlock()
 	select {
 	case <-f.done:
 		return f.value, f.err
@@ -70,40 +70,40 @@ func (m *memory[K, V]) get(ctx context.Context, k K) (V, error) {
 	}
 }
 
-func (m *memory[K, V]) look(ctx context.Context, k K, f *flight[V]) {
-	f.value, f.err = bounded(ctx, m.timeout, func(ctx context.Context) (V, error) { return m.load(ctx, k) })
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.flights[k] == f { // else what it found was forgotten meanwhile
-		delete(m.flights, k)
+func (c *cache[K, V]) lookUp(ctx context.Context, k K, f *flight[V]) {
+	f.value, f.err = bounded(ctx, c.timeout, func(ctx context.Context) (V, error) { return c.load(ctx, k) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flights[k] == f { // otherwise forget was called in the meantime
+		delete(c.flights, k)
 		if f.err == nil || errors.Is(f.err, store.ErrNotFound) {
-			m.keep(k, remembered[V]{f.value, f.err, m.now().Add(rememberFor)})
+			c.keep(k, cached[V]{f.value, f.err, c.now().Add(cacheFor)})
 		}
 	}
 	close(f.done)
 }
 
-// keep makes room by dropping what is too old; when that does not do, everything:
-// somebody shows thousands of keys that do not exist.
-func (m *memory[K, V]) keep(k K, e remembered[V]) {
-	if len(m.entries) >= rememberMost {
-		now := m.now()
-		for k, e := range m.entries {
+// keep stores an entry. When the cache is full it drops the expired entries, and
+// all of them if that is not enough: a client is trying thousands of made-up keys.
+func (c *cache[K, V]) keep(k K, e cached[V]) {
+	if len(c.entries) >= cacheMax {
+		now := c.now()
+		for k, e := range c.entries {
 			if !now.Before(e.until) {
-				delete(m.entries, k)
+				delete(c.entries, k)
 			}
 		}
-		if len(m.entries) >= rememberMost {
-			clear(m.entries)
+		if len(c.entries) >= cacheMax {
+			clear(c.entries)
 		}
 	}
-	m.entries[k] = e
+	c.entries[k] = e
 }
 
-// forget makes the next get look again. Other processes find out by themselves.
-func (m *memory[K, V]) forget(k K) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.entries, k)
-	delete(m.flights, k)
+// forget makes the next get look the row up again.
+func (c *cache[K, V]) forget(k K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.entries, k)
+	delete(c.flights, k)
 }

@@ -1,211 +1,200 @@
-package api
+// Package access knows who makes a request and what they may do: it checks
+// tokens, API keys and the sessions of browsers, holds each route to its role,
+// limits the rates of callers and of logins, and logs people in and out.
+//
+// It reads users, keys and sessions from the store and writes problems; it does
+// not know what a route does.
+package access
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
+	"time"
 
-	"github.com/gorilla/mux"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/internal/refusal"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
+	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// anyone stands for no role at all: the route is open, also without a token.
-const anyone auth.Role = "anyone"
+// Anyone is the role of a route that is open to all, also without a token.
+const Anyone auth.Role = "anyone"
 
-// rule says who may call a route: whoever has the role, or one that includes it.
-// HEAD goes with GET. A path stands for both its forms, and the path of a mount
-// for everything below it.
-type rule struct {
-	method, path string
-	role         auth.Role
-	page         bool // for people: a browser that nobody is logged in with is sent to the login page
+// LoginPath is the page to which a browser without a session is sent.
+const LoginPath = "/login"
+
+// Config says how callers identify themselves and how much they may do. The zero
+// value of a duration means its default.
+type Config struct {
+	Off         bool          // every caller is an admin
+	Tokens      *auth.Tokens  // nil only when Off
+	RefreshTTL  time.Duration // of a chain of refresh tokens; 7 days
+	SessionTTL  time.Duration // of a browser's session; 12 h
+	SessionIdle time.Duration // after which an unused session ends; 1 h
+	Throttle    ThrottleConfig
+
+	PlainSessions bool // session cookies also over plain HTTP, for development
+
+	CallerRate  int // requests per second of one caller, where each submission counts; 0: no limit
+	CallerBurst int // of them at once; CallerRate if that is more
+	AddressRate int // requests per second without a valid identity from one address; 0: no limit
+
+	LookupTimeout time.Duration // of one statement; 5 s
 }
 
-// accessTable says who may do what. A route that is not in it keeps the server
-// from starting, and so does an entry that is no route.
-func accessTable() []rule {
-	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
-	return []rule{
-		{method: get, path: "/health", role: anyone},
-		{method: get, path: "/health/live", role: anyone},
-		{method: get, path: "/health/ready", role: anyone},
-		{method: get, path: "/", role: anyone}, // a redirect
-		{method: get, path: pathLogin, role: anyone},
-		{method: post, path: pathLogin, role: anyone},
-		{method: post, path: pathLogout, role: auth.Viewer, page: true},
-
-		{method: post, path: pathAuth + "login", role: anyone},
-		{method: post, path: pathAuth + "refresh", role: anyone}, // shows a refresh token
-		{method: post, path: pathAuth + "logout", role: auth.Viewer},
-		{method: get, path: pathAuth + "me", role: auth.Viewer},
-		{method: post, path: pathAuth + "password", role: auth.Viewer}, // one's own
-		{method: post, path: pathAuth + "register", role: auth.Admin},
-		{method: get, path: pathUsers, role: auth.Admin},
-		{method: get, path: pathUsers + "/{id}", role: auth.Admin},
-		{method: patch, path: pathUsers + "/{id}", role: auth.Admin},
-		{method: post, path: pathUsers + "/{id}/password", role: auth.Admin},
-		{method: get, path: pathKeys, role: auth.Admin},
-		{method: post, path: pathKeys, role: auth.Admin},
-		{method: del, path: pathKeys + "/{id}", role: auth.Admin},
-		{method: get, path: pathAudit, role: auth.Admin},
-
-		{method: get, path: "/openapi.json", role: auth.Viewer},
-		{method: get, path: "/docs", role: auth.Viewer, page: true},
-		{method: get, path: pathMonitoring, role: auth.Viewer, page: true},
-		{method: post, path: pathMonitoring, role: auth.Admin},
-		{method: del, path: pathMonitoring, role: auth.Admin},
-
-		{method: get, path: pathRequests, role: auth.Viewer},
-		{method: get, path: pathRequests + "{id}", role: auth.Viewer},
-		{method: get, path: pathRequests + "{id}/events", role: auth.Viewer},
-		{method: get, path: pathRequests + "{id}/callback", role: auth.Viewer},
-		{method: post, path: pathRequests, role: auth.Operator},
-		{method: post, path: pathBatch, role: auth.Operator},
-		{method: post, path: pathBulk, role: auth.Operator},
-		{method: patch, path: pathRequests + "{id}/status", role: auth.Operator},
-		{method: post, path: pathRequests + "{id}/callback", role: auth.Operator},
-		{method: del, path: pathRequests + "{id}", role: auth.Admin},
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		value     *time.Duration
+		otherwise time.Duration
+	}{
+		{&c.RefreshTTL, 7 * 24 * time.Hour}, {&c.SessionTTL, 12 * time.Hour}, {&c.SessionIdle, time.Hour}, {&c.LookupTimeout, 5 * time.Second},
+	} {
+		if *d.value == 0 {
+			*d.value = d.otherwise
+		}
 	}
+	return c
 }
 
-// routeKey is what a rule is found by.
-type routeKey struct{ method, path string }
-
-// keyOf makes one key of the forms of a route.
-func keyOf(method, path string) routeKey {
-	if method == http.MethodHead {
-		method = http.MethodGet
-	}
-	if path != "/" {
-		path = strings.TrimSuffix(path, "/")
-	}
-	return routeKey{method, path}
+// Background runs work that no answer waits for and that may be lost.
+type Background interface {
+	Run(what string, work func(context.Context) error)
 }
 
-// access is the table, by route.
-type access map[routeKey]rule
-
-// newAccess holds the table against the routes of a router: each must be in it
-// once, and nothing else.
-func newAccess(rules []rule, router *mux.Router) (access, error) {
-	var errs []error
-	table := make(access, len(rules))
-	for _, r := range rules {
-		key := keyOf(r.method, r.path)
-		if _, twice := table[key]; twice {
-			errs = append(errs, fmt.Errorf("%s %s stands twice in the table of access", r.method, r.path))
-		}
-		table[key] = r
-	}
-	routed := map[routeKey]bool{}
-	errs = append(errs, router.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
-		path, err := route.GetPathTemplate()
-		if err != nil {
-			return err
-		}
-		methods, err := route.GetMethods()
-		if err != nil {
-			return fmt.Errorf("%s names no methods: %w", path, err)
-		}
-		for _, method := range methods {
-			key := keyOf(method, path)
-			if _, known := table[key]; !known && !routed[key] {
-				errs = append(errs, fmt.Errorf("%s %s is not in the table of access", key.method, path))
-			}
-			routed[key] = true
-		}
-		return nil
-	}))
-	for _, r := range rules {
-		if !routed[keyOf(r.method, r.path)] {
-			errs = append(errs, fmt.Errorf("%s %s is in the table of access and no route", r.method, r.path))
-		}
-	}
-	return table, errors.Join(errs...)
+// Guard identifies callers and decides what they may do.
+type Guard struct {
+	cfg        Config
+	store      *store.Store
+	background Background
+	throttle   *throttle
+	limits     rateLimits
+	users      *cache[int64, store.User]
+	keys       *cache[int64, *usedKey]
+	sessions   *cache[string, *usedSession] // by digest
 }
 
-// admit lets a request pass to its handler when the table opens the route to who
-// makes it. It runs before anything of the body is read.
-func (s *Server) admit(next http.Handler) http.Handler {
-	private := []string{"no-store"}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := exchangeOf(r.Context())
-		entry, known := s.access[keyOf(r.Method, x.route)]
-		if known && entry.role == anyone {
-			if r.Method == http.MethodPost { // these look something up
-				if err := s.limits.admitStranger(w, r); err != nil {
-					writeProblem(w, r, problemOf(err))
-					return
-				}
-			}
-			next.ServeHTTP(w, r)
-			return
-		}
-		w.Header()["Cache-Control"] = private
-		who, ok, err := s.identify(r)
-		if err == nil && !ok {
-			err = unauthenticated()
-		}
-		if err != nil {
-			p := problemOf(err)
-			if p.Status == http.StatusUnauthorized {
-				if err := s.limits.admitStranger(w, r); err != nil {
-					p = problemOf(err)
-				}
-			}
-			if entry.page && p.Status == http.StatusUnauthorized && wantsPage(r) {
-				http.Redirect(w, r, loginFor(r), http.StatusSeeOther)
+// New returns a Guard that counts its rates in rdb.
+func New(st *store.Store, rdb redis.UniversalClient, background Background, cfg Config, log *slog.Logger) (*Guard, error) {
+	cfg = cfg.withDefaults()
+	if cfg.Tokens == nil && !cfg.Off {
+		return nil, errors.New("there is no key to sign tokens with")
+	}
+	return &Guard{
+		cfg: cfg, store: st, background: background,
+		throttle: newThrottle(rdb, cfg.Throttle, log),
+		limits:   newRateLimits(rdb, cfg, log),
+		users:    newCache(cfg.LookupTimeout, st.User),
+		keys: newCache(cfg.LookupTimeout, func(ctx context.Context, id int64) (*usedKey, error) {
+			k, err := st.APIKey(ctx, id)
+			return &usedKey{APIKey: k}, err
+		}),
+		sessions: newCache(cfg.LookupTimeout, func(ctx context.Context, digest string) (*usedSession, error) {
+			session, err := st.BrowserSession(ctx, []byte(digest), cfg.SessionIdle)
+			return &usedSession{Session: session}, err
+		}),
+	}, nil
+}
+
+// Door is a handler that only callers of a role reach.
+type Door struct {
+	guard *Guard
+	role  auth.Role
+	page  bool
+	next  http.Handler
+}
+
+// Door puts a handler behind a role: a caller needs that role or one that
+// includes it. Without a role nobody gets through. page is for handlers that
+// people open in a browser: without a session they are sent to the login page.
+func (g *Guard) Door(role auth.Role, page bool, next http.Handler) *Door {
+	return &Door{guard: g, role: role, page: page, next: next}
+}
+
+// Closed reports whether the door has no role, so that no caller gets through.
+func (d *Door) Closed() bool { return d.role == "" }
+
+var noStore = []string{"no-store"} // shared by all answers; not to be modified
+
+// ServeHTTP implements http.Handler. It decides before any of the body is read.
+func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	limits := d.guard.limits
+	if d.role == Anyone {
+		if r.Method == http.MethodPost { // these look something up
+			if p := limits.admitAddress(w, r); p != nil {
+				web.WriteProblem(w, r, p)
 				return
 			}
-			writeProblem(w, r, p)
-			return
 		}
-		x.subject = who.Subject()
-		if !known || !who.Role.Includes(entry.role) {
-			writeProblem(w, r, forbidden(entry.role, who.Role))
-			return
-		}
-		if err := s.limits.admitCaller(w, r, who); err != nil {
-			writeProblem(w, r, problemOf(err))
-			return
-		}
-		next.ServeHTTP(w, r.WithContext(auth.WithIdentity(r.Context(), who)))
-	})
+		d.next.ServeHTTP(w, r)
+		return
+	}
+	w.Header()["Cache-Control"] = noStore
+	caller, ok, err := d.guard.Identify(r)
+	if err == nil && !ok {
+		err = Unauthenticated()
+	}
+	if err != nil {
+		d.refuse(w, r, refusal.Of(err))
+		return
+	}
+	web.ExchangeOf(r.Context()).Subject = caller.Subject()
+	if !caller.Role.Includes(d.role) {
+		web.WriteProblem(w, r, Forbidden(d.role, caller.Role))
+		return
+	}
+	if p := limits.admitCaller(w, r, caller); p != nil {
+		web.WriteProblem(w, r, p)
+		return
+	}
+	d.next.ServeHTTP(w, r.WithContext(auth.WithIdentity(r.Context(), caller)))
 }
 
-// unauthenticated is the answer to who shows nothing.
-func unauthenticated() *Problem {
-	return &Problem{
-		Status: http.StatusUnauthorized, Code: codeUnauthenticated,
-		Detail: "This takes a token: an access token or an API key, as bearer; or the session of a browser.",
+// refuse answers a request without a valid identity.
+func (d *Door) refuse(w http.ResponseWriter, r *http.Request, p *web.Problem) {
+	if p.Status == http.StatusUnauthorized {
+		if limited := d.guard.limits.admitAddress(w, r); limited != nil {
+			p = limited
+		}
+	}
+	if d.page && p.Status == http.StatusUnauthorized && wantsPage(r) {
+		http.Redirect(w, r, loginFor(r), http.StatusSeeOther)
+		return
+	}
+	web.WriteProblem(w, r, p)
+}
+
+// Unauthenticated is the problem of a request that shows no identity.
+func Unauthenticated() *web.Problem {
+	return &web.Problem{
+		Status: http.StatusUnauthorized, Code: web.CodeUnauthenticated,
+		Detail: "Authentication required: send an access token or API key as a bearer token, or log in at " + LoginPath + ".",
 	}
 }
 
-// forbidden names the role that is missing.
-func forbidden(needed, has auth.Role) *Problem {
-	return &Problem{
-		Status: http.StatusForbidden, Code: codeForbidden,
-		Detail: fmt.Sprintf("This takes the role %s; yours is %s.", needed, has),
+// Forbidden is the problem of a caller whose role does not suffice.
+func Forbidden(needed, has auth.Role) *web.Problem {
+	return &web.Problem{
+		Status: http.StatusForbidden, Code: web.CodeForbidden,
+		Detail: fmt.Sprintf("This requires the role %s; your role is %s.", needed, has),
 	}
 }
 
 // wantsPage tells a person's browser from a program.
 func wantsPage(r *http.Request) bool {
-	for _, accept := range r.Header.Values("Accept") {
-		if strings.Contains(strings.ToLower(accept), "text/html") {
-			return true
-		}
-	}
-	return false
+	media, _ := web.Negotiate(r.Header.Values("Accept"), web.MediaProblem, web.MediaJSON, web.MediaHTML)
+	return media == web.MediaHTML
 }
 
-// loginFor is the login page that leads back to the page that was asked for.
+// loginFor is the login page that leads back to the requested page.
 func loginFor(r *http.Request) string {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return pathLogin
+		return LoginPath
 	}
-	return pathLogin + "?" + url.Values{"next": {r.URL.RequestURI()}}.Encode()
+	return LoginPath + "?" + url.Values{"next": {r.URL.RequestURI()}}.Encode()
 }

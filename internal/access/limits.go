@@ -1,89 +1,94 @@
-package api
+package access
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/limit"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 )
 
-// rateLimits bound what one caller, and one address without a caller, may ask a
-// second. A nil limiter is no limit.
+// rateLimits bound the requests per second of one caller, and of one address that
+// shows no valid identity. A nil limiter is no limit.
 type rateLimits struct {
-	callers   *limit.Limiter // a request costs 1, a batch of submissions one for each
-	addresses *limit.Limiter // requests that show nobody, or a proof that does not hold
+	callers   *limit.Limiter // a request costs 1, each further submission in it 1 more
+	addresses *limit.Limiter // requests without an identity, or with an invalid one
 }
 
-func (s *Server) newLimits() rateLimits {
+func newRateLimits(rdb redis.UniversalClient, c Config, log *slog.Logger) rateLimits {
 	var l rateLimits
-	if rate := s.cfg.CallerRate; rate > 0 {
-		l.callers = limit.New(s.rdb, "mass:rate:caller:", rate, max(s.cfg.CallerBurst, rate), s.log)
+	if rate := c.CallerRate; rate > 0 {
+		l.callers = limit.New(rdb, "mass:rate:caller:", rate, max(c.CallerBurst, rate), log)
 	}
-	if rate := s.cfg.AddressRate; rate > 0 {
-		l.addresses = limit.New(s.rdb, "mass:rate:address:", rate, 2*rate, s.log)
+	if rate := c.AddressRate; rate > 0 {
+		l.addresses = limit.New(rdb, "mass:rate:address:", rate, 2*rate, log)
 	}
 	return l
 }
 
-// admitCaller takes one request from the caller's rate, and says in the answer
-// what is left of it.
-func (l rateLimits) admitCaller(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+// admitCaller takes one request from the caller's rate, and writes what is left
+// of it into the headers of the answer.
+func (l rateLimits) admitCaller(w http.ResponseWriter, r *http.Request, caller auth.Identity) *web.Problem {
 	if l.callers == nil {
 		return nil
 	}
-	granted, state := l.callers.Take(r.Context(), who.Subject(), 1)
-	l.describe(w, "caller", state)
+	granted, state := l.callers.Take(r.Context(), caller.Subject(), 1)
+	describeRate(w, "caller", state)
 	if granted == 0 {
-		return tooFast("You send more requests a second than one caller may.", state)
+		return tooFast("Request rate limit exceeded.", state)
 	}
 	return nil
 }
 
-// admitItems takes n further submissions from the caller's rate, and returns how
-// many of them it has left.
-func (l rateLimits) admitItems(ctx context.Context, n int) (granted int, err error) {
-	who, ok := auth.IdentityOf(ctx)
-	if l.callers == nil || !ok || n <= 0 {
+// AdmitItems takes n further submissions from the caller's rate and returns how
+// many of them may go on. The error is what the others are refused with.
+func (g *Guard) AdmitItems(ctx context.Context, n int) (granted int, err error) {
+	caller, ok := auth.IdentityOf(ctx)
+	if g.limits.callers == nil || !ok || n <= 0 {
 		return n, nil
 	}
-	granted, state := l.callers.Take(ctx, who.Subject(), n)
+	granted, state := g.limits.callers.Take(ctx, caller.Subject(), n)
 	if granted < n {
-		err = tooFast("You submit more a second than one caller may.", state)
+		return granted, tooFast("Submission rate limit exceeded.", state)
 	}
-	return granted, err
+	return granted, nil
 }
 
-// admitStranger takes one request from the rate of the address.
-func (l rateLimits) admitStranger(w http.ResponseWriter, r *http.Request) error {
+// admitAddress takes one request from the rate of the client's address.
+func (l rateLimits) admitAddress(w http.ResponseWriter, r *http.Request) *web.Problem {
 	if l.addresses == nil {
 		return nil
 	}
-	granted, state := l.addresses.Take(r.Context(), network(exchangeOf(r.Context()).client), 1)
+	granted, state := l.addresses.Take(r.Context(), networkOf(web.ExchangeOf(r.Context()).Client), 1)
 	if granted == 0 {
-		l.describe(w, "address", state)
-		return tooFast("Your address sends more requests a second without a valid token than one address may.", state)
+		describeRate(w, "address", state)
+		return tooFast("Rate limit exceeded for requests without a valid token from your address.", state)
 	}
 	return nil
 }
 
-// describe sets the fields of draft-ietf-httpapi-ratelimit-headers-10.
-func (rateLimits) describe(w http.ResponseWriter, policy string, state limit.State) {
+// describeRate sets the fields of draft-ietf-httpapi-ratelimit-headers-10.
+func describeRate(w http.ResponseWriter, policy string, state limit.State) {
 	h := w.Header()
 	h.Set("RateLimit-Policy", fmt.Sprintf("%q;q=%d;w=1", policy, state.Limit))
-	h.Set("RateLimit", fmt.Sprintf("%q;r=%d;t=%d", policy, state.Remaining, auth.Seconds(state.Reset)))
+	h.Set("RateLimit", fmt.Sprintf("%q;r=%d;t=%d", policy, state.Remaining, seconds(state.Reset)))
 }
 
-func tooFast(detail string, state limit.State) *Problem {
-	return &Problem{
-		Status: http.StatusTooManyRequests, Code: codeTooFast, Detail: detail, retryAfter: max(1, auth.Seconds(state.RetryAfter)),
+func tooFast(detail string, state limit.State) *web.Problem {
+	return &web.Problem{
+		Status: http.StatusTooManyRequests, Code: web.CodeTooFast, Detail: detail, RetryAfter: max(1, seconds(state.RetryAfter)),
 	}
 }
 
-// network is what an address is counted as: of IPv6 one client has a whole /64.
-func network(address string) string {
+// networkOf returns what a client's address is counted as. A whole IPv6 /64 is
+// one client, because that is what one connection usually gets.
+func networkOf(address string) string {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {
 		return address

@@ -88,5 +88,5 @@ func TestWithoutRedisTheProcessCountsAlone(t *testing.T) {
 	assert.Less(t, total, 20)
 	_, state := l.Take(t.Context(), "a", 10)
 	assert.Positive(t, state.RetryAfter)
-	assert.Contains(t, log.String(), "counted in this process alone")
+	assert.Contains(t, log.String(), "each process counts its limits alone")
 }

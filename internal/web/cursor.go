@@ -1,60 +1,78 @@
-package api
+package web
 
 import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"time"
-
-	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// A cursor is the position of a list's last row, opaque to clients: a version,
-// created_at in microseconds (what Postgres keeps) and the id.
+// Cursors are the positions of the last row of a page, opaque to clients. The
+// first byte is the version, which tells the kinds of cursors apart:
+//
+//	1: created_at in microseconds (what Postgres keeps), and the id
+//	2: the id alone
 const (
-	cursorVersion = 1
-	cursorLength  = 1 + 8 + 8
+	timeCursorVersion = 1
+	timeCursorLength  = 1 + 8 + 8
+	idCursorVersion   = 2
+	idCursorLength    = 1 + 8
 )
 
-var errCursor = errors.New(`must be a cursor out of the "next" of an earlier page`)
+var errCursor = errors.New(`must be a cursor from the "next" of an earlier page`)
 
-var cursorText = base64.RawURLEncoding.Strict()
+var cursorEncoding = base64.RawURLEncoding.Strict()
 
-func encodeCursor(p store.Position) string {
-	raw := make([]byte, 0, cursorLength)
-	raw = append(raw, cursorVersion)
-	raw = binary.BigEndian.AppendUint64(raw, uint64(p.CreatedAt.UnixMicro()))
-	raw = binary.BigEndian.AppendUint64(raw, uint64(p.ID)) //nolint:gosec // ids are positive
-	return cursorText.EncodeToString(raw)
+// TimeCursor is the cursor of a list that is ordered by time and id.
+func TimeCursor(at time.Time, id int64) string {
+	raw := make([]byte, 0, timeCursorLength)
+	raw = append(raw, timeCursorVersion)
+	raw = binary.BigEndian.AppendUint64(raw, uint64(at.UnixMicro())) //nolint:gosec // ParseTimeCursor turns it back
+	raw = binary.BigEndian.AppendUint64(raw, uint64(id))             //nolint:gosec // ids are positive
+	return cursorEncoding.EncodeToString(raw)
 }
 
-func decodeCursor(text string) (store.Position, error) {
-	raw, err := cursorBytes(text, cursorVersion, cursorLength)
+// ParseTimeCursor returns the position of a TimeCursor. The text of its error is
+// meant for the client.
+func ParseTimeCursor(text string) (at time.Time, id int64, err error) {
+	raw, err := cursorBytes(text, timeCursorVersion, timeCursorLength)
 	if err != nil {
-		return store.Position{}, err
+		return time.Time{}, 0, err
 	}
-	p := store.Position{
-		CreatedAt: time.UnixMicro(int64(binary.BigEndian.Uint64(raw[1:]))).UTC(), //nolint:gosec // out of range is refused below
-		ID:        int64(binary.BigEndian.Uint64(raw[9:])),                       //nolint:gosec // out of range is refused below
+	at = time.UnixMicro(int64(binary.BigEndian.Uint64(raw[1:]))).UTC() //nolint:gosec // out of range is refused below
+	id = int64(binary.BigEndian.Uint64(raw[9:]))                       //nolint:gosec // out of range is refused below
+	if id <= 0 || !Storable(at) {
+		return time.Time{}, 0, errCursor
 	}
-	if p.ID <= 0 || !storable(p.CreatedAt) {
-		return store.Position{}, errCursor
-	}
-	return p, nil
+	return at, id, nil
 }
 
-// cursorBytes turns a cursor's text back into its bytes, the version first. The
-// text has to be as long as theirs would be, since the decoder skips line ends.
+// IDCursor is the cursor of a list that is ordered by id.
+func IDCursor(id int64) string {
+	raw := binary.BigEndian.AppendUint64([]byte{idCursorVersion}, uint64(id)) //nolint:gosec // ids are positive
+	return cursorEncoding.EncodeToString(raw)
+}
+
+// ParseIDCursor returns the position of an IDCursor. The text of its error is
+// meant for the client.
+func ParseIDCursor(text string) (int64, error) {
+	raw, err := cursorBytes(text, idCursorVersion, idCursorLength)
+	if err != nil {
+		return 0, err
+	}
+	id := int64(binary.BigEndian.Uint64(raw[1:])) //nolint:gosec // out of range is refused below
+	if id <= 0 {
+		return 0, errCursor
+	}
+	return id, nil
+}
+
+// cursorBytes turns the text of a cursor back into its bytes, the version first.
+// It checks the length of the text as well, because the decoder skips line ends.
 func cursorBytes(text string, version byte, length int) ([]byte, error) {
-	raw, err := cursorText.DecodeString(text)
-	if err != nil || len(text) != cursorText.EncodedLen(length) || len(raw) != length || raw[0] != version {
+	raw, err := cursorEncoding.DecodeString(text)
+	if err != nil || len(text) != cursorEncoding.EncodedLen(length) || len(raw) != length || raw[0] != version {
 		return nil, errCursor
 	}
 	return raw, nil
-}
-
-// storable tells whether Postgres and RFC 3339 can both hold the instant. Nothing
-// of ours is older than the epoch.
-func storable(t time.Time) bool {
-	return t.Unix() >= 0 && t.UTC().Year() <= 9999
 }

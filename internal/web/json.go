@@ -1,35 +1,30 @@
-package api
+package web
 
 import (
-	"bytes"
 	"errors"
 	"io"
-	"mime"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humamux"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 )
 
-// encode is the one encoder of this package. It leaves numbers of raw JSON as
-// they are and escapes nothing that JSON does not ask for.
-func encode(w io.Writer, v any) error {
-	fast, ok := v.(appender)
+// Encode writes a value as JSON; all answers are written by it. It leaves the
+// numbers of raw JSON as they are and escapes only what JSON requires.
+func Encode(w io.Writer, v any) error {
+	fast, ok := v.(Appender)
 	if !ok {
 		return json.MarshalWrite(w, v)
 	}
 	buf := encodings.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
 	defer encodings.Put(buf)
-	out, err := fast.appendJSON((*buf)[:0])
+	out, err := fast.AppendJSON((*buf)[:0])
 	if err != nil {
 		return err
 	}
@@ -40,111 +35,60 @@ func encode(w io.Writer, v any) error {
 	return err
 }
 
-// appender is a type that answers are full of. Its JSON is what
-// json.MarshalWrite makes of it; a test holds the two together.
-type appender interface {
-	appendJSON(dst []byte) ([]byte, error)
+// Appender is a type that writes its own JSON, which must be what
+// json.MarshalWrite makes of it.
+type Appender interface {
+	AppendJSON(dst []byte) ([]byte, error)
 }
 
-// keptEncoding is how large the memory may be that is kept for the next answer.
+// keptEncoding is the size in bytes up to which a buffer is kept for the next
+// answer.
 const keptEncoding = 64 << 10
 
 var encodings = sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }}
 
-// JSONBody makes an input of a huma operation read its body itself: huma would
-// parse it twice, into values that round numbers, and say less about faults.
-type JSONBody struct{ request *http.Request }
-
-// Resolve implements huma.Resolver.
-func (b *JSONBody) Resolve(ctx huma.Context) []error {
-	b.request, _ = humamux.Unwrap(ctx)
-	return nil
-}
-
-// read returns the body, which must say that it is JSON.
-func (b *JSONBody) read(most int64) ([]byte, error) {
-	if err := checkMedia(b.request.Header); err != nil {
-		return nil, err
+// DecodeBody decodes a body of these members. The error is a *Problem: 400 when
+// the text is not JSON, else 422 with every fault.
+func DecodeBody(body []byte, members ...Member) error {
+	var faults payload.Faults
+	if err := Decode(body, &faults, members...); err != nil {
+		return err
 	}
-	length := b.request.ContentLength
-	if length > most {
-		return nil, &http.MaxBytesError{Limit: most}
-	}
-	var buf bytes.Buffer
-	buf.Grow(int(max(length, 0)) + bytes.MinRead) // ReadFrom asks for that much room to see the end
-	_, err := buf.ReadFrom(http.MaxBytesReader(nil, b.request.Body, most))
-	var (
-		tooLarge *http.MaxBytesError
-		network  net.Error
-	)
-	switch {
-	case err == nil:
-		return buf.Bytes(), nil
-	case errors.As(err, &tooLarge):
-		return nil, err
-	case errors.As(err, &network) && network.Timeout():
-		return nil, &Problem{Status: http.StatusRequestTimeout, Code: codeTimeout, Detail: "The body did not arrive in time."}
-	}
-	return nil, &Problem{Status: http.StatusBadRequest, Code: codeInvalidJSON, Detail: "The body ended early.", cause: err}
-}
-
-func checkMedia(h http.Header) error {
-	unsupported := func(detail string) error {
-		return &Problem{Status: http.StatusUnsupportedMediaType, Code: codeMediaType, Detail: detail}
-	}
-	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		return unsupported("The body must be sent without a Content-Encoding.")
-	}
-	given := h.Get("Content-Type")
-	if given == "application/json" {
-		return nil
-	}
-	media, params, err := mime.ParseMediaType(given)
-	if err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") {
-		return unsupported("The Content-Type must be application/json.")
-	}
-	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return unsupported("JSON is UTF-8; another charset cannot be read.")
+	if len(faults) > 0 {
+		return InvalidBody(faults)
 	}
 	return nil
 }
 
-// member is one member of a JSON object that decode knows.
-type member struct {
-	name     string
-	required bool
-	set      func(value jsontext.Value, faults *payload.Faults)
-}
-
-// decode is the one decoder of this package. It reads a body that must be one
-// JSON object of these members and no others. Text that is no JSON is answered
-// 400; what else is wrong is collected into faults. The values are parts of body
-// and valid JSON, apart from names given twice and bad UTF-8 within them.
-func decode(body []byte, faults *payload.Faults, members ...member) error {
-	dec := lenient(body)
+// Decode is DecodeBody for callers that have more to check: it collects the
+// faults, and its error is a 400. The body must be one JSON object of these
+// members and no others. The values that members get are parts of body and valid
+// JSON, but for names given twice and bad UTF-8 within them.
+func Decode(body []byte, faults *payload.Faults, members ...Member) error {
+	dec := tolerantDecoder(body)
 	defer payload.Release(dec)
 	if kind := dec.PeekKind(); kind != jsontext.KindBeginObject {
 		if err := dec.SkipValue(); err != nil {
-			return malformed(err)
+			return malformed(err, "object")
 		}
 		faults.Add("", "must be an object, got %s", payload.KindName(kind))
 		return endOfBody(dec)
 	}
 	if _, err := dec.ReadToken(); err != nil {
-		return malformed(err)
+		return malformed(err, "object")
 	}
 	var seen uint64 // a bit for each of members
 	for dec.PeekKind() != jsontext.KindEndObject {
 		token, err := dec.ReadToken()
 		if err != nil {
-			return malformed(err)
+			return malformed(err, "object")
 		}
 		name := token.String()
 		value, err := dec.ReadValue()
 		if err != nil {
-			return malformed(err)
+			return malformed(err, "object")
 		}
-		i := slices.IndexFunc(members, func(m member) bool { return m.name == name })
+		i := slices.IndexFunc(members, func(m Member) bool { return m.Name == name })
 		switch pointer := jsontext.Pointer("").AppendToken(strings.ToValidUTF8(name, string(utf8.RuneError))); {
 		case i < 0:
 			faults.Add(pointer, "is not a field of this object")
@@ -152,31 +96,65 @@ func decode(body []byte, faults *payload.Faults, members ...member) error {
 			faults.Add(pointer, "is a name given twice in the same object")
 		default:
 			seen |= 1 << i
-			if value.Kind() != jsontext.KindNull || members[i].required {
-				members[i].set(part(body, dec, value), faults)
+			if value.Kind() != jsontext.KindNull || members[i].Required {
+				members[i].Set(partOf(body, dec, value), faults)
 			}
 		}
 	}
 	if _, err := dec.ReadToken(); err != nil {
-		return malformed(err)
+		return malformed(err, "object")
 	}
 	for i, m := range members {
-		if m.required && seen&(1<<i) == 0 {
-			faults.Add(jsontext.Pointer("/"+m.name), "is required")
+		if m.Required && seen&(1<<i) == 0 {
+			faults.Add(m.pointer(), "is required")
 		}
 	}
 	return endOfBody(dec)
 }
 
-// lenient is a decoder that leaves it to others to judge names and characters. It
-// must be released.
-func lenient(body []byte) *jsontext.Decoder {
+// DecodeArray checks the syntax of a whole JSON array and then hands its elements
+// to add, as parts of body. items names the elements in messages. It ends with
+// the first error of add.
+func DecodeArray(body []byte, items string, add func(element []byte) error) error {
+	form := "array of " + items
+	dec := tolerantDecoder(body)
+	defer payload.Release(dec)
+	if kind := dec.PeekKind(); kind != jsontext.KindBeginArray {
+		if err := dec.SkipValue(); err != nil {
+			return malformed(err, form)
+		}
+		if err := endOfBody(dec); err != nil {
+			return err
+		}
+		return InvalidBody(payload.Faults{{Detail: "must be an " + form + ", got " + payload.KindName(kind)}})
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return malformed(err, form)
+	}
+	for dec.PeekKind() != jsontext.KindEndArray {
+		value, err := dec.ReadValue()
+		if err != nil {
+			return malformed(err, form)
+		}
+		if err := add(partOf(body, dec, value)); err != nil {
+			return err
+		}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return malformed(err, form)
+	}
+	return endOfBody(dec)
+}
+
+// tolerantDecoder is a decoder that leaves names given twice and bad UTF-8 to
+// its caller. It must be released.
+func tolerantDecoder(body []byte) *jsontext.Decoder {
 	return payload.Decoder(body, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
-// part returns the value that dec read last as a part of body: what the decoder
-// returned is only lent until its next call.
-func part(body []byte, dec *jsontext.Decoder, value jsontext.Value) jsontext.Value {
+// partOf returns the value that dec read last as a part of body: the value that
+// the decoder returned is valid only until its next call.
+func partOf(body []byte, dec *jsontext.Decoder, value jsontext.Value) jsontext.Value {
 	end := int(dec.InputOffset())
 	return body[end-len(value) : end : end]
 }
@@ -184,41 +162,25 @@ func part(body []byte, dec *jsontext.Decoder, value jsontext.Value) jsontext.Val
 func endOfBody(dec *jsontext.Decoder) error {
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return &Problem{
-			Status: http.StatusBadRequest, Code: codeInvalidJSON, Detail: "The body must be one JSON value, but more follows it.",
+			Status: http.StatusBadRequest, Code: CodeInvalidJSON, Detail: "The body must be one JSON value, but more follows it.",
 		}
 	}
 	return nil
 }
 
-// malformed is the problem that an error of the decoder stands for.
-func malformed(err error) error {
-	p := &Problem{Status: http.StatusBadRequest, Code: codeInvalidJSON, Detail: "The body is not valid JSON."}
+// malformed is the problem of an error of the decoder; form says what the body
+// should have been.
+func malformed(err error, form string) *Problem {
+	p := &Problem{Status: http.StatusBadRequest, Code: CodeInvalidJSON, Detail: "The body is not valid JSON."}
 	if errors.Is(err, io.EOF) {
-		p.Detail = "The body is empty; it must be a JSON object."
+		p.Detail = "The body is empty; it must be a JSON " + form + "."
 		return p
 	}
 	var faults payload.Faults
 	faults.AddSyntax(err)
-	p.Errors = invalidBody(faults).Errors
+	p.Errors = InvalidBody(faults).Errors
 	return p
 }
 
-// choice is a member that takes one of a fixed set of strings.
-func choice[T ~string](name string, required bool, into *T, choices []T) member {
-	return member{name: name, required: required, set: func(value jsontext.Value, faults *payload.Faults) {
-		text, err := jsontext.AppendUnquote(nil, value)
-		if i := slices.Index(choices, T(text)); err == nil && i >= 0 {
-			*into = choices[i]
-			return
-		}
-		faults.Add(jsontext.Pointer("/"+name), "must be one of %s", joined(choices))
-	}}
-}
-
-func joined[T ~string](list []T) string {
-	texts := make([]string, len(list))
-	for i, t := range list {
-		texts[i] = string(t)
-	}
-	return strings.Join(texts, ", ")
-}
+// EmptyBody is the problem of an empty body that should have been an object.
+func EmptyBody() *Problem { return malformed(io.EOF, "object") }

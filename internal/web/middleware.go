@@ -1,4 +1,11 @@
-package api
+// Package web is the HTTP kit of MASS: the middleware around every handler,
+// problem details, the reader and the decoder of JSON bodies, the encoder of
+// answers, content negotiation, cursors, trusted proxies, cross-origin rules,
+// certificates, and the pages that others wrote.
+//
+// It does not know what a request is about: no table, no role, no route, and
+// nothing of the framework that the API describes its operations with.
+package web
 
 import (
 	"context"
@@ -8,60 +15,62 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"net/url"
+	"net/netip"
 	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humamux"
 	"github.com/gorilla/mux"
 )
 
 const headerRequestID = "X-Request-Id"
 
-// exchange is what the layers of one request tell each other and the log.
-type exchange struct {
-	id      string
-	client  string // address of the client; of the proxy, when it is not one that is trusted
-	overTLS bool   // as far as the client can see
-	path    string
-	route   string // template of the route; "" when none matched
-	trace   string // W3C trace id of the client's traceparent; "" without one
-	span    string // and its span id
-	subject string // who makes the request; "" when nobody had to say so
-	code    string // of the problem, if any
-	err     error  // what the client was not told
+// Exchange is one HTTP request and its answer, as the layers around a handler
+// share it: each layer adds what it learns, and the line in the log and the
+// problem details are made of it. One goroutine at a time may use it.
+type Exchange struct {
+	ID      string // of the HTTP request, also in the header X-Request-Id
+	Client  string // address of the client, as far as trusted proxies tell it
+	OverTLS bool   // whether the client's own connection is encrypted
+	Path    string // escaped, as requested
+	Route   string // template of the matched route; "" when none matched
+	TraceID string // W3C trace id of the client's traceparent; "" without one
+	SpanID  string // W3C span id of the client's traceparent; "" without one
+	Subject string // the caller; "" when no identity was needed
+	Code    string // of the problem that was answered, if any
+	Err     error  // the cause of a failure, which only the log sees
 }
 
 type exchangeKey struct{}
 
-func exchangeOf(ctx context.Context) *exchange {
-	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+// ExchangeOf returns the exchange that a context belongs to. Outside of any
+// request it returns an empty one.
+func ExchangeOf(ctx context.Context) *Exchange {
+	if x, ok := ctx.Value(exchangeKey{}).(*Exchange); ok {
 		return x
 	}
-	return new(exchange)
+	return new(Exchange)
 }
 
-var saneID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+// acceptableID matches the request ids that are taken over from a client.
+var acceptableID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
-// withExchange gives the request its id, and writes its line in the log. Paths
-// are logged as templates: they end up as labels, and raw ones hold anything.
-func (s *Server) withExchange(next http.Handler) http.Handler {
+// WithExchange gives each request an Exchange and writes one line about it to
+// the log. It logs the template of the route instead of the path, because the
+// value becomes a label in other systems and a raw path can hold anything.
+func WithExchange(log *slog.Logger, trustedProxies []netip.Prefix, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		x := &exchange{id: r.Header.Get(headerRequestID), path: r.URL.EscapedPath()}
-		x.client, x.overTLS = sourceOf(r, s.cfg.TrustedProxies)
-		if !saneID.MatchString(x.id) {
-			x.id = rand.Text()
+		x := &Exchange{ID: r.Header.Get(headerRequestID), Path: r.URL.EscapedPath()}
+		x.Client, x.OverTLS = sourceOf(r, trustedProxies)
+		if !acceptableID.MatchString(x.ID) {
+			x.ID = rand.Text()
 		}
-		x.trace, x.span = traceOf(r.Header.Get("Traceparent"))
-		w.Header().Set(headerRequestID, x.id)
+		x.TraceID, x.SpanID = traceOf(r.Header.Get("Traceparent"))
+		w.Header().Set(headerRequestID, x.ID)
 		rec := &recorder{ResponseWriter: w}
-		defer func() { s.logRequest(r, x, rec, time.Since(start)) }()
+		defer func() { logExchange(log, r, x, rec, time.Since(start)) }()
 		next.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
 	})
 }
@@ -80,48 +89,51 @@ func traceOf(header string) (trace, span string) {
 	return m[1], m[2]
 }
 
-func (s *Server) logRequest(r *http.Request, x *exchange, rec *recorder, took time.Duration) {
+func logExchange(log *slog.Logger, r *http.Request, x *Exchange, rec *recorder, took time.Duration) {
 	level := slog.LevelInfo
 	switch {
 	case rec.status >= http.StatusInternalServerError:
 		level = slog.LevelError
-	case strings.HasPrefix(x.route, "/health"):
+	case strings.HasPrefix(x.Route, "/health"):
 		level = slog.LevelDebug
 	}
-	if !s.log.Enabled(r.Context(), level) {
+	if !log.Enabled(r.Context(), level) {
 		return
 	}
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs,
-		slog.String("method", r.Method), slog.String("route", x.route), slog.Int("status", rec.status),
+		slog.String("method", r.Method), slog.String("route", x.Route), slog.Int("status", rec.status),
 		slog.Duration("duration", took), slog.Int64("bytes", rec.bytes),
-		slog.String("request_id", x.id), slog.String("remote", x.client))
-	if x.subject != "" {
-		attrs = append(attrs, slog.String("subject", x.subject))
+		slog.String("http_request_id", x.ID), slog.String("remote", x.Client))
+	if x.Subject != "" {
+		attrs = append(attrs, slog.String("subject", x.Subject))
 	}
-	if x.code != "" {
-		attrs = append(attrs, slog.String("code", x.code))
+	if x.Code != "" {
+		attrs = append(attrs, slog.String("code", x.Code))
 	}
-	if x.err != nil {
-		attrs = append(attrs, slog.Any("error", x.err))
+	if x.Err != nil {
+		attrs = append(attrs, slog.Any("error", x.Err))
 	}
-	s.log.LogAttrs(r.Context(), level, "request", attrs...)
+	log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
-// recorder remembers what was answered.
+// recorder remembers the status and the size of an answer.
 type recorder struct {
 	http.ResponseWriter
 	status int // 0 until the header is written
 	bytes  int64
 }
 
+// WriteHeader implements http.ResponseWriter. Only the first call counts: a
+// framework may call it again when writing to a lost client has failed.
 func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 { // huma tries a second time when the client is gone
+	if r.status == 0 {
 		r.status = status
 		r.ResponseWriter.WriteHeader(status)
 	}
 }
 
+// Write implements http.ResponseWriter.
 func (r *recorder) Write(b []byte) (int, error) {
 	if r.status == 0 {
 		r.status = http.StatusOK
@@ -134,8 +146,9 @@ func (r *recorder) Write(b []byte) (int, error) {
 // Unwrap serves http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// recoverPanics answers 500 instead of a closed connection, where that is still possible.
-func recoverPanics(next http.Handler) http.Handler {
+// RecoverPanics answers a panic of a handler with a 500 problem. When part of
+// the answer has been sent already, it cuts the connection instead.
+func RecoverPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if p := recover(); p != nil {
@@ -152,21 +165,21 @@ func answerPanic(w http.ResponseWriter, r *http.Request, p any) {
 	}
 	err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 	if rec, ok := w.(*recorder); ok && rec.status != 0 {
-		exchangeOf(r.Context()).err = err
-		panic(http.ErrAbortHandler) // half an answer must not look whole
+		ExchangeOf(r.Context()).Err = err
+		panic(http.ErrAbortHandler) // a partial answer must not look complete
 	}
-	writeProblem(w, r, problemOf(err))
+	WriteProblem(w, r, Internal(err))
 }
 
-// policyOfAnswers is the Content-Security-Policy of everything that is no page:
-// an answer that a browser is made to show runs nothing and loads nothing.
-const policyOfAnswers = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+// answerPolicy is the Content-Security-Policy of every answer that is not a
+// page: a browser that is made to show it runs nothing and loads nothing.
+const answerPolicy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// secure sets the headers that close what browsers leave open. The lists are
-// shared by all answers; nobody writes into them.
-func secure(next http.Handler) http.Handler {
+// Secure sets the security headers of every answer. All answers share the
+// slices of header values, which must not be modified.
+func Secure(next http.Handler) http.Handler {
 	always := http.Header{
-		"Content-Security-Policy":      {policyOfAnswers},
+		"Content-Security-Policy":      {answerPolicy},
 		"Cross-Origin-Opener-Policy":   {"same-origin"},
 		"Cross-Origin-Resource-Policy": {"same-origin"},
 		"Permissions-Policy":           {"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"},
@@ -178,83 +191,44 @@ func secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		maps.Copy(h, always)
-		if exchangeOf(r.Context()).overTLS && !isLoopback(r.Host) { // it would hold for every port of a developer's machine
+		// On localhost the header would apply to every port of a developer's machine.
+		if ExchangeOf(r.Context()).OverTLS && !IsLoopback(r.Host) {
 			h["Strict-Transport-Security"] = year
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// limitHeaders refuses requests with more header fields than anybody needs.
-func limitHeaders(most int, next http.Handler) http.Handler {
+// LimitHeaders refuses requests with more than limit header fields.
+func LimitHeaders(limit int, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n := 0
 		for _, values := range r.Header {
 			n += len(values)
 		}
-		if n > most {
-			writeProblem(w, r, &Problem{
-				Status: http.StatusRequestHeaderFieldsTooLarge, Code: codeTooManyHeaders, Detail: fmt.Sprintf("At most %d header fields are read.", most),
-			})
+		if n > limit {
+			WriteProblem(w, r, TooManyHeaders(limit))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// nameRoute tells the log which route matched.
-func nameRoute(next http.Handler) http.Handler {
+// NameRoute records the template of the matched route in the Exchange.
+func NameRoute(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if route := mux.CurrentRoute(r); route != nil {
-			exchangeOf(r.Context()).route, _ = route.GetPathTemplate()
+			ExchangeOf(r.Context()).Route, _ = route.GetPathTemplate()
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// checkQuery is a huma middleware: it refuses queries that would be read in two
-// ways, or not at all.
-func checkQuery(ctx huma.Context, next func(huma.Context)) {
-	r, w := humamux.Unwrap(ctx)
-	if r.URL.RawQuery == "" {
-		next(ctx)
-		return
-	}
-	refuse := func(name, detail string) {
-		writeProblem(w, r, invalidParameter(printable(name), detail))
-	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		refuse("", "the query is not well-formed: percent signs and semicolons must be escaped")
-		return
-	}
-	for name, values := range query {
-		switch value := values[0]; {
-		case len(values) > 1:
-			refuse(name, "must be given once")
-		case value == "":
-			refuse(name, "must not be empty")
-		case strings.ContainsRune(value, 0) || !utf8.ValidString(value):
-			refuse(name, "must be UTF-8 without U+0000")
-		default:
-			continue
-		}
-		return
-	}
-	next(ctx)
-}
-
-// printable returns a name that a client made up as an answer may repeat it.
-func printable(name string) string {
-	const most = 100
-	name = strings.Map(func(c rune) rune {
-		if !unicode.IsPrint(c) {
-			return utf8.RuneError
-		}
-		return c
-	}, name)
-	if len(name) > most {
-		name = strings.ToValidUTF8(name[:most], "") + "…"
-	}
-	return name
+// Outlast gives an answer d more time to be written, and removes the deadline
+// for reading the next request: when one of net/http's deadlines passes, the
+// server takes the client for gone.
+func Outlast(w http.ResponseWriter, d time.Duration) {
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{}) // a connection without deadlines has none to move
+	_ = control.SetWriteDeadline(time.Now().Add(d))
 }

@@ -1,18 +1,19 @@
-package api
+package web
 
 import (
 	"bytes"
 	"crypto/rand"
 	"io"
+	"maps"
 	"net/http"
 	"regexp"
 	"strings"
 )
 
-// shell is a page that others wrote, under a Content-Security-Policy that lets
-// its own scripts and styles run and nothing else: they carry a nonce that is
-// another one in each answer.
-type shell struct{ parts []string } // the nonce goes between them
+// NoncePage is an HTML page that others wrote, under a Content-Security-Policy
+// that runs the page's own scripts and styles only: they carry a nonce, which is
+// different in each answer.
+type NoncePage struct{ parts []string } // the nonce goes between them
 
 var (
 	outsideLink = regexp.MustCompile(`<link[^>]*\shref="(?:https?:)?//[^>]*>`)
@@ -20,21 +21,22 @@ var (
 	needsNonce  = regexp.MustCompile(`<(?:script|style|link\s+rel="stylesheet")`)
 )
 
-// newShell takes a page without the links that lead to other hosts, which would
-// tell them who looks at it: they are fonts, and browsers have some. A manifest,
-// for installing the page as an app, goes too: browsers ask for it without a
-// session.
-func newShell(page []byte) shell {
-	const cut = "\x00" // is in no HTML
+// NewNoncePage takes a page and removes its links to other hosts, which would
+// learn who looks at it; they only load fonts. It also removes the manifest that
+// allows installing the page as an app, because browsers request the manifest
+// without the session's cookie.
+func NewNoncePage(page []byte) NoncePage {
+	const cut = "\x00" // never part of HTML
 	text := outsideLink.ReplaceAllString(string(page), "")
 	text = appManifest.ReplaceAllString(text, "")
-	// Material-UI's styles are made by a script, which takes the nonce from here.
+	// The script that makes Material-UI's styles takes the nonce from this element.
 	text = strings.Replace(text, "<head>", `<head><meta property="csp-nonce" content="`+cut+`">`, 1)
 	text = needsNonce.ReplaceAllString(text, `$0 nonce="`+cut+`"`)
-	return shell{strings.Split(text, cut)}
+	return NoncePage{strings.Split(text, cut)}
 }
 
-func (s shell) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+// ServeHTTP implements http.Handler.
+func (s NoncePage) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	nonce := rand.Text()
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+nonce+"'; style-src 'nonce-"+nonce+"'; "+
 		"img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
@@ -42,25 +44,36 @@ func (s shell) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, strings.Join(s.parts, nonce)) // fails only when the client is gone
 }
 
-// capture keeps what a handler answers.
-type capture struct {
+// Answer is the answer of a handler, kept in memory.
+type Answer struct {
+	Status int
 	header http.Header
-	status int
 	body   bytes.Buffer
 }
 
-// captured returns what h answers to r.
-func captured(h http.Handler, r *http.Request) *capture {
-	c := &capture{header: http.Header{}, status: http.StatusOK}
-	h.ServeHTTP(c, r)
-	return c
+// AnswerOf returns what h answers to r.
+func AnswerOf(h http.Handler, r *http.Request) *Answer {
+	a := &Answer{Status: http.StatusOK, header: http.Header{}}
+	h.ServeHTTP(a, r)
+	return a
+}
+
+// Body returns the bytes of the answer.
+func (a *Answer) Body() []byte { return a.body.Bytes() }
+
+// Send writes the answer, with the given Cache-Control.
+func (a *Answer) Send(w http.ResponseWriter, cacheControl string) {
+	maps.Copy(w.Header(), a.header)
+	w.Header().Set("Cache-Control", cacheControl)
+	w.WriteHeader(a.Status)
+	_, _ = w.Write(a.body.Bytes()) // fails only when the client is gone
 }
 
 // Header implements http.ResponseWriter.
-func (c *capture) Header() http.Header { return c.header }
+func (a *Answer) Header() http.Header { return a.header }
 
 // WriteHeader implements http.ResponseWriter.
-func (c *capture) WriteHeader(status int) { c.status = status }
+func (a *Answer) WriteHeader(status int) { a.Status = status }
 
 // Write implements http.ResponseWriter.
-func (c *capture) Write(b []byte) (int, error) { return c.body.Write(b) }
+func (a *Answer) Write(b []byte) (int, error) { return a.body.Write(b) }

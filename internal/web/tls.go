@@ -1,4 +1,4 @@
-package api
+package web
 
 import (
 	"context"
@@ -10,23 +10,24 @@ import (
 	"time"
 )
 
-// keyPair is the server's certificate and its key, read again when the files
-// change, so that a renewal takes no restart.
-type keyPair struct {
+// KeyPair is the certificate and the key of the server. It reads the files again
+// when they change, so that renewing a certificate needs no restart.
+type KeyPair struct {
 	cert, key string // paths
 	log       *slog.Logger
 	current   atomic.Pointer[tls.Certificate]
-	seen      [2]fileState // of the files as they were tried last
+	seen      [2]fileState // of the files when they were last loaded
 }
 
-// fileState tells one content of a file from another.
+// fileState changes when the content of a file does.
 type fileState struct {
 	modified time.Time
 	size     int64
 }
 
-func newKeyPair(cert, key string, log *slog.Logger) (*keyPair, error) {
-	k := &keyPair{cert: cert, key: key, log: log}
+// LoadKeyPair reads a certificate and its key from files in PEM form.
+func LoadKeyPair(cert, key string, log *slog.Logger) (*KeyPair, error) {
+	k := &KeyPair{cert: cert, key: key, log: log}
 	k.seen = k.look()
 	if err := k.load(); err != nil {
 		return nil, err
@@ -34,8 +35,8 @@ func newKeyPair(cert, key string, log *slog.Logger) (*keyPair, error) {
 	return k, nil
 }
 
-// config is what connections are made with.
-func (k *keyPair) config() *tls.Config {
+// Config returns the TLS settings of the server's connections.
+func (k *KeyPair) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -44,7 +45,7 @@ func (k *keyPair) config() *tls.Config {
 	}
 }
 
-func (k *keyPair) load() error {
+func (k *KeyPair) load() error {
 	pair, err := tls.LoadX509KeyPair(k.cert, k.key)
 	if err != nil {
 		return fmt.Errorf("load the certificate %s: %w", k.cert, err)
@@ -53,9 +54,10 @@ func (k *keyPair) load() error {
 	return nil
 }
 
-// watch looks at the files until ctx ends. While what they hold is no pair, which
-// it also is between the writing of the two, the former one stays in use.
-func (k *keyPair) watch(ctx context.Context, every time.Duration) {
+// Watch looks for changed files until ctx ends. While the files do not make a
+// pair, as between the writing of the one and the other, the previous pair stays
+// in use.
+func (k *KeyPair) Watch(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
@@ -70,15 +72,15 @@ func (k *keyPair) watch(ctx context.Context, every time.Duration) {
 		}
 		k.seen = now
 		if err := k.load(); err != nil {
-			k.log.ErrorContext(ctx, "the new certificate cannot be used; the former one stays", "error", err)
+			k.log.ErrorContext(ctx, "the new certificate cannot be used; the previous one stays in use", "error", err)
 			continue
 		}
-		k.log.InfoContext(ctx, "the certificate was renewed", "not_after", k.current.Load().Leaf.NotAfter)
+		k.log.InfoContext(ctx, "reloaded the certificate", "not_after", k.current.Load().Leaf.NotAfter)
 	}
 }
 
-// look returns the state of both files; a file that is missing has the zero state.
-func (k *keyPair) look() (states [2]fileState) {
+// look returns the state of both files. A missing file has the zero state.
+func (k *KeyPair) look() (states [2]fileState) {
 	for i, path := range []string{k.cert, k.key} {
 		if info, err := os.Stat(path); err == nil {
 			states[i] = fileState{modified: info.ModTime(), size: info.Size()}
