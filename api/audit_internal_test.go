@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 )
 
 func FuzzAuditCursor(f *testing.F) {
@@ -15,12 +17,12 @@ func FuzzAuditCursor(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		id, err := decodeAuditCursor(text)
+		id, err := web.ParseIDCursor(text)
 		if err != nil {
 			return
 		}
 		require.Positive(t, id)
-		require.Equal(t, text, encodeAuditCursor(id), "one text an id")
+		require.Equal(t, text, web.IDCursor(id), "one text an id")
 	})
 }
 
@@ -73,7 +75,7 @@ func FuzzAuditQuery(f *testing.F) {
 		require.Equal(t, filter.Actor, q.Get("actor"))
 		require.Equal(t, filter.Action, q.Get("action"))
 		require.Equal(t, filter.HTTPRequestID, q.Get("http_request_id"))
-		at, err := decodeAuditCursor(q.Get("cursor"))
+		at, err := web.ParseIDCursor(q.Get("cursor"))
 		require.NoError(t, err)
 		require.Equal(t, int64(7), at)
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 )
 
 func TestTableAndRoutesAreHeldTogether(t *testing.T) {
@@ -50,7 +51,7 @@ func TestClosedUnlessOpened(t *testing.T) {
 		reached := s.admit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("reached") }))
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, route, nil)
 		s.withExchange(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			exchangeOf(r.Context()).route = route
+			web.ExchangeOf(r.Context()).route = route
 			reached.ServeHTTP(w, r)
 		})).ServeHTTP(rec, r)
 		require.Equal(t, http.StatusForbidden, rec.Code)
@@ -106,7 +107,7 @@ func TestLoopback(t *testing.T) {
 		"localhost": true, "localhost:8000": true, "mass.localhost:8000": true, "127.0.0.1:8000": true, "127.9.9.9": true, "[::1]:8000": true, "[::1]": true,
 		"": false, ":8000": false, "0.0.0.0:8000": false, "10.0.0.1:8000": false, "localhost.example.com": false, "mass.example.com": false, "evil-localhost": false,
 	} {
-		require.Equal(t, is, isLoopback(host), host)
+		require.Equal(t, is, web.IsLoopback(host), host)
 	}
 }
 

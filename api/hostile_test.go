@@ -194,7 +194,7 @@ func hostile() []refusal {
 // Whatever is sent, the answer is a problem that names the fault, and nothing is stored.
 func TestHostileInput(t *testing.T) {
 	t.Parallel()
-	e := setup(t, withCallbacks, func(c *api.Config) { c.Auth.Throttle.Address = auth.Rate{Burst: 1 << 20, Every: 1} })
+	e := setup(t, withCallbacks, func(c *api.Config) { c.Access.Throttle.Address = auth.Rate{Burst: 1 << 20, Every: 1} })
 	e.as(auth.Admin).token()
 	table := hostile()
 	require.GreaterOrEqual(t, len(table), 250)

@@ -13,7 +13,7 @@ import (
 
 func TestACallerHasARate(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *api.Config) { c.CallerRate, c.CallerBurst = 1, 3 })
+	e := setup(t, func(c *api.Config) { c.Access.CallerRate, c.Access.CallerBurst = 1, 3 })
 	taken := 0
 	var a answer
 	for a = e.call(http.MethodPost, "/mass-requests/", `{"payload":{}}`); a.StatusCode == http.StatusCreated; taken++ {
@@ -33,7 +33,7 @@ func TestACallerHasARate(t *testing.T) {
 // sent again.
 func TestItemsOfABatchCount(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *api.Config) { c.CallerRate, c.CallerBurst = 1, 5 })
+	e := setup(t, func(c *api.Config) { c.Access.CallerRate, c.Access.CallerBurst = 1, 5 })
 	a := e.call(http.MethodPost, "/mass-requests/batch", strings.Repeat(`{"payload":{}}`+"\n", 10), "Content-Type", "application/x-ndjson")
 	assert.Equal(t, http.StatusOK, a.StatusCode, a.text)
 	refused := strings.Count(a.text, `"rate_limited"`)
@@ -44,7 +44,7 @@ func TestItemsOfABatchCount(t *testing.T) {
 
 func TestAnAddressWithoutATokenHasARate(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *api.Config) { c.AddressRate = 1 })
+	e := setup(t, func(c *api.Config) { c.Access.AddressRate = 1 })
 	statuses := map[int]int{}
 	for range 6 {
 		a := e.call(http.MethodGet, "/mass-requests/", "", "Authorization", "Bearer nonsense")

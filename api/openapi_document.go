@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -9,175 +8,162 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/internal/refusal"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
-	"github.com/leomutto/pilot-in-a-box/jobs/signals"
+	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-const jsonMediaType = "application/json"
-
-// document serves the OpenAPI document: what huma knows of the operations, with
-// the bodies that they read themselves, and with an example of each answer.
-type document struct{ text []byte }
-
-func (d *document) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", jsonMediaType)
-	w.Header().Set("Content-Length", strconv.Itoa(len(d.text)))
-	_, _ = w.Write(d.text) // fails only when the client is gone
+// routeDoc is the documentation of a route.
+type routeDoc struct {
+	id, tag, summary, text string
+	status                 int                // of the answer, where it is not 200, or 204 without a body
+	errors                 []int              // statuses of its problems; 422 and 500 come by themselves
+	media                  string             // of a page; MediaHTML
+	complete               func(documentedOp) // adds bodies and examples; nil: there are none to add
 }
 
-// render completes the document and keeps its text. No operation may be added afterwards.
-func (d *document) render(doc *huma.OpenAPI) error {
-	request := exampleRequest()
-	list := MassRequestList{Items: []MassRequest{request}}
-	cancelled := request
-	cancelled.Status, cancelled.FinishedAt = jobs.Cancelled, &cancelled.UpdatedAt
-	ready := Health{Status: healthOK, Version: doc.Info.Version, Checks: map[string]*Check{
-		"postgres": {Status: healthOK}, "redis": {Status: healthOK}, "migrations": {Status: healthOK},
-	}}
+// documentedOp is an operation of the document that is being completed.
+type documentedOp struct {
+	doc *huma.OpenAPI
+	*huma.Operation
+}
 
-	post := doc.Paths[pathRequests].Post
-	post.RequestBody = bodyOf[Submission](doc, map[string]*huma.Example{
-		"signals": {Summary: "Signals", Value: map[string]any{"payload": json.RawMessage(signals.Example()), "priority": jobs.High}},
-		"free":    {Summary: "Free form", Value: map[string]any{"payload": map[string]any{"site_id": "site-1", "it_load_kw": 812.5}}},
-	})
-	status := doc.Paths[pathRequests+"{id}/status"].Patch
-	status.RequestBody = bodyOf[StatusChange](doc, map[string]*huma.Example{
-		"cancel": {Summary: "Cancel", Value: map[string]any{"status": jobs.Cancelled}},
-		"replay": {Summary: "Replay", Value: map[string]any{"status": jobs.Pending}},
-	})
-	answers(post, http.StatusCreated, request)
-	answers(status, http.StatusOK, cancelled)
-	answers(doc.Paths[pathRequests].Get, http.StatusOK, list)
-	answers(doc.Paths[pathRequests+"{id}"].Get, http.StatusOK, request)
-	documentBatch(doc)
-	documentEvents(doc)
-	documentCallback(doc)
-	documentBulk(doc)
-	documentAuth(doc)
-	answers(doc.Paths["/health/live"].Get, http.StatusOK, Health{Status: healthOK, Version: doc.Info.Version})
-	for _, path := range []string{"/health", "/health/ready"} {
-		op := doc.Paths[path].Get
-		op.Responses["503"] = &huma.Response{Description: "Not ready", Content: map[string]*huma.MediaType{
-			jsonMediaType: {Schema: op.Responses["200"].Content[jsonMediaType].Schema},
-		}}
-		away := ready
-		away.Status = healthUnavailable
-		away.Checks = map[string]*Check{
-			"postgres": {Status: healthUnavailable, Detail: "does not answer"}, "redis": {Status: healthOK},
-			"migrations": {Status: healthUnavailable, Detail: "does not answer"},
-		}
-		answers(op, http.StatusOK, ready)
-		answers(op, http.StatusServiceUnavailable, away)
-	}
-	for path, item := range doc.Paths {
-		for _, op := range operationsOf(item) {
-			exampleProblems(path, op)
+// document serves the OpenAPI document: what huma knows of the operations, with
+// the bodies that they read themselves and an example of each answer.
+type document struct{ json []byte }
+
+// ServeHTTP implements http.Handler.
+func (d *document) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", web.MediaJSON)
+	w.Header().Set("Content-Length", strconv.Itoa(len(d.json)))
+	_, _ = w.Write(d.json) // fails only when the client is gone
+}
+
+// render completes the document and keeps its text. No route may be added
+// afterwards.
+func (d *document) render(doc *huma.OpenAPI, routes []route) (err error) {
+	for _, r := range routes {
+		if r.doc.complete != nil {
+			r.doc.complete(documentedOp{doc, operationOf(doc, r)})
 		}
 	}
-	text, err := json.Marshal(doc)
-	if err != nil {
+	documentAccess(doc, routes)
+	for _, r := range routes {
+		exampleProblems(r.path, operationOf(doc, r))
+	}
+	if d.json, err = json.Marshal(doc); err != nil {
 		return fmt.Errorf("render the OpenAPI document: %w", err)
 	}
-	d.text = text
 	return nil
 }
 
-// documentEvents describes the two forms of a history, which are written by hand.
-func documentEvents(doc *huma.OpenAPI) {
-	pending, processing := string(jobs.Pending), string(jobs.Processing)
-	attempt, batch := 1, int64(7)
-	claim := RequestEvent{
-		ID: 1041, At: "2026-03-01T11:00:02.504113Z", Action: string(jobs.Claim), FromStatus: &pending, ToStatus: &processing,
-		Attempt: &attempt, BatchID: &batch, Actor: "worker:3",
-	}
-	done := string(jobs.Done)
-	stream := appendEvent(nil, claim.ID, claim.Action, claim)
-	stream = appendEvent(stream, 0, "end", streamEnd{ID: 42, Status: &done})
-
-	op := doc.Paths[pathRequests+"{id}/events"].Get
-	op.Responses["200"].Content = map[string]*huma.MediaType{
-		jsonMediaType: {
-			Schema:  doc.Components.Schemas.Schema(reflect.TypeFor[RequestEventList](), true, ""),
-			Example: RequestEventList{Items: []RequestEvent{claim}},
-		},
-		eventStreamType: {Schema: &huma.Schema{Type: huma.TypeString}, Example: string(stream)},
-	}
-	op.Responses["204"] = &huma.Response{Description: "To a stream's client that comes again with the last event's id: there is nothing more"}
+// operationOf returns the operation of a route.
+func operationOf(doc *huma.OpenAPI, r route) *huma.Operation {
+	item := doc.Paths[r.path]
+	return map[string]*huma.Operation{
+		http.MethodGet: item.Get, http.MethodPost: item.Post, http.MethodPatch: item.Patch, http.MethodDelete: item.Delete,
+	}[r.method]
 }
 
-func documentCallback(doc *huma.OpenAPI) {
-	took, delivered := http.StatusNoContent, "2026-03-01T11:00:02.600000Z"
-	d := CallbackDelivery{
-		ID: "msg_6f1c9a54-5c0d-4c9e-a6a1-0d5b8a3a3f0e", Event: "mass_request.done", Status: jobs.DeliveryDelivered, Attempts: 1,
-		LastStatus: &took, CreatedAt: "2026-03-01T11:00:02.500000Z", DeliveredAt: &delivered,
-	}
-	item := doc.Paths[pathRequests+"{id}/callback"]
-	answers(item.Get, http.StatusOK, Callback{URL: "https://example.com/hooks/mass", Deliveries: []CallbackDelivery{d}})
-	next := d.CreatedAt
-	d.Status, d.LastStatus, d.DeliveredAt, d.NextAt = jobs.DeliveryPending, nil, nil, &next
-	answers(item.Post, http.StatusAccepted, Callback{URL: "https://example.com/hooks/mass", Deliveries: []CallbackDelivery{d}})
-}
-
-// bodyOf describes a body that an operation reads itself.
-func bodyOf[T any](doc *huma.OpenAPI, examples map[string]*huma.Example) *huma.RequestBody {
-	schema := doc.Components.Schemas.Schema(reflect.TypeFor[T](), true, "")
-	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-		jsonMediaType: {Schema: schema, Examples: examples},
+// reads describes a body that the operation reads itself.
+func (op documentedOp) reads(schema reflect.Type, examples map[string]*huma.Example) {
+	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		web.MediaJSON: {Schema: op.schema(schema), Examples: examples},
 	}}
 }
 
-// answers gives an operation's answer its example.
-func answers(op *huma.Operation, status int, example any) {
-	op.Responses[strconv.Itoa(status)].Content[jsonMediaType].Example = example
+// answers gives the answer of a status its example.
+func (op documentedOp) answers(status int, example any) {
+	op.Responses[strconv.Itoa(status)].Content[web.MediaJSON].Example = example
 }
 
-// describePage adds what is no operation of huma to the document.
-func describePage(doc *huma.OpenAPI, path, summary string, methods []string) {
-	problem := doc.Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "")
-	for _, method := range methods {
-		status, media := "200", "text/html"
-		example := any("<!DOCTYPE html>…")
-		schema := &huma.Schema{Type: huma.TypeString}
-		switch {
-		case path == "/":
-			status = "302"
-		case path == "/openapi.json":
-			media, example, schema = jsonMediaType, map[string]any{"openapi": doc.OpenAPI, "info": doc.Info}, &huma.Schema{Type: huma.TypeObject}
-		case method != http.MethodGet && path != pathMonitoring:
-			status = "303"
+func (op documentedOp) schema(of reflect.Type) *huma.Schema {
+	return op.doc.Components.Schemas.Schema(of, true, "")
+}
+
+// oneExample is the only example of a body.
+func oneExample(summary string, value any) map[string]*huma.Example {
+	return map[string]*huma.Example{"one": {Summary: summary, Value: value}}
+}
+
+// describePage adds a route to the document that is no operation of huma.
+func describePage(doc *huma.OpenAPI, r route) {
+	problem := doc.Components.Schemas.Schema(reflect.TypeFor[web.Problem](), true, "")
+	status := strconv.Itoa(cmp.Or(r.doc.status, http.StatusOK))
+	doc.AddOperation(&huma.Operation{
+		OperationID: r.doc.id, Method: r.method, Path: r.path, Tags: []string{tagOperations}, Summary: r.doc.summary,
+		Responses: map[string]*huma.Response{
+			status: {Description: r.doc.summary, Content: map[string]*huma.MediaType{
+				cmp.Or(r.doc.media, web.MediaHTML): {Schema: &huma.Schema{Type: huma.TypeString}, Example: "<!DOCTYPE html>…"},
+			}},
+			"500": {Description: http.StatusText(http.StatusInternalServerError), Content: map[string]*huma.MediaType{
+				web.MediaProblem: {Schema: problem},
+			}},
+		},
+	})
+}
+
+// documentDocument describes the document itself.
+func documentDocument(op documentedOp) {
+	m := op.Responses["200"].Content[web.MediaJSON]
+	m.Schema, m.Example = &huma.Schema{Type: huma.TypeObject}, map[string]any{"openapi": op.doc.OpenAPI, "info": op.doc.Info}
+}
+
+// documentAccess says of every operation who may call it, and how other callers
+// are answered.
+func documentAccess(doc *huma.OpenAPI, routes []route) {
+	problem := doc.Components.Schemas.Schema(reflect.TypeFor[web.Problem](), true, "")
+	for _, r := range routes {
+		op := operationOf(doc, r)
+		refusal := func(status int, description string) {
+			if op.Responses[strconv.Itoa(status)] == nil {
+				op.Responses[strconv.Itoa(status)] = &huma.Response{
+					Description: http.StatusText(status) + ": " + description,
+					Content:     map[string]*huma.MediaType{web.MediaProblem: {Schema: problem}},
+				}
+			}
 		}
-		op := &huma.Operation{
-			OperationID: "page-" + cmp.Or(strings.TrimSuffix(path[1:], ".json"), "root"),
-			Method:      method, Path: path, Tags: []string{tagOperations}, Summary: summary,
-			Responses: map[string]*huma.Response{
-				status: {Description: summary, Content: map[string]*huma.MediaType{media: {Schema: schema, Example: example}}},
-				"500": {Description: http.StatusText(http.StatusInternalServerError), Content: map[string]*huma.MediaType{
-					problemMediaType: {Schema: problem},
-				}},
-			},
+		refusal(http.StatusRequestHeaderFieldsTooLarge, "too many header fields")
+		if r.role == access.Anyone {
+			op.Security = []map[string][]string{} // explicitly none
+			if op.Method == http.MethodPost {
+				refusal(http.StatusForbidden, "the page of another site made the browser send the request")
+				refusal(http.StatusTooManyRequests, "the rate limit of the address is exceeded")
+			}
+			continue
 		}
-		if method != http.MethodGet {
-			op.OperationID += "-" + strings.ToLower(method)
+		op.Security = []map[string][]string{{schemeBearer: {}}, {schemeSession: {}}}
+		op.Description = strings.TrimSpace(op.Description + "\n\nRequires the role " + string(r.role) + ".")
+		delete(op.Responses, "401") // where the operation names it itself: this one has a header
+		refusal(http.StatusUnauthorized, "no token, or one that is not valid")
+		op.Responses["401"].Headers = map[string]*huma.Param{
+			"WWW-Authenticate": {Description: "Bearer", Schema: &huma.Schema{Type: huma.TypeString}},
 		}
-		if method == http.MethodPost && path == pathLogin {
-			op.RequestBody = loginBody()
-			documentLogin(op, problem)
+		delete(op.Responses, "403")
+		refusal(http.StatusForbidden, "the caller's role does not suffice, or the page of another site made the browser send the request")
+		refusal(http.StatusTooManyRequests, "the rate limit of the caller, or of the address of requests without a valid token, is exceeded")
+		refusal(http.StatusServiceUnavailable, "the caller cannot be looked up now")
+		if r.page && op.Responses["303"] == nil {
+			op.Responses["303"] = &huma.Response{Description: "To the login page, for a browser without a session"}
 		}
-		doc.AddOperation(op)
 	}
 }
 
-// documentLogin describes what the login page says of a form that it cannot take.
-func documentLogin(op *huma.Operation, problem *huma.Schema) {
+// documentLogin describes the form of the login page, and how the page answers a
+// form that it cannot accept.
+func documentLogin(op documentedOp) {
+	op.RequestBody = loginBody()
+	problem := op.schema(reflect.TypeFor[web.Problem]())
 	for status, why := range map[int]string{
-		http.StatusUnauthorized: "the address or the password is wrong", http.StatusConflict: "nobody has to log in here",
-		http.StatusUnprocessableEntity: "one of them is missing", http.StatusTooManyRequests: "too many tries",
+		http.StatusUnauthorized: "the address or the password is wrong", http.StatusConflict: "there is nothing to log in to",
+		http.StatusUnprocessableEntity: "one of them is missing", http.StatusTooManyRequests: "there were too many attempts",
 		http.StatusServiceUnavailable: "the database cannot be reached",
 		http.StatusBadRequest:         "", http.StatusRequestTimeout: "", http.StatusRequestEntityTooLarge: "",
 	} {
@@ -187,7 +173,7 @@ func documentLogin(op *huma.Operation, problem *huma.Schema) {
 			response.Content["text/html"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}, Example: "<!DOCTYPE html>…"}
 		}
 		if why == "" || status == http.StatusTooManyRequests {
-			response.Content[problemMediaType] = &huma.MediaType{Schema: problem}
+			response.Content[web.MediaProblem] = &huma.MediaType{Schema: problem}
 		}
 		op.Responses[strconv.Itoa(status)] = response
 	}
@@ -195,12 +181,12 @@ func documentLogin(op *huma.Operation, problem *huma.Schema) {
 
 // loginBody describes the form of the login page.
 func loginBody() *huma.RequestBody {
-	text := func(description string) *huma.Schema {
+	field := func(description string) *huma.Schema {
 		return &huma.Schema{Type: huma.TypeString, Description: description}
 	}
 	form := &huma.Schema{
 		Type: huma.TypeObject, Required: []string{"email", "password"},
-		Properties: map[string]*huma.Schema{"email": text("Who"), "password": text("Their password"), "next": text("Path to go to afterwards")},
+		Properties: map[string]*huma.Schema{"email": field("E-mail address"), "password": field("Password"), "next": field("Path to go to afterwards")},
 	}
 	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"application/x-www-form-urlencoded": {Schema: form, Example: map[string]any{"email": "ann@example.com", "password": "…", "next": "/monitoring"}},
@@ -211,7 +197,7 @@ func loginBody() *huma.RequestBody {
 func exampleProblems(path string, op *huma.Operation) {
 	path = strings.ReplaceAll(path, "{id}", "42")
 	for code, response := range op.Responses {
-		media := response.Content[problemMediaType]
+		media := response.Content[web.MediaProblem]
 		if media == nil {
 			continue
 		}
@@ -223,60 +209,46 @@ func exampleProblems(path string, op *huma.Operation) {
 	}
 }
 
-func exampleProblem(status int, op *huma.Operation) *Problem {
+func exampleProblem(status int, op *huma.Operation) *web.Problem {
 	switch status {
 	case http.StatusBadRequest:
-		return &Problem{Code: codeInvalidJSON, Detail: "The body is empty; it must be a JSON object."}
+		return web.EmptyBody()
 	case http.StatusUnauthorized:
-		return unauthenticated()
+		return access.Unauthenticated()
 	case http.StatusForbidden:
-		return forbidden(auth.Admin, auth.Viewer)
+		return access.Forbidden(auth.Admin, auth.Viewer)
 	case http.StatusNotFound:
-		return &Problem{Code: codeNotFound, Detail: "There is no such MassRequest."}
+		return problemOf(store.ErrNotFound)
 	case http.StatusNotAcceptable:
-		return notAcceptable()
+		return web.NotAcceptable(web.MediaJSON, web.MediaEventStream)
 	case http.StatusRequestTimeout:
-		return &Problem{Code: codeTimeout, Detail: "The body did not arrive in time."}
+		return web.BodyTimeout()
 	case http.StatusConflict:
 		if op.OperationID == "replay-callback" {
-			return &Problem{Code: codeConflict, Detail: detailNoReplay}
+			return &web.Problem{Code: web.CodeConflict, Detail: detailNoReplay}
 		}
 		return problemOf(&jobs.TransitionError{From: jobs.Done, To: jobs.Cancelled})
 	case http.StatusRequestEntityTooLarge:
-		return problemOf(&http.MaxBytesError{Limit: 1 << 20})
+		return web.TooLarge(1 << 20)
 	case http.StatusUnsupportedMediaType:
-		return &Problem{Code: codeMediaType, Detail: "The Content-Type must be application/json."}
+		return web.UnsupportedMedia(web.MediaJSON)
 	case http.StatusTooManyRequests:
 		return problemOf(errBacklog)
 	case http.StatusRequestHeaderFieldsTooLarge:
-		return &Problem{Code: codeTooManyHeaders, Detail: "At most 100 header fields are read."}
+		return web.TooManyHeaders(100)
 	case http.StatusServiceUnavailable:
-		return &Problem{Code: codeUnavailable, Detail: detailUnavailable}
+		return refusal.Unavailable(nil)
 	case http.StatusInternalServerError:
-		return &Problem{Code: codeInternal, Detail: detailInternal}
+		return web.Internal(nil)
 	}
 	switch op.Method {
 	case http.MethodPost:
-		return invalidBody(payload.Faults{{Pointer: "/payload/request/signals/energy/it_load_kw", Detail: "is required"}})
+		return web.InvalidBody(payload.Faults{{Pointer: "/payload/request/signals/energy/it_load_kw", Detail: "is required"}})
 	case http.MethodPatch:
-		return invalidBody(payload.Faults{{Pointer: "/status", Detail: "must be one of " + joined(jobs.Statuses())}})
+		return web.InvalidBody(payload.Faults{{Pointer: "/status", Detail: "must be one of " + web.Joined(jobs.Statuses())}})
 	}
 	if len(op.Parameters) > 0 && op.Parameters[0].In == "path" {
-		return invalidParameter("id", "invalid integer")
+		return web.InvalidParameter("id", "invalid integer")
 	}
-	return invalidParameter("page", "unknown query parameter")
-}
-
-func exampleRequest() MassRequest {
-	r := jobs.Request{
-		ID: 42, Payload: signals.Example(), Status: jobs.Pending, Priority: jobs.High,
-		SchemaVersion: payload.VersionSignals, CorrelationID: "corr-7f3a", SiteID: "site-1", ClusterID: "gpu-a", BatchID: 7,
-		CreatedAt: time.Date(2026, 3, 1, 11, 0, 2, 500_000_000, time.UTC),
-	}
-	r.RunAt, r.UpdatedAt = r.CreatedAt, r.CreatedAt
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, r.Payload); err == nil {
-		r.Payload = compact.Bytes()
-	}
-	return viewOf(&r)
+	return web.InvalidParameter("page", "unknown query parameter")
 }

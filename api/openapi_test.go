@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 	"github.com/leomutto/pilot-in-a-box/store"
@@ -161,14 +162,14 @@ func TestDocumentIsWhole(t *testing.T) {
 					examples++
 				}
 				if status >= "400" && !strings.HasPrefix(path, "/health") && (path != pathLogin || content["text/html"] == nil) {
-					require.NotNil(t, content[problemMediaType], "%s %s", where, status)
+					require.NotNil(t, content[web.MediaProblem], "%s %s", where, status)
 				}
 			}
 			require.Positive(t, errors, where)
 			require.Positive(t, examples, where)
 			if body := at(op, "requestBody"); body != nil && path != pathLogin { // which is a form
-				require.NotNil(t, at(body, "content", jsonMediaType, "schema"), where)
-				require.NotEmpty(t, at(body, "content", jsonMediaType, "examples"), where)
+				require.NotNil(t, at(body, "content", web.MediaJSON, "schema"), where)
+				require.NotEmpty(t, at(body, "content", web.MediaJSON, "examples"), where)
 			}
 		}
 	}
@@ -310,12 +311,12 @@ func TestEnvelopesAgree(t *testing.T) {
 
 func TestCodesAreListed(t *testing.T) {
 	t.Parallel()
-	field, ok := reflect.TypeFor[Problem]().FieldByName("Code")
+	field, ok := reflect.TypeFor[web.Problem]().FieldByName("Code")
 	require.True(t, ok)
 	listed := strings.Split(field.Tag.Get("enum"), ",")
 	for _, code := range []string{
-		codeInvalidJSON, codeUnauthenticated, codeCrossOrigin, codeForbidden, codeTooManyHeaders, codeNotFound, codeMethod, codeNotAcceptable, codeTimeout, codeConflict, codeTransition, codeTooLarge, codeMediaType,
-		codeValidation, codeKeyReused, codeBacklogFull, codeClientClosed, codeInternal, codeUnavailable,
+		web.CodeInvalidJSON, web.CodeUnauthenticated, web.CodeCrossOrigin, web.CodeForbidden, web.CodeTooManyHeaders, web.CodeNotFound, web.CodeMethod, web.CodeNotAcceptable, web.CodeTimeout, web.CodeConflict, web.CodeTransition, web.CodeTooLarge, web.CodeMediaType,
+		web.CodeValidation, web.CodeKeyReused, web.CodeBacklogFull, web.CodeClientClosed, web.CodeInternal, web.CodeUnavailable,
 	} {
 		require.Contains(t, listed, code)
 	}

@@ -23,7 +23,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/internal/webhook"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/store"
@@ -60,13 +62,7 @@ type Config struct {
 
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's
 	Origins        []string       // whose scripts may call the API with a token; nobody's
-	PlainSessions  bool           // session cookies also over plain HTTP, for development
-
-	Auth AuthConfig // how callers show who they are
-
-	CallerRate  int // requests of one caller a second, a batch of submissions counted by item; 0: no limit
-	CallerBurst int // of them at once; CallerRate if that is more
-	AddressRate int // requests of one address a second that show no valid token; 0: no limit
+	Access         access.Config  // how callers identify themselves, and their rates; LookupTimeout is RequestTimeout
 
 	Callbacks *webhook.Guard // where callbacks may go; nil: a callback_url is refused, for nothing can sign them
 
@@ -114,13 +110,12 @@ type Server struct {
 	hub        *hub
 	reader     *groupcommit.Committer[int64, lookup] // for those who wait; it holds nothing that Close would have to save
 	readiness  *readiness
-	access     access
-	identities *identities
-	limits     rateLimits
+	guard      *access.Guard
 	huma       huma.API // the operations: their checks and their document
+	document   *document
 	handler    http.Handler
 	listener   net.Listener // nil before Listen
-	keys       *keyPair     // nil for plain HTTP, and before Listen
+	keys       *web.KeyPair // nil for plain HTTP, and before Listen
 	draining   atomic.Bool
 }
 
@@ -133,16 +128,26 @@ func New(st *store.Store, rdb redis.UniversalClient, enq *jobs.Enqueuer, cfg Con
 	hear := func(ctx context.Context, changed func([]int64)) { jobs.HearChanges(ctx, rdb, changed) }
 	s.hub = newHub(s.cfg, hear, st, log)
 	s.reader = newReader(st, s.cfg.RequestTimeout)
-	s.limits = s.newLimits()
 	s.readiness = newReadiness(s.probes())
+	callers := s.cfg.Access
+	callers.LookupTimeout = s.cfg.RequestTimeout
+	callers.PlainSessions = callers.PlainSessions || web.IsLoopback(s.cfg.Addr)
 	var err error
-	if s.identities, err = s.newIdentities(); err != nil {
+	if s.guard, err = access.New(st, rdb, background{s.dispatcher}, callers, log); err != nil {
 		return nil, fmt.Errorf("set up the API: %w", err)
 	}
 	if err := s.route(); err != nil {
 		return nil, fmt.Errorf("set up the API: %w", err)
 	}
 	return s, nil
+}
+
+// background lends the dispatcher to package access.
+type background struct{ *dispatcher }
+
+// Run implements access.Background.
+func (b background) Run(what string, work func(context.Context) error) {
+	b.send(errand{what: what, do: work})
 }
 
 // Handler serves the whole API.
@@ -154,7 +159,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 func (s *Server) Listen() (net.Addr, error) {
 	if s.cfg.TLSCert != "" {
 		var err error
-		if s.keys, err = newKeyPair(s.cfg.TLSCert, s.cfg.TLSKey, s.log); err != nil {
+		if s.keys, err = web.LoadKeyPair(s.cfg.TLSCert, s.cfg.TLSKey, s.log); err != nil {
 			return nil, err
 		}
 	}
@@ -192,8 +197,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	if s.keys != nil {
-		srv.TLSConfig = s.keys.config()
-		go s.keys.watch(ctx, s.cfg.TLSReload)
+		srv.TLSConfig = s.keys.Config()
+		go s.keys.Watch(ctx, s.cfg.TLSReload)
 		go func() { served <- srv.ServeTLS(s.listener, "", "") }()
 	} else {
 		go func() { served <- srv.Serve(s.listener) }()

@@ -107,7 +107,7 @@ func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Confi
 	t.Cleanup(func() { require.NoError(t, e.rdb.Close()) })
 
 	cfg := api.Config{
-		Addr: "127.0.0.1:0", Version: "test", RequestTimeout: 30 * time.Second, Auth: api.AuthConfig{Tokens: signing()},
+		Addr: "127.0.0.1:0", Version: "test", RequestTimeout: 30 * time.Second, Access: access.Config{Tokens: signing()},
 		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, databaseURL) },
 	}
 	for _, f := range tune {

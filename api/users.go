@@ -3,14 +3,13 @@ package api
 import (
 	"context"
 	"errors"
-	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
+	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/internal/refusal"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -62,7 +61,7 @@ func userView(u *store.User) User {
 func (s *Server) register(ctx context.Context, in *authInput) (*addedUser, error) {
 	var email, password string
 	role := auth.Viewer
-	err := in.decode(s.cfg, checked("email", true, &email, auth.ParseEmail), text("password", true, &password), choice("role", false, &role, auth.Roles()))
+	err := in.decode(s.cfg, web.CheckedMember("email", true, &email, auth.ParseEmail), web.TextMember("password", true, &password), web.ChoiceMember("role", false, &role, auth.Roles()))
 	if err != nil {
 		return nil, err
 	}
@@ -71,10 +70,10 @@ func (s *Server) register(ctx context.Context, in *authInput) (*addedUser, error
 		if err != nil {
 			return store.User{}, err
 		}
-		return s.store.AddUser(ctx, email, role, hash, origin(ctx))
+		return s.store.AddUser(ctx, email, role, hash, access.Origin(ctx))
 	})
 	if err != nil {
-		return nil, userProblem(err)
+		return nil, refusal.What(refusal.User, err)
 	}
 	return &addedUser{Location: pathUsers + "/" + strconv.FormatInt(u.ID, 10), Body: userView(&u)}, nil
 }
@@ -105,7 +104,7 @@ func (in *pageInput) next(path string, last int64) *string {
 func (s *Server) getUser(ctx context.Context, in *userInput) (*userOutput, error) {
 	u, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.User, error) { return s.store.User(ctx, in.ID) })
 	if err != nil {
-		return nil, userProblem(err)
+		return nil, refusal.What(refusal.User, err)
 	}
 	return &userOutput{userView(&u)}, nil
 }
@@ -113,28 +112,28 @@ func (s *Server) getUser(ctx context.Context, in *userInput) (*userOutput, error
 func (s *Server) changeUser(ctx context.Context, in *userBodyInput) (*userOutput, error) {
 	var role auth.Role
 	var change store.UserChange
-	if err := in.decode(s.cfg, choice("role", false, &role, auth.Roles()), tristate("disabled", &change.Disabled)); err != nil {
+	if err := in.decode(s.cfg, web.ChoiceMember("role", false, &role, auth.Roles()), web.OptionalFlagMember("disabled", &change.Disabled)); err != nil {
 		return nil, err
 	}
 	if role != "" {
 		change.Role = &role
 	}
 	if change == (store.UserChange{}) {
-		return nil, invalidBody(payload.Faults{{Pointer: "", Detail: "must have role, disabled or both"}})
+		return nil, web.InvalidBody(payload.Faults{{Pointer: "", Detail: "must have role, disabled or both"}})
 	}
 	u, err := bounded(ctx, s.cfg.RequestTimeout, func(ctx context.Context) (store.User, error) {
-		return s.store.ChangeUser(ctx, in.ID, change, origin(ctx))
+		return s.store.ChangeUser(ctx, in.ID, change, access.Origin(ctx))
 	})
-	s.identities.users.forget(in.ID)
+	s.guard.ForgetUser(in.ID)
 	if err != nil {
-		return nil, userProblem(err)
+		return nil, refusal.What(refusal.User, err)
 	}
 	return &userOutput{userView(&u)}, nil
 }
 
 func (s *Server) setPassword(ctx context.Context, in *userBodyInput) (*struct{}, error) {
 	var password string
-	if err := in.decode(s.cfg, text("password", true, &password)); err != nil {
+	if err := in.decode(s.cfg, web.TextMember("password", true, &password)); err != nil {
 		return nil, err
 	}
 	return nil, s.storePassword(ctx, in.ID, "password", password)
@@ -147,43 +146,17 @@ func (s *Server) storePassword(ctx context.Context, user int64, member, password
 		if err != nil {
 			return store.User{}, err
 		}
-		return s.store.SetPassword(ctx, user, hash, origin(ctx))
+		return s.store.SetPassword(ctx, user, hash, access.Origin(ctx))
 	})
-	s.identities.users.forget(user)
-	return userProblem(err)
+	s.guard.ForgetUser(user)
+	return refusal.What(refusal.User, err)
 }
 
 func hashPassword(ctx context.Context, member, password string) (string, error) {
 	hash, err := auth.HashPassword(ctx, password)
-	if errors.Is(err, auth.ErrPassword) {
-		detail := strings.TrimPrefix(err.Error(), auth.ErrPassword.Error()+" ")
-		return "", invalidBody(payload.Faults{{Pointer: "/" + member, Detail: detail}})
+	var refused *auth.PasswordError
+	if errors.As(err, &refused) {
+		return "", web.InvalidBody(payload.Faults{{Pointer: "/" + member, Detail: refused.Rule}})
 	}
 	return hash, err
-}
-
-// userProblem says of the errors about users what problemOf says of those about requests.
-func userProblem(err error) error {
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return &Problem{Status: http.StatusNotFound, Code: codeNotFound, Detail: "There is no such user.", cause: err}
-	case errors.Is(err, store.ErrEmailTaken):
-		return &Problem{Status: http.StatusConflict, Code: codeEmailTaken, Detail: "There is a user with this e-mail address.", cause: err}
-	case errors.Is(err, store.ErrLastAdmin):
-		return &Problem{Status: http.StatusConflict, Code: codeLastAdmin, Detail: "Nobody could manage users any more: make another admin first.", cause: err}
-	}
-	return err
-}
-
-// tristate is a member that takes true or false, and tells its absence from both.
-func tristate(name string, into **bool) member {
-	return member{name: name, set: func(value jsontext.Value, faults *payload.Faults) {
-		switch value.Kind() {
-		case jsontext.KindTrue, jsontext.KindFalse:
-			set := value.Kind() == jsontext.KindTrue
-			*into = &set
-		default:
-			faults.Add(jsontext.Pointer("/"+name), "must be true or false")
-		}
-	}}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
@@ -22,7 +23,7 @@ func sameAsMarshal(t *testing.T, v appender) {
 	require.NoError(t, err)
 	for range 2 { // in new memory, and in memory used before
 		var got bytes.Buffer
-		require.NoError(t, encode(&got, v))
+		require.NoError(t, web.Encode(&got, v))
 		require.Equal(t, string(want), got.String())
 	}
 }
@@ -82,7 +83,7 @@ func BenchmarkAnswer(b *testing.B) {
 	m.Result = nil
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := encode(io.Discard, m); err != nil {
+		if err := web.Encode(io.Discard, m); err != nil {
 			b.Fatal(err)
 		}
 	}

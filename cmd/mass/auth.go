@@ -12,23 +12,23 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/leomutto/pilot-in-a-box/api"
+	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/config"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 // authConfig is how the API knows its callers.
-func authConfig(c *config.Config, log *slog.Logger) (api.AuthConfig, error) {
+func authConfig(c *config.Config, log *slog.Logger) (access.Config, error) {
 	if c.Auth == "off" {
 		log.Warn("MASS_AUTH is off: everybody who reaches this process is an admin", "at", c.Addr)
-		return api.AuthConfig{Off: true}, nil
+		return access.Config{Off: true}, nil
 	}
 	keys, err := auth.LoadKeyring(c.AuthSecret, c.AuthKeys)
 	if err != nil {
-		return api.AuthConfig{}, fmt.Errorf("read the keys that sign tokens: %w", err)
+		return access.Config{}, fmt.Errorf("read the keys that sign tokens: %w", err)
 	}
-	return api.AuthConfig{
+	return access.Config{
 		Tokens:     auth.NewTokens(auth.TokenConfig{Keys: keys, Issuer: c.AuthIssuer, Audience: c.AuthAudience, TTL: c.AccessTTL}),
 		RefreshTTL: c.RefreshTTL, SessionTTL: c.SessionTTL, SessionIdle: c.SessionIdle,
 	}, nil

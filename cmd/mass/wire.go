@@ -71,13 +71,13 @@ func newAPI(b *backends, c *config.Config, log *slog.Logger, tune ...func(*api.C
 	if err != nil {
 		return nil, err
 	}
+	callers.CallerRate, callers.CallerBurst, callers.AddressRate = c.CallerRate, c.CallerBurst, c.AddressRate
 	settings := api.Config{
 		Addr: c.Addr, Version: buildVersion(), MaxBody: c.MaxBody, MaxBatchBody: c.MaxBatchBody, MaxDepth: c.MaxDepth, BatchMax: c.BatchMax, MaxBacklog: c.MaxBacklog,
 		RequestTimeout: c.AnswerTimeout, DrainDelay: c.DrainDelay, ShutdownTimeout: c.ShutdownTimeout,
 		ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout, IdleTimeout: c.IdleTimeout,
 		MaxHeaders: c.MaxHeaders, MaxHeaderBytes: c.MaxHeaderBytes, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TrustedProxies: proxies, Origins: origins,
-		Auth:       callers,
-		CallerRate: c.CallerRate, CallerBurst: c.CallerBurst, AddressRate: c.AddressRate,
+		Access:            callers,
 		Callbacks:         webhookGuard(c),
 		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, c.DatabaseURL) },
 	}

@@ -1,0 +1,26 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/leomutto/pilot-in-a-box/internal/refusal"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
+)
+
+const (
+	detailKeyReused = "This Idempotency-Key was used for another body before. Use a new key for a new submission."
+	detailNoReplay  = "There is no finished callback to replay."
+)
+
+// problemOf returns what a client is told of an error: what package refusal says,
+// and of a full backlog, which only the API has.
+func problemOf(err error) *web.Problem {
+	if errors.Is(err, errBacklog) {
+		return &web.Problem{
+			Status: http.StatusTooManyRequests, Code: web.CodeBacklogFull,
+			Detail: "Too many MassRequests are waiting already. Try again later.", Cause: err,
+		}
+	}
+	return refusal.Of(err)
+}
