@@ -12,8 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/api"
+	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/internal/limit"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -149,7 +151,7 @@ func TestFailedLoginsAreAlike(t *testing.T) {
 func TestLoginsAreThrottled(t *testing.T) {
 	t.Parallel()
 	e := setup(t, func(c *api.Config) {
-		c.Access.Throttle = auth.ThrottleConfig{Account: auth.Rate{Burst: 2, Every: time.Hour}, Address: auth.Rate{Burst: 7, Every: time.Hour}}
+		c.Access.Throttle = access.ThrottleConfig{Account: limit.Rate{Burst: 2, Every: time.Hour}, Address: limit.Rate{Burst: 7, Every: time.Hour}}
 	})
 	e.user("ann@x", auth.Viewer)
 	throttled := func(a answer) {

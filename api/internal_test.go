@@ -161,8 +161,7 @@ func TestErrorsBecomeProblems(t *testing.T) {
 func TestPanicsBecomeProblems(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	s := &Server{log: slog.New(slog.NewTextHandler(&log, nil))}
-	h := s.withExchange(recoverPanics(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := web.WithExchange(slog.New(slog.NewTextHandler(&log, nil)), nil, web.RecoverPanics(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/late" {
 			_, _ = io.WriteString(w, "half")
 		}

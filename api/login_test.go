@@ -12,6 +12,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/api"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/internal/limit"
 )
 
 // person adds a user of this role and returns their address.
@@ -92,7 +93,7 @@ func TestSessionOfABrowser(t *testing.T) {
 
 func TestLoginsThatFail(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *api.Config) { c.Access.Throttle.Account = auth.Rate{Burst: 2, Every: time.Hour} })
+	e := setup(t, func(c *api.Config) { c.Access.Throttle.Account = limit.Rate{Burst: 2, Every: time.Hour} })
 	email := e.person(auth.Viewer)
 	for _, c := range [][2]string{{email, ""}, {"", phrase}} {
 		require.Equal(t, http.StatusUnprocessableEntity, e.fillIn(c[0], c[1], "").StatusCode)

@@ -17,7 +17,7 @@ import (
 )
 
 // sameAsMarshal holds the answers that are appended against the encoder's.
-func sameAsMarshal(t *testing.T, v appender) {
+func sameAsMarshal(t *testing.T, v web.Appender) {
 	t.Helper()
 	want, err := json.Marshal(v)
 	require.NoError(t, err)
