@@ -116,7 +116,7 @@ func TestLoginsThatFail(t *testing.T) {
 	throttled := e.fillIn(email, phrase, "")
 	require.Equal(t, http.StatusTooManyRequests, throttled.StatusCode, throttled.text)
 	require.NotEmpty(t, throttled.Header.Get("Retry-After"))
-	require.Contains(t, throttled.text, "Too many tries")
+	require.Contains(t, throttled.text, "Too many attempts")
 
 	const form = "application/x-www-form-urlencoded"
 	browser := e.as("")
