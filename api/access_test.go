@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/leomutto/pilot-in-a-box/api"
+	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 )
 
@@ -18,7 +18,7 @@ import (
 func TestWhoMayWhat(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
-	for _, rule := range api.AccessTable() {
+	for _, rule := range e.api.Routes() {
 		method, template, _ := rule.Route()
 		needs := auth.Role(rule.Needs())
 		path := strings.ReplaceAll(template, "{id}", "999999")
@@ -40,7 +40,7 @@ func TestWhoMayWhat(t *testing.T) {
 				for _, role := range append([]auth.Role{""}, auth.Roles()...) {
 					a := e.as(role).call(method, path, "")
 					who := fmt.Sprintf("%s %s as %q: %s", method, path, role, a.text)
-					allowed := needs == api.Anyone || role.Includes(needs)
+					allowed := needs == access.Anyone || role.Includes(needs)
 					switch {
 					case allowed:
 						require.NotEqual(t, http.StatusUnauthorized, a.StatusCode, who)
@@ -58,7 +58,7 @@ func TestWhoMayWhat(t *testing.T) {
 					if a.StatusCode == http.StatusForbidden && method != http.MethodHead {
 						require.Contains(t, a.text, string(needs), "the role that is needed is named")
 					}
-					if needs != api.Anyone {
+					if needs != access.Anyone {
 						require.NotEmpty(t, a.Header.Get("Cache-Control"), who)
 						require.NotContains(t, a.Header.Get("Cache-Control"), "public", who)
 					}
@@ -72,20 +72,21 @@ func TestWhoMayWhat(t *testing.T) {
 // The document tells the same.
 func TestDocumentTellsWhoMay(t *testing.T) {
 	t.Parallel()
-	doc := setup(t).call(http.MethodGet, "/openapi.json", "").json
+	e := setup(t)
+	doc := e.call(http.MethodGet, "/openapi.json", "").json
 	paths, _ := doc["paths"].(map[string]any)
-	for _, rule := range api.AccessTable() {
+	for _, rule := range e.api.Routes() {
 		method, path, _ := rule.Route()
 		item, _ := paths[path].(map[string]any)
 		op, _ := item[strings.ToLower(method)].(map[string]any)
 		require.NotNil(t, op, "%s %s", method, path)
 		responses, _ := op["responses"].(map[string]any)
-		if rule.Needs() == string(api.Anyone) {
+		if rule.Needs() == string(access.Anyone) {
 			require.Equal(t, []any{}, op["security"], "%s %s", method, path)
 			continue
 		}
 		require.Len(t, op["security"], 2, "%s %s", method, path)
-		require.Contains(t, op["description"], "Takes the role "+rule.Needs())
+		require.Contains(t, op["description"], "Requires the role "+rule.Needs())
 		require.Contains(t, responses, "401")
 		require.Contains(t, responses, "403")
 	}
@@ -96,7 +97,7 @@ func TestTheDocumentedAccessIsTrue(t *testing.T) {
 	t.Parallel()
 	var table strings.Builder
 	table.WriteString("| method | path | least role |\n|---|---|---|\n")
-	for _, rule := range api.AccessTable() {
+	for _, rule := range setup(t).api.Routes() {
 		method, path, page := rule.Route()
 		who := rule.Needs()
 		if page {
@@ -167,9 +168,9 @@ func TestTheLogNamesWhoAsked(t *testing.T) {
 	e.as(auth.Viewer).call(http.MethodDelete, "/mass-requests/1", "", "X-Request-Id", "second")
 	e.as("").call(http.MethodDelete, "/mass-requests/1", "", "X-Request-Id", "third")
 	for id, subject := range map[string]bool{"first": true, "second": true, "third": false} {
-		eventually(t, "the line is written", func() bool { return strings.Contains(e.log.String(), `"request_id":"`+id+`"`) })
+		eventually(t, "the line is written", func() bool { return strings.Contains(e.log.String(), `"http_request_id":"`+id+`"`) })
 		for line := range strings.Lines(e.log.String()) {
-			if strings.Contains(line, `"request_id":"`+id+`"`) {
+			if strings.Contains(line, `"http_request_id":"`+id+`"`) {
 				require.Equal(t, subject, strings.Contains(line, `"subject":"key:1"`), line)
 			}
 		}

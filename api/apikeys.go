@@ -2,10 +2,10 @@ package api
 
 import (
 	"context"
-	"errors"
-	"net/http"
 
+	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -53,24 +53,24 @@ func keyView(k *store.APIKey) Key {
 func (s *Server) addKey(ctx context.Context, in *authInput) (*newKeyOutput, error) {
 	var name string
 	var role auth.Role
-	if err := in.decode(s.cfg, checked("name", true, &name, auth.ParseKeyName), choice("role", true, &role, auth.Roles())); err != nil {
+	if err := in.decode(s.cfg, web.CheckedMember("name", true, &name, auth.ParseKeyName), web.ChoiceMember("role", true, &role, auth.Roles())); err != nil {
 		return nil, err
 	}
 	secret := auth.NewKeySecret()
-	k, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.APIKey, error) {
-		return s.store.AddAPIKey(ctx, name, role, auth.Digest(secret), origin(ctx))
-	})
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	k, err := s.store.AddAPIKey(within, name, role, auth.Digest(secret), access.Origin(within))
 	if err != nil {
 		return nil, err
 	}
-	s.identities.keys.forget(k.ID) // somebody may have asked for it before it was there
+	s.guard.ForgetKey(k.ID) // a client may have tried the id before the key existed
 	return &newKeyOutput{CacheControl: "no-store", Body: NewKey{Key: keyView(&k), Secret: auth.FormatAPIKey(k.ID, secret)}}, nil
 }
 
 func (s *Server) listKeys(ctx context.Context, in *pageInput) (*keyListOutput, error) {
-	found, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) ([]store.APIKey, error) {
-		return s.store.APIKeys(ctx, in.After, in.Limit+1) // one more tells whether there is a next page
-	})
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	found, err := s.store.APIKeys(within, in.After, in.Limit+1) // one more tells whether there is a next page
 	if err != nil {
 		return nil, err
 	}
@@ -86,12 +86,9 @@ func (s *Server) listKeys(ctx context.Context, in *pageInput) (*keyListOutput, e
 }
 
 func (s *Server) revokeKey(ctx context.Context, in *keyInput) (*struct{}, error) {
-	_, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.store.RevokeAPIKey(ctx, in.ID, origin(ctx))
-	})
-	s.identities.keys.forget(in.ID)
-	if errors.Is(err, store.ErrNotFound) {
-		err = &Problem{Status: http.StatusNotFound, Code: codeNotFound, Detail: "There is no such API key.", cause: err}
-	}
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	err := s.store.RevokeAPIKey(within, in.ID, access.Origin(within))
+	s.guard.ForgetKey(in.ID)
 	return nil, err
 }

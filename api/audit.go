@@ -1,49 +1,31 @@
 package api
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net/http"
 	"net/url"
-	"reflect"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/trail"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 const (
-	pathAudit   = "/audit"
-	auditJSON   = "json"
+	formatJSON  = "json"
 	auditStep   = 1000 // events of a stream that are in memory at once
 	exportBegun = "export"
 	exportEnded = "export_end"
-
-	describeAudit = "Newest first. Filters restrict together; follow `next` for older events. The walk through the trail is bounded " +
-		"for each call: a page may hold fewer events than `limit`, also none, while `next` says that there is more to look through. " +
-		"`request_id`, `from` and `to` make it short. With `format` (or Accept: text/csv, application/x-ndjson) the answer is a stream of all " +
-		"events that match, oldest first; it enters the trail itself, as `export` when it begins and as `export_end` with the count when it ends. " +
-		"A stream that ends without the end of its chunks was cut off."
 )
-
-// routeAudit sets up the way to the trail.
-func (s *Server) routeAudit() {
-	handle(s, huma.Operation{
-		OperationID: "audit", Method: http.MethodGet, Path: pathAudit,
-		Tags: []string{tagOperations}, Summary: "The audit trail", Description: describeAudit, Errors: []int{406, 503},
-	}, s.audit)
-	documentAudit(s.huma.OpenAPI())
-}
 
 type auditInput struct {
 	Connection
-	RequestID     int64   `query:"request_id" minimum:"1" doc:"Only what happened to this MassRequest" example:"42"`
+	MassRequestID int64   `query:"mass_request_id" minimum:"1" doc:"Only what happened to this MassRequest" example:"42"`
 	Actor         string  `query:"actor" maxLength:"200" doc:"Only what they did" example:"user:12"`
 	Action        string  `query:"action" maxLength:"100" doc:"Only events of this kind" example:"cancel"`
 	HTTPRequestID string  `query:"http_request_id" maxLength:"128" doc:"Only what this HTTP request made happen" example:"WRXY3FPYOUJZ4L6W2PPXG53QCV"`
@@ -70,22 +52,14 @@ func (s *Server) audit(ctx context.Context, in *auditInput) (*huma.StreamRespons
 	if err != nil {
 		return nil, err
 	}
-	if format != auditJSON {
+	if format != formatJSON {
 		return s.exportAudit(ctx, in, filter, format)
 	}
 	page, err := s.auditPage(ctx, in, filter, before)
 	if err != nil {
 		return nil, err
 	}
-	var body bytes.Buffer
-	if err := encode(&body, page); err != nil {
-		return nil, fmt.Errorf("encode a page of the trail: %w", err)
-	}
-	return &huma.StreamResponse{Body: func(huma.Context) {
-		in.writer.Header().Set("Content-Type", jsonMediaType)
-		in.writer.Header().Set("Content-Length", strconv.Itoa(body.Len()))
-		_, _ = in.writer.Write(body.Bytes()) // fails only when the client is gone
-	}}, nil
+	return in.answerJSON(page)
 }
 
 // auditPage walks until the page is full, the trail ends, or half the time of an
@@ -126,19 +100,15 @@ func (s *Server) auditPage(ctx context.Context, in *auditInput, filter store.Aud
 }
 
 func (s *Server) auditSpan(ctx context.Context, f store.AuditFilter) (store.Span, error) {
-	return bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.Span, error) { return s.store.AuditSpan(ctx, f) })
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	return s.store.AuditSpan(within, f)
 }
 
 func (s *Server) walkAudit(ctx context.Context, f store.AuditFilter, span store.Span, newestFirst bool, limit int) ([]store.AuditEvent, store.Span, error) {
-	type step struct {
-		found []store.AuditEvent
-		rest  store.Span
-	}
-	got, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (step, error) {
-		found, rest, err := s.store.WalkAudit(ctx, f, span, newestFirst, limit)
-		return step{found, rest}, err
-	})
-	return got.found, got.rest, err
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	return s.store.WalkAudit(within, f, span, newestFirst, limit)
 }
 
 // exportAudit streams all events of the filter. Nothing leaves before the trail
@@ -170,16 +140,16 @@ func (s *Server) exportAudit(ctx context.Context, in *auditInput, filter store.A
 			s.log.Warn("the end of an export of the audit trail is not recorded", "error", rerr, "events", count, "outcome", outcome)
 		}
 		if err != nil {
-			exchangeOf(ctx).err = err
+			web.ExchangeOf(ctx).Err = err
 			panic(http.ErrAbortHandler) // half a trail must not look whole
 		}
 	}}, nil
 }
 
 func (s *Server) recordExport(ctx context.Context, action, detail string) error {
-	_, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.store.RecordExport(ctx, origin(ctx), action, detail)
-	})
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	err := s.store.RecordExport(within, access.Origin(within), action, detail)
 	return err
 }
 
@@ -187,7 +157,7 @@ func (s *Server) recordExport(ctx context.Context, action, detail string) error 
 func (s *Server) streamAudit(ctx context.Context, in *auditInput, filter store.AuditFilter, rest store.Span, format string) (count int, err error) {
 	out := trail.NewWriter(in.writer, format)
 	flush := func() error {
-		in.outlast(s.cfg.WriteTimeout)
+		web.Outlast(in.writer, s.cfg.WriteTimeout)
 		if err := out.Flush(); err != nil {
 			return err
 		}
@@ -200,7 +170,7 @@ func (s *Server) streamAudit(ctx context.Context, in *auditInput, filter store.A
 		default:
 		}
 		var found []store.AuditEvent
-		in.outlast(s.cfg.AnswerTimeout + s.cfg.WriteTimeout)
+		web.Outlast(in.writer, s.cfg.AnswerTimeout+s.cfg.WriteTimeout)
 		if found, rest, err = s.walkAudit(ctx, filter, rest, false, auditStep); err != nil {
 			return count, err
 		}
@@ -218,20 +188,20 @@ func (s *Server) streamAudit(ctx context.Context, in *auditInput, filter store.A
 // filter is what the query asks for, and the event before which the page starts; 0: the newest.
 func (in *auditInput) filter() (f store.AuditFilter, before int64, err error) {
 	f = store.AuditFilter{
-		RequestID: in.RequestID, Actor: in.Actor, Action: in.Action, HTTPRequestID: in.HTTPRequestID, From: in.From.Time, Before: in.To.Time,
+		RequestID: in.MassRequestID, Actor: in.Actor, Action: in.Action, HTTPRequestID: in.HTTPRequestID, From: in.From.Time, Before: in.To.Time,
 	}
 	if !f.Before.IsZero() && !f.From.Before(f.Before) {
-		return f, 0, invalidParameter("from", "must be before to")
+		return f, 0, web.InvalidParameter("from", "must be before to")
 	}
 	if in.Cursor != "" {
-		if before, err = decodeAuditCursor(in.Cursor); err != nil {
-			return f, 0, invalidParameter("cursor", err.Error())
+		if before, err = web.ParseIDCursor(in.Cursor); err != nil {
+			return f, 0, web.InvalidParameter("cursor", err.Error())
 		}
 	}
 	return f, before, nil
 }
 
-// format is the one that format asks for, else the one that Accept prefers.
+// format is the one that the parameter names, else the one that Accept prefers.
 func (in *auditInput) format() (string, error) {
 	if in.Format != "" {
 		return in.Format, nil
@@ -240,24 +210,11 @@ func (in *auditInput) format() (string, error) {
 }
 
 func acceptedFormat(accept []string) (string, error) {
-	given := strings.Join(accept, ",")
-	if strings.TrimSpace(given) == "" {
-		return auditJSON, nil
+	media, ok := web.Negotiate(accept, web.MediaJSON, web.MediaCSV, web.MediaNDJSON)
+	if !ok {
+		return "", web.NotAcceptable(web.MediaJSON, web.MediaCSV, web.MediaNDJSON)
 	}
-	best, chosen := preference{}, ""
-	for _, form := range []struct{ name, media string }{{auditJSON, jsonMediaType}, {trail.CSV, "text/csv"}, {trail.NDJSON, "application/x-ndjson"}} {
-		p := preferenceFor(form.media, given)
-		if p.quality > best.quality || p.quality == best.quality && p.quality > 0 && p.exact > best.exact {
-			best, chosen = p, form.name
-		}
-	}
-	if chosen == "" {
-		return "", &Problem{
-			Status: http.StatusNotAcceptable, Code: codeNotAcceptable,
-			Detail: "This resource comes as " + jsonMediaType + ", text/csv or application/x-ndjson.",
-		}
-	}
-	return chosen, nil
+	return map[string]string{web.MediaJSON: formatJSON, web.MediaCSV: trail.CSV, web.MediaNDJSON: trail.NDJSON}[media], nil
 }
 
 // query is the filters as a URL has them.
@@ -268,8 +225,8 @@ func (in *auditInput) query() url.Values {
 			q.Set(name, value)
 		}
 	}
-	if in.RequestID != 0 {
-		q.Set("request_id", strconv.FormatInt(in.RequestID, 10))
+	if in.MassRequestID != 0 {
+		q.Set("mass_request_id", strconv.FormatInt(in.MassRequestID, 10))
 	}
 	set("actor", in.Actor)
 	set("action", in.Action)
@@ -294,51 +251,9 @@ func (in *auditInput) described() string {
 func (in *auditInput) next(before int64) string {
 	q := in.query()
 	q.Set("limit", strconv.Itoa(in.Limit))
-	q.Set("cursor", encodeAuditCursor(before))
+	q.Set("cursor", web.IDCursor(before))
 	if in.Format != "" {
 		q.Set("format", in.Format)
 	}
 	return pathAudit + "?" + q.Encode()
-}
-
-// A cursor of the trail is the id of an event, opaque to clients.
-const (
-	auditCursorVersion = 2
-	auditCursorLength  = 1 + 8
-)
-
-func encodeAuditCursor(id int64) string {
-	raw := binary.BigEndian.AppendUint64([]byte{auditCursorVersion}, uint64(id)) //nolint:gosec // decodeAuditCursor turns it back
-	return cursorText.EncodeToString(raw)
-}
-
-func decodeAuditCursor(text string) (int64, error) {
-	raw, err := cursorBytes(text, auditCursorVersion, auditCursorLength)
-	if err != nil {
-		return 0, err
-	}
-	id := int64(binary.BigEndian.Uint64(raw[1:])) //nolint:gosec // out of range is refused below
-	if id <= 0 {
-		return 0, errCursor
-	}
-	return id, nil
-}
-
-// documentAudit describes the forms of the trail, which are written by hand.
-func documentAudit(doc *huma.OpenAPI) {
-	request, from, to, client, exchange := int64(42), "processing", "cancelled", "192.0.2.7", "WRXY3FPYOUJZ4L6W2PPXG53QCV"
-	event := trail.AuditEvent{
-		ID: 1041, At: "2026-03-01T11:00:02.504113Z", Action: "cancel", Actor: "user:12", RequestID: &request,
-		FromStatus: &from, ToStatus: &to, HTTPRequestID: &exchange, Client: &client,
-	}
-	var line bytes.Buffer
-	_ = encode(&line, event) // strings and numbers have a JSON form
-	op := doc.Paths[pathAudit].Get
-	op.Responses["200"].Content = map[string]*huma.MediaType{
-		jsonMediaType: {
-			Schema: doc.Components.Schemas.Schema(reflect.TypeFor[AuditPage](), true, ""), Example: AuditPage{Items: []trail.AuditEvent{event}},
-		},
-		"text/csv":             {Schema: &huma.Schema{Type: huma.TypeString}, Example: "id,at,action,actor,…\n1041,2026-03-01T11:00:02.504113Z,cancel,user:12,…\n"},
-		"application/x-ndjson": {Schema: &huma.Schema{Type: huma.TypeString}, Example: line.String() + "\n"},
-	}
 }

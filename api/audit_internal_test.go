@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 )
 
 func FuzzAuditCursor(f *testing.F) {
@@ -15,32 +17,19 @@ func FuzzAuditCursor(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		id, err := decodeAuditCursor(text)
+		id, err := web.ParseIDCursor(text)
 		if err != nil {
 			return
 		}
 		require.Positive(t, id)
-		require.Equal(t, text, encodeAuditCursor(id), "one text an id")
+		require.Equal(t, text, web.IDCursor(id), "one text an id")
 	})
-}
-
-func TestAcceptedFormat(t *testing.T) {
-	t.Parallel()
-	for accept, want := range map[string]string{
-		"": "json", "*/*": "json", "application/*": "json", "text/*": "csv", "text/csv": "csv", "application/x-ndjson": "ndjson",
-		"text/csv;q=0.5, application/json;q=0.4": "csv", "*/*, application/x-ndjson": "ndjson", "text/html": "",
-		"application/json;q=0, */*": "csv",
-	} {
-		got, err := acceptedFormat([]string{accept})
-		require.Equal(t, want, got, accept)
-		require.Equal(t, want == "", err != nil, accept)
-	}
 }
 
 // FuzzAuditQuery: whatever the filters are, the next page has them, too.
 func FuzzAuditQuery(f *testing.F) {
 	for _, seed := range []string{
-		"", "request_id=42&actor=user:12&action=cancel&http_request_id=a", "from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z", "limit=500",
+		"", "mass_request_id=42&actor=user:12&action=cancel&http_request_id=a", "from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z", "limit=500",
 		"cursor=AgAAAAAAAAQR", "format=csv", "from=9999-12-31T23:59:59Z", "to=1970-01-01T00:00:00Z", "actor=%00", "actor=a&actor=b", "limit=0",
 	} {
 		f.Add(seed)
@@ -73,7 +62,7 @@ func FuzzAuditQuery(f *testing.F) {
 		require.Equal(t, filter.Actor, q.Get("actor"))
 		require.Equal(t, filter.Action, q.Get("action"))
 		require.Equal(t, filter.HTTPRequestID, q.Get("http_request_id"))
-		at, err := decodeAuditCursor(q.Get("cursor"))
+		at, err := web.ParseIDCursor(q.Get("cursor"))
 		require.NoError(t, err)
 		require.Equal(t, int64(7), at)
 	})

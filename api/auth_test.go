@@ -12,8 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/api"
+	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/internal/limit"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -149,7 +151,7 @@ func TestFailedLoginsAreAlike(t *testing.T) {
 func TestLoginsAreThrottled(t *testing.T) {
 	t.Parallel()
 	e := setup(t, func(c *api.Config) {
-		c.Auth.Throttle = auth.ThrottleConfig{Account: auth.Rate{Burst: 2, Every: time.Hour}, Address: auth.Rate{Burst: 7, Every: time.Hour}}
+		c.Access.Throttle = access.ThrottleConfig{Account: limit.Rate{Burst: 2, Every: time.Hour}, Address: limit.Rate{Burst: 7, Every: time.Hour}}
 	})
 	e.user("ann@x", auth.Viewer)
 	throttled := func(a answer) {
@@ -321,7 +323,7 @@ func TestWeakerHashesAreReplacedAtLogin(t *testing.T) {
 
 func TestSwitchedOff(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *api.Config) { c.Auth = api.AuthConfig{Off: true} })
+	e := setup(t, func(c *api.Config) { c.Access = access.Config{Off: true} })
 	a := e.as("").call(http.MethodGet, "/auth/me", "")
 	require.Equal(t, map[string]any{"subject": "anonymous", "kind": "anonymous", "name": "anonymous", "role": "admin"}, a.json)
 	require.Equal(t, http.StatusCreated, e.as("").call(http.MethodPost, "/mass-requests/", `{"payload": {}}`).StatusCode)

@@ -2,14 +2,14 @@ package api
 
 import (
 	"context"
-	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/leomutto/pilot-in-a-box/internal/access"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
@@ -17,19 +17,11 @@ import (
 )
 
 const (
-	pathBulk    = pathRequests + "bulk"
 	bulkDefault = 1000   // requests a call, when it says nothing
 	bulkMax     = 10_000 // requests a call at most
 	bulkStep    = 500    // of them in one statement
 	bulkRetries = 3      // further looks at requests that somebody else held
 	bulkRetry   = 20 * time.Millisecond
-
-	describeBulk = "The newest requests first. A call moves `limit` requests at most, in steps of their own: what it did stays done " +
-		"when it ends early. While `more` is true, send the same again with the `cursor` of the answer; what comes in meanwhile " +
-		"is not touched. Filters restrict together; to take all requests say `\"all\": true` instead of a filter.\n\n" +
-		"`cancel` takes what is pending or processing; `replay` what is failed or cancelled, and what is done only when the filter " +
-		"names that status. `changed` is below `matched` when others moved a request at that very moment. With `dry_run` " +
-		"nothing is moved, and `matched` tells how many would be."
 )
 
 // BulkMove is the body of a bulk. Only its schema is used: decodeBulk reads it.
@@ -89,7 +81,7 @@ func (s *Server) moveRequests(ctx context.Context, in *bulkInput) (*bulkOutput, 
 	if err != nil {
 		return nil, err
 	}
-	b.Origin, b.BatchSize = origin(ctx), s.cfg.BatchMax
+	b.Origin, b.BatchSize = access.Origin(ctx), s.cfg.BatchMax
 	if b.dryRun {
 		return s.countMoves(ctx, b)
 	}
@@ -120,9 +112,9 @@ func (s *Server) moveRequests(ctx context.Context, in *bulkInput) (*bulkOutput, 
 
 // moveStep moves one step and tells the workers.
 func (s *Server) moveStep(ctx context.Context, m store.BulkMove) (store.Moved, error) {
-	did, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.Moved, error) {
-		return s.store.MoveRequests(ctx, m)
-	})
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	did, err := s.store.MoveRequests(within, m)
 	if err != nil {
 		return did, err
 	}
@@ -164,9 +156,9 @@ func (s *Server) moveBusy(ctx context.Context, m store.BulkMove, busy []int64) (
 
 func (s *Server) countMoves(ctx context.Context, b bulk) (*bulkOutput, error) {
 	b.Filter.Limit = b.limit
-	found, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.Moved, error) {
-		return s.store.CountMoves(ctx, b.BulkMove)
-	})
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	found, err := s.store.CountMoves(within, b.BulkMove)
 	if err != nil {
 		return nil, err
 	}
@@ -189,9 +181,9 @@ func decodeBulk(body []byte) (bulk, error) {
 		all      bool
 		filtered bool
 	)
-	err := decode(body, &faults,
-		choice("action", true, &b.Action, bulkActions()),
-		member{name: "filter", set: func(value jsontext.Value, faults *payload.Faults) {
+	err := web.Decode(body, &faults,
+		web.ChoiceMember("action", true, &b.Action, bulkActions()),
+		web.Member{Name: "filter", Set: func(value jsontext.Value, faults *payload.Faults) {
 			var inner payload.Faults
 			after := b.Filter.After // the cursor may stand before the filter
 			b.Filter = decodeFilter(value, &inner)
@@ -201,17 +193,10 @@ func decodeBulk(body []byte) (bulk, error) {
 			filtered = b.Filter != store.Filter{} || len(inner) > 0
 			b.Filter.After = after
 		}},
-		flag("all", &all),
-		member{name: "limit", set: func(value jsontext.Value, faults *payload.Faults) {
-			n, err := strconv.Atoi(string(value))
-			if err != nil || n < 1 || n > bulkMax {
-				faults.Add("/limit", "must be a whole number from 1 to %d", bulkMax)
-				return
-			}
-			b.limit = n
-		}},
-		flag("dry_run", &b.dryRun),
-		member{name: "cursor", set: func(value jsontext.Value, faults *payload.Faults) {
+		web.FlagMember("all", &all),
+		web.CountMember("limit", 1, bulkMax, &b.limit),
+		web.FlagMember("dry_run", &b.dryRun),
+		web.Member{Name: "cursor", Set: func(value jsontext.Value, faults *payload.Faults) {
 			text, err := jsontext.AppendUnquote(nil, value)
 			if err == nil {
 				b.Filter.After, err = decodeCursor(string(text))
@@ -238,10 +223,10 @@ func decodeBulk(body []byte) (bulk, error) {
 	case slices.Contains(legal, status):
 		b.From, b.Filter.Status = []jobs.Status{status}, ""
 	default:
-		faults.Add("/filter/status", "%s takes only requests that are %s", b.Action, joined(legal))
+		faults.Add("/filter/status", "%s takes only requests that are %s", b.Action, web.Joined(legal))
 	}
 	if len(faults) > 0 {
-		return b, invalidBody(faults)
+		return b, web.InvalidBody(faults)
 	}
 	return b, nil
 }
@@ -249,50 +234,15 @@ func decodeBulk(body []byte) (bulk, error) {
 func decodeFilter(value []byte, faults *payload.Faults) store.Filter {
 	var f store.Filter
 	// The value is a part of a body that was read, so it is JSON.
-	_ = decode(value, faults,
-		choice("status", false, &f.Status, jobs.Statuses()),
-		name("site_id", &f.SiteID),
-		name("cluster_id", &f.ClusterID),
-		moment("created_from", &f.CreatedFrom),
-		moment("created_before", &f.CreatedBefore),
+	_ = web.Decode(value, faults,
+		web.ChoiceMember("status", false, &f.Status, jobs.Statuses()),
+		web.AssetMember("site_id", &f.SiteID),
+		web.AssetMember("cluster_id", &f.ClusterID),
+		web.TimeMember("created_from", &f.CreatedFrom),
+		web.TimeMember("created_before", &f.CreatedBefore),
 	)
 	if !f.CreatedBefore.IsZero() && !f.CreatedFrom.Before(f.CreatedBefore) {
 		faults.Add("/created_from", "must be before created_before")
 	}
 	return f
-}
-
-// name is a member that takes the id of a site or cluster.
-func name(field string, into *string) member {
-	return member{name: field, set: func(value jsontext.Value, faults *payload.Faults) {
-		text, err := jsontext.AppendUnquote(nil, value)
-		*into = payload.CleanText(string(text))
-		if err != nil || *into == "" || len([]rune(*into)) > 200 || slices.Contains(text, 0) {
-			faults.Add(jsontext.Pointer("/"+field), "must be a string of 1 to 200 characters")
-		}
-	}}
-}
-
-// flag is a member that takes true or false.
-func flag(field string, into *bool) member {
-	return member{name: field, set: func(value jsontext.Value, faults *payload.Faults) {
-		switch value.Kind() {
-		case jsontext.KindTrue, jsontext.KindFalse:
-			*into = value.Kind() == jsontext.KindTrue
-		default:
-			faults.Add(jsontext.Pointer("/"+field), "must be true or false")
-		}
-	}}
-}
-
-// documentBulk describes what huma does not see.
-func documentBulk(doc *huma.OpenAPI) {
-	op := doc.Paths[pathBulk].Post
-	op.RequestBody = bodyOf[BulkMove](doc, map[string]*huma.Example{
-		"replay": {Summary: "Replay what failed", Value: map[string]any{"action": jobs.Replay, "filter": map[string]any{"status": jobs.StatusFailed}}},
-		"cancel": {Summary: "Cancel all of a site", Value: map[string]any{"action": jobs.Cancel, "filter": map[string]any{"site_id": "site-1"}, "limit": 5000}},
-		"count":  {Summary: "How many would be cancelled?", Value: map[string]any{"action": jobs.Cancel, "all": true, "dry_run": true}},
-	})
-	cursor := encodeCursor(store.Position{CreatedAt: time.Date(2026, 3, 1, 11, 0, 2, 0, time.UTC), ID: 42})
-	answers(op, http.StatusOK, BulkResult{Matched: bulkDefault, Changed: bulkDefault, More: true, Cursor: &cursor})
 }

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"net/http"
 
-	"github.com/go-json-experiment/json/jsontext"
-
+	"github.com/leomutto/pilot-in-a-box/internal/access"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/internal/webhook"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
-	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 // maxDeliveries is how many deliveries of one request are shown. There is one for
@@ -49,38 +48,25 @@ func (c Config) rules() rules {
 	return rules{Limits: payload.Limits{MaxDepth: c.MaxDepth}, callbacks: c.Callbacks}
 }
 
-// callback is the member that takes a URL which may be called.
-func callback(name string, guard *webhook.Guard, into *string) member {
-	return member{name: name, set: func(value jsontext.Value, faults *payload.Faults) {
-		pointer := jsontext.Pointer("/" + name)
-		text, err := jsontext.AppendUnquote(nil, value)
-		switch {
-		case err != nil:
-			faults.Add(pointer, "must be a string")
-		case guard == nil:
-			faults.Add(pointer, "cannot be used: this server has no secret to sign with (MASS_WEBHOOK_SECRET)")
-		default:
-			if err := guard.CheckURL(string(text)); err != nil {
-				faults.Add(pointer, "%s", err)
-				return
-			}
-			*into = string(text)
-		}
-	}}
+// checkCallback accepts a URL that callbacks may go to.
+func (r rules) checkCallback(url string) (string, error) {
+	if r.callbacks == nil {
+		return "", errors.New("cannot be used: this server has no secret to sign with (MASS_WEBHOOK_SECRET)")
+	}
+	return url, r.callbacks.CheckURL(url)
 }
 
 func (s *Server) getCallback(ctx context.Context, in *requestInput) (*callbackOutput, error) {
-	return bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (*callbackOutput, error) { return s.callbackOf(ctx, in.ID) })
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	return s.callbackOf(within, in.ID)
 }
 
 // replayCallback sends the latest message again, whether it died or arrived.
 func (s *Server) replayCallback(ctx context.Context, in *requestInput) (*callbackOutput, error) {
-	ref, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (jobs.DeliveryRef, error) {
-		return s.store.ReplayDelivery(ctx, in.ID, origin(ctx))
-	})
-	if errors.Is(err, store.ErrConflict) {
-		return nil, &Problem{Status: http.StatusConflict, Code: codeConflict, Detail: detailNoReplay}
-	}
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	ref, err := s.store.ReplayDelivery(within, in.ID, access.Origin(within))
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +80,7 @@ func (s *Server) callbackOf(ctx context.Context, id int64) (*callbackOutput, err
 		return nil, err
 	}
 	if r.CallbackURL == "" {
-		return nil, &Problem{Status: http.StatusNotFound, Code: codeNotFound, Detail: "The MassRequest has no callback_url."}
+		return nil, &web.Problem{Status: http.StatusNotFound, Code: web.CodeNotFound, Detail: "The MassRequest has no callback_url."}
 	}
 	list, err := s.store.Deliveries(ctx, id, maxDeliveries)
 	if err != nil {

@@ -1,6 +1,9 @@
 package api
 
-import "github.com/leomutto/pilot-in-a-box/internal/config"
+import (
+	"github.com/leomutto/pilot-in-a-box/internal/access"
+	"github.com/leomutto/pilot-in-a-box/internal/config"
+)
 
 // DefaultConfig is the configuration of an API without any settings, for tests.
 // Unlike in production, addresses have no rate limit: all tests come from one.
@@ -24,7 +27,7 @@ func DefaultConfig() Config {
 		WaitInterval:      c.HTTP.WaitInterval,
 		KeepAlive:         c.HTTP.KeepAlive,
 		TLSReload:         c.HTTP.TLSReload,
-		Auth: AuthConfig{
+		Access: access.Config{
 			RefreshTTL:  c.Auth.RefreshTTL,
 			SessionTTL:  c.Auth.SessionTTL,
 			SessionIdle: c.Auth.SessionIdle,

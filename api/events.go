@@ -3,24 +3,21 @@ package api
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-const (
-	eventStreamType = "text/event-stream"
-	reconnectAfter  = 2 * time.Second // what a stream asks its client to wait when the connection broke
-)
+// reconnectAfter is how long a stream asks its client to wait before it connects
+// again.
+const reconnectAfter = 2 * time.Second
 
 type eventsInput struct {
 	Connection
@@ -71,33 +68,25 @@ func eventOf(e *store.Event) RequestEvent {
 
 func (s *Server) requestEvents(ctx context.Context, in *eventsInput) (*huma.StreamResponse, error) {
 	in.writer.Header().Set("Vary", "Accept")
-	stream, err := wantsStream(in.request.Header.Values("Accept"))
-	if err != nil {
-		return nil, err
+	media, ok := web.Negotiate(in.request.Header.Values("Accept"), web.MediaJSON, web.MediaEventStream)
+	if !ok {
+		return nil, web.NotAcceptable(web.MediaJSON, web.MediaEventStream)
 	}
-	if stream {
+	if media == web.MediaEventStream {
 		return s.eventStream(ctx, in)
 	}
 	page, err := s.eventPage(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	var body bytes.Buffer
-	if err := encode(&body, page); err != nil {
-		return nil, fmt.Errorf("encode the events of request %d: %w", in.ID, err)
-	}
-	return &huma.StreamResponse{Body: func(huma.Context) {
-		in.writer.Header().Set("Content-Type", jsonMediaType)
-		in.writer.Header().Set("Content-Length", strconv.Itoa(body.Len()))
-		_, _ = in.writer.Write(body.Bytes()) // fails only when the client is gone
-	}}, nil
+	return in.answerJSON(page)
 }
 
 func (s *Server) eventPage(ctx context.Context, in *eventsInput) (RequestEventList, error) {
 	page := RequestEventList{Items: []RequestEvent{}}
-	found, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) ([]store.Event, error) {
-		return s.store.Events(ctx, in.ID, in.After, in.Limit+1) // one more tells whether there is a next page
-	})
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	found, err := s.store.Events(within, in.ID, in.After, in.Limit+1) // one more tells whether there is a next page
 	if err == nil && len(found) == 0 {
 		_, err = s.lastChange(ctx, in.ID)
 	}
@@ -117,7 +106,9 @@ func (s *Server) eventPage(ctx context.Context, in *eventsInput) (RequestEventLi
 }
 
 func (s *Server) lastChange(ctx context.Context, id int64) (store.Event, error) {
-	return bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.Event, error) { return s.store.LastChange(ctx, id) })
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	return s.store.LastChange(within, id)
 }
 
 // eventStream sends the history and goes on with what happens, until the request
@@ -142,7 +133,7 @@ func (s *Server) eventStream(ctx context.Context, in *eventsInput) (*huma.Stream
 	if state.ended {
 		return &huma.StreamResponse{Body: func(huma.Context) { in.writer.WriteHeader(http.StatusNoContent) }}, nil
 	}
-	header.Set("Content-Type", eventStreamType)
+	header.Set("Content-Type", web.MediaEventStream)
 	header.Set("X-Accel-Buffering", "no") // nginx
 	return &huma.StreamResponse{Body: func(huma.Context) {
 		in.writer.WriteHeader(http.StatusOK)
@@ -150,7 +141,7 @@ func (s *Server) eventStream(ctx context.Context, in *eventsInput) (*huma.Stream
 			return
 		}
 		if err := s.sendEvents(ctx, in, after); err != nil {
-			exchangeOf(ctx).err = err
+			web.ExchangeOf(ctx).Err = err
 		}
 	}}, nil
 }
@@ -212,7 +203,7 @@ func appendEvent(text []byte, id int64, name string, data any) []byte {
 		text = fmt.Appendf(text, "id: %d\n", id)
 	}
 	buf := bytes.NewBuffer(fmt.Appendf(text, "event: %s\ndata: ", name))
-	_ = encode(buf, data) // strings and numbers have a JSON form
+	_ = web.Encode(buf, data) // strings and numbers have a JSON form
 	buf.WriteString("\n\n")
 	return buf.Bytes()
 }
@@ -224,7 +215,7 @@ type sseWriter struct {
 }
 
 func (w *sseWriter) send(text []byte) error {
-	w.outlast(w.patience)
+	web.Outlast(w.writer, w.patience)
 	if _, err := w.writer.Write(text); err != nil {
 		return fmt.Errorf("send events: %w", err)
 	}
@@ -232,66 +223,4 @@ func (w *sseWriter) send(text []byte) error {
 		return fmt.Errorf("send events: %w", err)
 	}
 	return nil
-}
-
-// wantsStream reads an Accept header: the type with the higher quality, then the
-// one that was named more exactly, then JSON.
-func wantsStream(accept []string) (bool, error) {
-	given := strings.Join(accept, ",")
-	if strings.TrimSpace(given) == "" {
-		return false, nil
-	}
-	asJSON, asStream := preferenceFor(jsonMediaType, given), preferenceFor(eventStreamType, given)
-	if asJSON.quality <= 0 && asStream.quality <= 0 {
-		return false, notAcceptable()
-	}
-	if asJSON.quality != asStream.quality {
-		return asStream.quality > asJSON.quality, nil
-	}
-	return asStream.exact > asJSON.exact, nil
-}
-
-func notAcceptable() *Problem {
-	detail := "This resource comes as " + jsonMediaType + " or " + eventStreamType + "."
-	return &Problem{Status: http.StatusNotAcceptable, Code: codeNotAcceptable, Detail: detail}
-}
-
-// preference is how much a client wants a type, by the range that names it most exactly.
-type preference struct {
-	exact   int // 3: by its name, 2: by its kind, 1: anything
-	quality float64
-}
-
-// preferenceFor reads what an Accept header says of a type.
-func preferenceFor(media, accept string) (p preference) {
-	for part := range strings.SplitSeq(accept, ",") {
-		given, params, err := mime.ParseMediaType(part)
-		if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
-			continue
-		}
-		quality := 1.0
-		if q, has := params["q"]; has {
-			if quality, err = strconv.ParseFloat(q, 64); err != nil {
-				continue
-			}
-		}
-		p.consider(given, media, quality)
-	}
-	return p
-}
-
-func (p *preference) consider(given, media string, quality float64) {
-	kind, _, _ := strings.Cut(media, "/")
-	exact := 0
-	switch given {
-	case media:
-		exact = 3
-	case kind + "/*":
-		exact = 2
-	case "*/*":
-		exact = 1
-	}
-	if exact > p.exact {
-		p.exact, p.quality = exact, quality
-	}
 }

@@ -2,20 +2,17 @@ package api
 
 import "github.com/leomutto/pilot-in-a-box/api/waiting"
 
-// Anyone is the role of open routes.
-const Anyone = anyone
+// Route is a row of the table of routes.
+type Route = route
 
-// Rule is an entry of the table of access.
-type Rule = rule
+// Routes returns the table of routes.
+func (s *Server) Routes() []Route { return s.routes() }
 
-// AccessTable is for tests.
-func AccessTable() []Rule { return accessTable() }
+// Route returns what a row is about.
+func (r route) Route() (method, path string, page bool) { return r.method, r.path, r.page }
 
-// Route returns what an entry is about.
-func (r rule) Route() (method, path string, page bool) { return r.method, r.path, r.page }
-
-// Needs returns the role that an entry asks for.
-func (r rule) Needs() string { return string(r.role) }
+// Needs returns the role that a row requires.
+func (r route) Needs() string { return string(r.role) }
 
 // WaitStats is for tests.
 func (s *Server) WaitStats() waiting.Stats { return s.waiting.Stats() }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
@@ -57,7 +58,7 @@ func answersOf(t *testing.T, s *Server, r *http.Request) {
 	s.Handler().ServeHTTP(rec, r)
 	require.True(t, rec.Code < http.StatusInternalServerError || rec.Code == http.StatusServiceUnavailable, "%s %q: %d %s", r.Method, r.URL, rec.Code, rec.Body)
 	if rec.Code >= http.StatusBadRequest {
-		require.Equal(t, problemMediaType, rec.Header().Get("Content-Type"))
+		require.Equal(t, web.MediaProblem, rec.Header().Get("Content-Type"))
 		require.True(t, json.Valid(rec.Body.Bytes()), "%s", rec.Body)
 	}
 	for name, values := range rec.Header() {
@@ -100,7 +101,7 @@ func FuzzHeaders(f *testing.F) {
 			"Content-Type", "Content-Encoding", "X-Request-Id", "Sec-Fetch-Site",
 		} {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, pathRequests, strings.NewReader(`{"payload":1}`))
-			r.Header.Set("Content-Type", jsonMediaType)
+			r.Header.Set("Content-Type", web.MediaJSON)
 			r.Header.Set(name, value)
 			answersOf(t, s, r)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/api"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/internal/limit"
 )
 
 // intake is an operation that takes a JSON object, with a body that it would take.
@@ -194,7 +195,7 @@ func hostile() []refusal {
 // Whatever is sent, the answer is a problem that names the fault, and nothing is stored.
 func TestHostileInput(t *testing.T) {
 	t.Parallel()
-	e := setup(t, withCallbacks, func(c *api.Config) { c.Auth.Throttle.Address = auth.Rate{Burst: 1 << 20, Every: 1} })
+	e := setup(t, withCallbacks, func(c *api.Config) { c.Access.Throttle.Address = limit.Rate{Burst: 1 << 20, Every: 1} })
 	e.as(auth.Admin).token()
 	table := hostile()
 	require.GreaterOrEqual(t, len(table), 250)

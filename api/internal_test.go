@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/internal/webhook"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
@@ -31,23 +32,23 @@ func TestErrorsBecomeProblems(t *testing.T) {
 		status int
 		code   string
 	}{
-		{store.ErrNotFound, 404, codeNotFound},
-		{store.ErrConflict, 409, codeConflict},
-		{fmt.Errorf("%w: %w", store.ErrConflict, &jobs.TransitionError{From: jobs.StatusDone, To: jobs.StatusFailed}), 409, codeTransition},
-		{store.ErrInvalid, 422, codeValidation},
-		{store.ErrUnavailable, 503, codeUnavailable},
-		{groupcommit.ErrClosed, 503, codeUnavailable},
-		{context.DeadlineExceeded, 503, codeUnavailable},
-		{&http.MaxBytesError{Limit: 7}, 413, codeTooLarge},
-		{context.Canceled, 499, codeClientClosed},
-		{errors.New("pq: secret internals"), 500, codeInternal},
+		{store.ErrNotFound, 404, web.CodeNotFound},
+		{store.ErrConflict, 409, web.CodeConflict},
+		{fmt.Errorf("%w: %w", store.ErrConflict, &jobs.TransitionError{From: jobs.StatusDone, To: jobs.StatusFailed}), 409, web.CodeTransition},
+		{store.ErrInvalid, 422, web.CodeValidation},
+		{store.ErrUnavailable, 503, web.CodeUnavailable},
+		{groupcommit.ErrClosed, 503, web.CodeUnavailable},
+		{context.DeadlineExceeded, 503, web.CodeUnavailable},
+		{&http.MaxBytesError{Limit: 7}, 413, web.CodeTooLarge},
+		{context.Canceled, 499, web.CodeClientClosed},
+		{errors.New("pq: secret internals"), 500, web.CodeInternal},
 	} {
 		p := problemOf(fmt.Errorf("outer secret: %w", c.err))
 		require.Equal(t, c.status, p.Status, c.err)
 		require.Equal(t, c.code, p.Code)
 		require.ErrorIs(t, p, c.err, "the log gets the cause")
 		var out bytes.Buffer
-		require.NoError(t, encode(&out, p))
+		require.NoError(t, web.Encode(&out, p))
 		require.NotContains(t, out.String(), "secret")
 		require.Equal(t, c.status == 503, p.GetHeaders().Get("Retry-After") != "")
 	}
@@ -58,8 +59,7 @@ func TestErrorsBecomeProblems(t *testing.T) {
 func TestPanicsBecomeProblems(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	s := &Server{log: slog.New(slog.NewTextHandler(&log, nil))}
-	h := s.withExchange(recoverPanics(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := web.WithExchange(slog.New(slog.NewTextHandler(&log, nil)), nil, web.RecoverPanics(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/late" {
 			_, _ = io.WriteString(w, "half")
 		}
@@ -68,10 +68,10 @@ func TestPanicsBecomeProblems(t *testing.T) {
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/x", nil))
 	require.Equal(t, http.StatusInternalServerError, rec.Code)
-	require.Equal(t, problemMediaType, rec.Header().Get("Content-Type"))
+	require.Equal(t, web.MediaProblem, rec.Header().Get("Content-Type"))
 	var p map[string]any
 	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &p))
-	require.Equal(t, codeInternal, p["code"])
+	require.Equal(t, web.CodeInternal, p["code"])
 	require.NotContains(t, rec.Body.String(), "secret")
 	require.Contains(t, log.String(), "secret")
 	require.Contains(t, log.String(), p["request_id"])
@@ -106,13 +106,13 @@ func FuzzDecodeSubmission(f *testing.F) {
 			if p.Status != 400 && p.Status != 422 {
 				t.Fatalf("%d for %q: %v", p.Status, body, err)
 			}
-			if err := encode(io.Discard, p); err != nil {
+			if err := web.Encode(io.Discard, p); err != nil {
 				t.Fatalf("the problem cannot be written: %v", err)
 			}
 			return
 		}
 		var out bytes.Buffer
-		if err := encode(&out, submitted(r, store.Inserted{ID: 1})); err != nil {
+		if err := web.Encode(&out, submitted(r, store.Inserted{ID: 1})); err != nil {
 			t.Fatalf("accepted and not answered: %q: %v", body, err)
 		}
 		if !json.Valid(out.Bytes()) || !json.Valid(body) {

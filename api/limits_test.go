@@ -26,7 +26,7 @@ func (e *system) atOnce(n int, method, path, body string, headers ...string) []a
 
 func TestACallerHasARate(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *api.Config) { c.CallerRate, c.CallerBurst = 1, 3 })
+	e := setup(t, func(c *api.Config) { c.Access.CallerRate, c.Access.CallerBurst = 1, 3 })
 	e.token() // made before the calls that share it
 	taken, refused := 0, 0
 	for refused == 0 { // many at once: one after the other they may be slower than the rate
@@ -52,7 +52,7 @@ func TestACallerHasARate(t *testing.T) {
 // sent again.
 func TestItemsOfABatchCount(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *api.Config) { c.CallerRate, c.CallerBurst = 1, 5 })
+	e := setup(t, func(c *api.Config) { c.Access.CallerRate, c.Access.CallerBurst = 1, 5 })
 	const items = 200 // more than grow back while a slow machine reads them
 	a := e.call(http.MethodPost, "/mass-requests/batch", strings.Repeat(`{"payload":{}}`+"\n", items), "Content-Type", "application/x-ndjson")
 	assert.Equal(t, http.StatusOK, a.StatusCode, a.text)
@@ -64,7 +64,7 @@ func TestItemsOfABatchCount(t *testing.T) {
 
 func TestAnAddressWithoutATokenHasARate(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *api.Config) { c.AddressRate = 1 })
+	e := setup(t, func(c *api.Config) { c.Access.AddressRate = 1 })
 	statuses := map[int]int{}
 	for _, a := range e.atOnce(50, http.MethodGet, "/mass-requests/", "", "Authorization", "Bearer nonsense") {
 		statuses[a.StatusCode]++

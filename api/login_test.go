@@ -12,6 +12,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/api"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/internal/limit"
 )
 
 // person adds a user of this role and returns their address.
@@ -92,7 +93,7 @@ func TestSessionOfABrowser(t *testing.T) {
 
 func TestLoginsThatFail(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *api.Config) { c.Auth.Throttle.Account = auth.Rate{Burst: 2, Every: time.Hour} })
+	e := setup(t, func(c *api.Config) { c.Access.Throttle.Account = limit.Rate{Burst: 2, Every: time.Hour} })
 	email := e.person(auth.Viewer)
 	for _, c := range [][2]string{{email, ""}, {"", phrase}} {
 		require.Equal(t, http.StatusUnprocessableEntity, e.fillIn(c[0], c[1], "").StatusCode)
@@ -115,7 +116,7 @@ func TestLoginsThatFail(t *testing.T) {
 	throttled := e.fillIn(email, phrase, "")
 	require.Equal(t, http.StatusTooManyRequests, throttled.StatusCode, throttled.text)
 	require.NotEmpty(t, throttled.Header.Get("Retry-After"))
-	require.Contains(t, throttled.text, "Too many tries")
+	require.Contains(t, throttled.text, "Too many attempts")
 
 	const form = "application/x-www-form-urlencoded"
 	browser := e.as("")
@@ -138,10 +139,10 @@ func TestWhenACookieIsSecure(t *testing.T) {
 		"loopback":                   {tune: func(*api.Config) {}},
 		"every interface, localhost": {tune: func(c *api.Config) { c.Addr = ":0" }, host: "localhost:8000"},
 		"every interface":            {tune: func(c *api.Config) { c.Addr = ":0" }, host: "mass.example.com", secure: true},
-		"development":                {tune: func(c *api.Config) { c.Addr, c.PlainSessions = ":0", true }, host: "laptop:8000"},
+		"development":                {tune: func(c *api.Config) { c.Addr, c.Access.PlainSessions = ":0", true }, host: "laptop:8000"},
 		"behind a proxy":             {tune: func(c *api.Config) { c.TrustedProxies = proxy }, headers: []string{"X-Forwarded-Proto", "https"}, secure: true},
 		"behind a proxy, in the dev": {
-			tune: func(c *api.Config) { c.TrustedProxies, c.PlainSessions = proxy, true }, headers: []string{"X-Forwarded-Proto", "https"}, secure: true,
+			tune: func(c *api.Config) { c.TrustedProxies, c.Access.PlainSessions = proxy, true }, headers: []string{"X-Forwarded-Proto", "https"}, secure: true,
 		},
 		"behind nobody": {tune: func(*api.Config) {}, headers: []string{"X-Forwarded-Proto", "https"}},
 	} {

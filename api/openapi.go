@@ -1,57 +1,41 @@
 package api
 
 import (
+	"bytes"
+	"context"
+	"fmt"
 	"net/http"
+	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humamux"
+	"github.com/gorilla/mux"
 
+	"github.com/leomutto/pilot-in-a-box/internal/access"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
+// This file and the others named openapi_* hold everything that knows huma, apart
+// from the tags of inputs and the answers that are streams.
+
 const (
 	tagRequests   = "MassRequests"
 	tagOperations = "Operations"
+	tagUsers      = "Users and tokens"
 
 	schemeBearer  = "bearer"
 	schemeSession = "session"
-
-	describeAPI = "MASS takes MassRequests (free-form JSON, or signals of a data center's energy, thermal, cooling and workload), " +
-		"works on them in the background and keeps their results.\n\n" +
-		"Every path works with and without the slash at its end. Every error is an RFC 9457 problem with a `code` for programs " +
-		"and a `request_id` for the logs; a sane X-Request-Id of yours is taken over."
-	describeSubmit = "The answer comes when the MassRequest is stored for good; from then on it will come to an end, whatever " +
-		"happens to the servers. A payload with schema_version 1.1 must have the shape of SignalsDocument; its meaning is judged later, " +
-		"by the worker. In it, null counts as absent. Names given twice, U+0000 and lone surrogates are refused."
-	describeGet = "With `wait` the answer comes when the MassRequest is final (done, failed or cancelled), and otherwise, with the " +
-		"status it has then, when the time is over. Any number of clients may wait: they cost the database nothing each."
-	describeEvents = "As JSON: the history, oldest first, in pages; follow `next`. As text/event-stream: the history, and then every " +
-		"event at once as it happens. The `id` of an event is that of the JSON form, its name is the `action`, its data is the same JSON " +
-		"object. When the MassRequest is final and everything was sent, an event `end` follows and the stream ends: close it " +
-		"then, for browsers connect again. Who connects again with the last event's id is answered 204. A stream without `end` was " +
-		"cut off: go on with Last-Event-ID, which browsers send by themselves. The events of a deleted MassRequest stay."
-	describeList = "Filters restrict together. Follow `next` for the next page: rows that come in between are neither repeated nor " +
-		"do they push others out."
-	describeStatus = "`cancelled` stops a pending or processing MassRequest; `pending` does a done, failed or cancelled one again. " +
-		"Anything else is answered 409, with the statuses that are allowed now."
-	describeDelete   = "In whatever status it is; a worker that has it is told to stop. Its audit events stay."
-	describeCallback = "When a MassRequest with a `callback_url` is done, failed or cancelled, a message is posted there: " +
-		"`{\"type\": \"mass_request.done\", \"timestamp\": …, \"data\": {\"id\", \"status\", \"error\", \"faults\", \"attempt\", \"failures\", \"site_id\", " +
-		"\"cluster_id\", \"correlation_id\", \"schema_version\", \"created_at\", \"finished_at\", \"url\"}}`, without payload and result, signed as " +
-		"standardwebhooks.com says. 2xx means taken, 410 that no more tries are wanted; everything else is tried again for about a day, and is " +
-		"dead then. A message may come more than once; its webhook-id tells."
-	describeReplay = "Sends the latest message again, at once and with all its tries, whether it is dead or was delivered; the webhook-id " +
-		"stays the same. While it is pending the answer is 409."
-	describeReady = "200 as long as submissions can be accepted, which takes Postgres and its schema. Without Redis the status is " +
-		"degraded: submissions are stored, and worked on when Redis is back. 503 also while the server shuts down."
 )
 
-// humaConfig is huma without what we do ourselves: reading bodies, serving the
-// document and showing it.
+// humaConfig is huma without the parts that this package does itself: reading
+// bodies, serving the document and showing it.
 func humaConfig(version string) huma.Config {
 	registry := huma.NewMapRegistry("#/components/schemas/", schemaName)
 	for from, to := range map[reflect.Type]reflect.Type{
@@ -60,11 +44,11 @@ func humaConfig(version string) huma.Config {
 		reflect.TypeFor[signals.Number]():  reflect.TypeFor[numberSchema](),
 		reflect.TypeFor[signals.Bool]():    reflect.TypeFor[boolSchema](),
 		reflect.TypeFor[signals.Time]():    reflect.TypeFor[timeSchema](),
-		reflect.TypeFor[huma.ErrorModel](): reflect.TypeFor[Problem](),
+		reflect.TypeFor[huma.ErrorModel](): reflect.TypeFor[web.Problem](),
 	} {
 		registry.RegisterTypeAlias(from, to)
 	}
-	format := huma.Format{Marshal: encode}
+	format := huma.Format{Marshal: web.Encode}
 	return huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
@@ -76,8 +60,8 @@ func humaConfig(version string) huma.Config {
 			Components: &huma.Components{
 				Schemas: registry,
 				SecuritySchemes: map[string]*huma.SecurityScheme{
-					schemeBearer:  {Type: "http", Scheme: "bearer", Description: "An access token of /auth/login, or an API key"},
-					schemeSession: {Type: "apiKey", In: "cookie", Name: cookieName, Description: "The session of a browser, by the page /login"},
+					schemeBearer:  {Type: "http", Scheme: "bearer", Description: "An access token from /auth/login, or an API key"},
+					schemeSession: {Type: "apiKey", In: "cookie", Name: access.SecureCookie, Description: "The session of a browser, opened on the page /login"},
 				},
 			},
 		},
@@ -88,64 +72,170 @@ func humaConfig(version string) huma.Config {
 	}
 }
 
-// documentAccess says of every operation who may call it, and how those are
-// answered who may not.
-func documentAccess(doc *huma.OpenAPI, table []rule) {
-	problem := doc.Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "")
-	rules := map[routeKey]rule{}
-	for _, r := range table {
-		rules[keyOf(r.method, r.path)] = r
-	}
-	for path, item := range doc.Paths {
-		for _, op := range operationsOf(item) {
-			refusal := func(status int, description string) {
-				if op.Responses[strconv.Itoa(status)] == nil {
-					op.Responses[strconv.Itoa(status)] = &huma.Response{
-						Description: http.StatusText(status) + ": " + description,
-						Content:     map[string]*huma.MediaType{problemMediaType: {Schema: problem}},
-					}
-				}
-			}
-			refusal(http.StatusRequestHeaderFieldsTooLarge, "more header fields than are read")
-			r := rules[keyOf(op.Method, path)]
-			if r.role == anyone {
-				op.Security = []map[string][]string{} // none, said aloud
-				if op.Method == http.MethodPost {
-					refusal(http.StatusForbidden, "another site's page made the browser ask")
-					refusal(http.StatusTooManyRequests, "more requests a second than the address may send")
-				}
-				continue
-			}
-			op.Security = []map[string][]string{{schemeBearer: {}}, {schemeSession: {}}}
-			op.Description = strings.TrimSpace(op.Description + "\n\nTakes the role " + string(r.role) + ".")
-			delete(op.Responses, "401") // of those that name it themselves: here it has a header
-			refusal(http.StatusUnauthorized, "no token, or one that does not hold")
-			op.Responses["401"].Headers = map[string]*huma.Param{
-				"WWW-Authenticate": {Description: "Bearer", Schema: &huma.Schema{Type: huma.TypeString}},
-			}
-			delete(op.Responses, "403")
-			refusal(http.StatusForbidden, "the role does not suffice, or another site's page made the browser ask")
-			refusal(http.StatusTooManyRequests, "more requests a second than the caller, or the address without a token, may send")
-			refusal(http.StatusServiceUnavailable, "who asks cannot be looked up now")
-			if r.page && op.Responses["303"] == nil {
-				op.Responses["303"] = &huma.Response{Description: "To a browser that nobody is logged in with: the login page"}
-			}
+// metaRoute is where an operation of huma keeps its row of the table of routes.
+const metaRoute = "route"
+
+// operation is an endpoint of the API: huma checks its parameters and describes
+// it. Any error of the handler becomes a problem here.
+func operation[I, O any](h func(context.Context, *I) (*O, error)) endpoint {
+	return func(s *Server, _ *mux.Router, r route) {
+		op := huma.Operation{
+			OperationID: r.doc.id, Method: r.method, Path: r.path, DefaultStatus: r.doc.status, Tags: []string{r.doc.tag},
+			Summary: r.doc.summary, Description: r.doc.text, Errors: r.doc.errors, Metadata: map[string]any{metaRoute: r},
 		}
+		huma.Register(s.huma, op, func(ctx context.Context, in *I) (*O, error) {
+			out, err := h(ctx, in)
+			if err == nil {
+				return out, nil
+			}
+			p := problemOf(err)
+			if ctx.Err() != nil && p.Status >= http.StatusInternalServerError { // it failed because the client is gone
+				p = problemOf(ctx.Err())
+			}
+			return nil, p
+		})
 	}
 }
 
-// operationsOf lists the operations of a path.
-func operationsOf(item *huma.PathItem) []*huma.Operation {
-	var list []*huma.Operation
-	for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
-		if op != nil {
-			list = append(list, op)
-		}
-	}
-	return list
+// adapter is huma's adapter to mux. It registers each path in both forms, HEAD
+// where there is GET, and everything behind the role of its route.
+type adapter struct {
+	*mux.Router
+	guard *access.Guard
 }
 
-// schemaName keeps the many short names of package signals apart from others.
+// Handle implements huma.Adapter.
+func (a adapter) Handle(op *huma.Operation, handler func(huma.Context)) {
+	r, _ := op.Metadata[metaRoute].(route) // without one the door is closed, and the server does not start
+	door := a.guard.Door(r.role, r.page, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler(blind{humamux.NewContext(op, r, w)})
+	}))
+	for _, path := range bothForms(op.Path) {
+		a.Path(path).Methods(withHead(op.Method)...).Handler(door)
+	}
+}
+
+// blind hides the header Accept from huma, whose negotiation panics on some
+// values of it (";0 "). It would decide nothing: an operation has one media type,
+// and the operations with more negotiate themselves.
+type blind struct{ humaContext }
+
+type humaContext = huma.Context // embedding it as huma.Context would hide its method Context
+
+// Unwrap serves humamux.Unwrap.
+func (c blind) Unwrap() huma.Context { return c.humaContext }
+
+// Header implements huma.Context.
+func (c blind) Header(name string) string {
+	if name == "Accept" {
+		return ""
+	}
+	return c.humaContext.Header(name)
+}
+
+// JSONBody makes an input of a huma operation read its body itself: huma would
+// parse it twice, into values that round numbers, and report less about faults.
+type JSONBody struct{ request *http.Request }
+
+// Resolve implements huma.Resolver.
+func (b *JSONBody) Resolve(ctx huma.Context) []error {
+	b.request, _ = humamux.Unwrap(ctx)
+	return nil
+}
+
+// read returns the body, which must declare itself as JSON.
+func (b *JSONBody) read(limit int64) ([]byte, error) { return web.ReadJSON(b.request, limit) }
+
+// Connection gives an input of a huma operation the request and the writer of its
+// answer.
+type Connection struct {
+	request *http.Request
+	writer  http.ResponseWriter
+}
+
+// Resolve implements huma.Resolver.
+func (c *Connection) Resolve(ctx huma.Context) []error {
+	c.request, c.writer = humamux.Unwrap(ctx)
+	return nil
+}
+
+// answerJSON is the answer of an operation that has other media types than JSON,
+// too.
+func (c *Connection) answerJSON(value any) (*huma.StreamResponse, error) {
+	var body bytes.Buffer
+	if err := web.Encode(&body, value); err != nil {
+		return nil, fmt.Errorf("encode an answer: %w", err)
+	}
+	return &huma.StreamResponse{Body: func(huma.Context) {
+		c.writer.Header().Set("Content-Type", web.MediaJSON)
+		c.writer.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+		_, _ = c.writer.Write(body.Bytes()) // fails only when the client is gone
+	}}, nil
+}
+
+// checkQuery is a huma middleware that refuses ambiguous and malformed queries.
+func checkQuery(ctx huma.Context, next func(huma.Context)) {
+	r, w := humamux.Unwrap(ctx)
+	if r.URL.RawQuery == "" {
+		next(ctx)
+		return
+	}
+	if name, detail := queryFault(r.URL.RawQuery); detail != "" {
+		web.WriteProblem(w, r, web.InvalidParameter(name, detail))
+		return
+	}
+	next(ctx)
+}
+
+// queryFault returns the first fault of a query; "" when it has none.
+func queryFault(raw string) (name, detail string) {
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return "", "the query is not well-formed: percent signs and semicolons must be escaped"
+	}
+	for name, values := range query {
+		switch value := values[0]; {
+		case len(values) > 1:
+			return name, "must be given once"
+		case value == "":
+			return name, "must not be empty"
+		case strings.ContainsRune(value, 0) || !utf8.ValidString(value):
+			return name, "must be UTF-8 without U+0000"
+		}
+	}
+	return "", ""
+}
+
+// transformProblems is a huma.Transformer: it completes the problems of handlers
+// and turns huma's own errors into problems.
+func transformProblems(ctx huma.Context, _ string, v any) (any, error) {
+	switch v := v.(type) {
+	case *web.Problem:
+		return v.Complete(ctx.Context()), nil
+	case *huma.ErrorModel:
+		return ofHuma(v).Complete(ctx.Context()), nil
+	}
+	return v, nil
+}
+
+// ofHuma is the problem of a request whose parameters huma refused. It repeats
+// nothing of the request but the names of parameters.
+func ofHuma(m *huma.ErrorModel) *web.Problem {
+	if m.Status != http.StatusUnprocessableEntity {
+		p := web.Internal(m)
+		p.Status = m.Status
+		return p
+	}
+	p := &web.Problem{Status: m.Status, Code: web.CodeValidation, Detail: web.DetailValidation}
+	for _, e := range m.Errors {
+		_, name, _ := strings.Cut(e.Location, ".")
+		p.Errors = append(p.Errors, web.FieldError{Parameter: web.Printable(name), Detail: e.Message})
+	}
+	return p
+}
+
+// schemaName keeps the many short names of package signals apart from the names
+// of other packages.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
 	if t.Kind() == reflect.Pointer {
@@ -174,7 +264,7 @@ func (statusSchema) Schema(huma.Registry) *huma.Schema { return enumOf(jobs.Stat
 // Schema implements huma.SchemaProvider.
 func (prioritySchema) Schema(huma.Registry) *huma.Schema { return enumOf(jobs.Priorities()) }
 
-// Schema implements huma.SchemaProvider: what a person may ever ask for.
+// Schema implements huma.SchemaProvider: the statuses that a person can ask for.
 func (targetSchema) Schema(huma.Registry) *huma.Schema {
 	var targets []jobs.Status
 	for _, t := range jobs.Transitions() {
@@ -206,8 +296,8 @@ func (timeSchema) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Format: "date-time"}
 }
 
-// Schema implements huma.SchemaProvider: free form, or the signals document,
-// whose schema huma makes of the structs that signals.Decode reads.
+// Schema implements huma.SchemaProvider: free form, or a signals document, whose
+// schema huma derives from the structs that signals.Decode reads.
 func (payloadSchema) Schema(r huma.Registry) *huma.Schema {
 	free := &huma.Schema{
 		Type: huma.TypeObject, Title: "Free form", Description: "Any JSON object; schema_version is absent or 1.0-simple.",
@@ -222,7 +312,8 @@ func (payloadSchema) Schema(r huma.Registry) *huma.Schema {
 	}
 }
 
-// TransformSchema implements huma.SchemaTransformer: raw JSON has no type that huma could see.
+// TransformSchema implements huma.SchemaTransformer: huma cannot see the type of
+// raw JSON.
 func (MassRequest) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
 	raw := func(name, kind string) *huma.Schema {
 		p := s.Properties[name]

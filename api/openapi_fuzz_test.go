@@ -26,6 +26,7 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/api"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/internal/limit"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -43,8 +44,8 @@ func TestTheDocumentHolds(t *testing.T) {
 	t.Parallel()
 	e := setup(t, withCallbacks, func(c *api.Config) {
 		c.MaxBody, c.MaxBatchBody = 64<<10, 256<<10
-		c.Auth.Throttle.Account = auth.Rate{Burst: 1 << 20, Every: time.Millisecond}
-		c.Auth.Throttle.Address = c.Auth.Throttle.Account
+		c.Access.Throttle.Account = limit.Rate{Burst: 1 << 20, Every: time.Millisecond}
+		c.Access.Throttle.Address = c.Access.Throttle.Account
 	})
 	seeds := e.furnish(24)
 	hash, err := auth.HashPassword(t.Context(), phrase)

@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 	"github.com/leomutto/pilot-in-a-box/store"
@@ -29,7 +30,7 @@ func offline(t testing.TB) *Server {
 	require.NoError(t, err)
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	cfg := DefaultConfig()
-	cfg.Auth.Off = true
+	cfg.Access.Off = true
 	s, err := New(st, rdb, queue.NewEnqueuer(rdb, 0), cfg, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -91,7 +92,7 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, undocumented)
 	known := map[string]bool{}
-	for _, r := range accessTable() {
+	for _, r := range s.routes() {
 		known[r.path] = true
 	}
 	require.Len(t, paths, len(known), "and nothing else is documented")
@@ -163,14 +164,14 @@ func TestDocumentIsWhole(t *testing.T) {
 					examples++
 				}
 				if status >= "400" && !strings.HasPrefix(path, "/health") && (path != pathLogin || content["text/html"] == nil) {
-					require.NotNil(t, content[problemMediaType], "%s %s", where, status)
+					require.NotNil(t, content[web.MediaProblem], "%s %s", where, status)
 				}
 			}
 			require.Positive(t, errors, where)
 			require.Positive(t, examples, where)
 			if body := at(op, "requestBody"); body != nil && path != pathLogin { // which is a form
-				require.NotNil(t, at(body, "content", jsonMediaType, "schema"), where)
-				require.NotEmpty(t, at(body, "content", jsonMediaType, "examples"), where)
+				require.NotNil(t, at(body, "content", web.MediaJSON, "schema"), where)
+				require.NotEmpty(t, at(body, "content", web.MediaJSON, "examples"), where)
 			}
 		}
 	}
@@ -209,17 +210,16 @@ func TestExamplesKeepToTheirSchemas(t *testing.T) {
 			}
 		}
 	}
-	for path, item := range s.huma.OpenAPI().Paths {
-		for _, op := range operationsOf(item) {
-			for status, response := range op.Responses {
-				for _, media := range response.Content {
-					check(op.Method+" "+path+" "+status, media)
-				}
+	for _, r := range s.routes() {
+		op := operationOf(s.huma.OpenAPI(), r)
+		for status, response := range op.Responses {
+			for _, media := range response.Content {
+				check(r.method+" "+r.path+" "+status, media)
 			}
-			if op.RequestBody != nil {
-				for _, media := range op.RequestBody.Content {
-					check(op.Method+" "+path, media)
-				}
+		}
+		if op.RequestBody != nil {
+			for _, media := range op.RequestBody.Content {
+				check(r.method+" "+r.path, media)
 			}
 		}
 	}
@@ -312,12 +312,12 @@ func TestEnvelopesAgree(t *testing.T) {
 
 func TestCodesAreListed(t *testing.T) {
 	t.Parallel()
-	field, ok := reflect.TypeFor[Problem]().FieldByName("Code")
+	field, ok := reflect.TypeFor[web.Problem]().FieldByName("Code")
 	require.True(t, ok)
 	listed := strings.Split(field.Tag.Get("enum"), ",")
 	for _, code := range []string{
-		codeInvalidJSON, codeUnauthenticated, codeCrossOrigin, codeForbidden, codeTooManyHeaders, codeNotFound, codeMethod, codeNotAcceptable, codeTimeout, codeConflict, codeTransition, codeTooLarge, codeMediaType,
-		codeValidation, codeKeyReused, codeBacklogFull, codeClientClosed, codeInternal, codeUnavailable,
+		web.CodeInvalidJSON, web.CodeUnauthenticated, web.CodeCrossOrigin, web.CodeForbidden, web.CodeTooManyHeaders, web.CodeNotFound, web.CodeMethod, web.CodeNotAcceptable, web.CodeTimeout, web.CodeConflict, web.CodeTransition, web.CodeTooLarge, web.CodeMediaType,
+		web.CodeValidation, web.CodeKeyReused, web.CodeBacklogFull, web.CodeClientClosed, web.CodeInternal, web.CodeUnavailable,
 	} {
 		require.Contains(t, listed, code)
 	}

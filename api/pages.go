@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,29 +13,25 @@ import (
 	"github.com/swaggest/swgui/v5emb"
 
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
-
-const pathMonitoring = "/monitoring"
 
 // docsPage is Swagger UI; its assets are part of the binary.
 func docsPage() http.Handler {
 	ui := v5emb.New("MASS", "/openapi.json", "/docs/")
-	front := newShell(captured(ui, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/docs/"}}).body.Bytes())
+	front := web.NewNoncePage(web.AnswerOf(ui, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/docs/"}}).Body())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.TrimSuffix(r.URL.Path, "/") == "/docs" {
 			front.ServeHTTP(w, r)
 			return
 		}
-		asset := captured(ui, r)
-		if asset.status == http.StatusNotFound {
-			notFound(w, r)
+		asset := web.AnswerOf(ui, r)
+		if asset.Status == http.StatusNotFound {
+			web.NotFound(w, r)
 			return
 		}
-		maps.Copy(w.Header(), asset.header)
-		w.Header().Set("Cache-Control", "private, no-cache") // it is asked for again, and seldom sent
-		w.WriteHeader(asset.status)
-		_, _ = w.Write(asset.body.Bytes()) // fails only when the client is gone
+		asset.Send(w, "private, no-cache") // revalidated each time, and seldom sent again
 	})
 }
 
@@ -69,22 +64,19 @@ func (s *Server) asynqmon(readOnly bool) http.Handler {
 		ResultFormatter:  asynqmon.ResultFormatterFunc(formatResult),
 		ReadOnly:         readOnly,
 	})
-	original := captured(mon, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: pathMonitoring + "/"}}).body.Bytes()
-	front := newShell(original)
+	original := web.AnswerOf(mon, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: pathMonitoring + "/"}}).Body()
+	front := web.NewNoncePage(original)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, pathMonitoring+"/api/") {
 			mon.ServeHTTP(w, r)
 			return
 		}
-		asset := captured(mon, r)
-		if bytes.Equal(asset.body.Bytes(), original) {
+		asset := web.AnswerOf(mon, r)
+		if bytes.Equal(asset.Body(), original) {
 			front.ServeHTTP(w, r)
 			return
 		}
-		maps.Copy(w.Header(), asset.header)
-		w.Header().Set("Cache-Control", "private, max-age=3600")
-		w.WriteHeader(asset.status)
-		_, _ = w.Write(asset.body.Bytes()) // fails only when the client is gone
+		asset.Send(w, "private, max-age=3600")
 	})
 }
 

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"net/http"
 	"net/url"
@@ -11,13 +10,13 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/leomutto/pilot-in-a-box/internal/access"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
-
-const pathRequests = "/mass-requests/"
 
 type (
 	submitInput struct {
@@ -58,17 +57,16 @@ func (s *Server) submitRequest(ctx context.Context, in *submitInput) (*submitOut
 	if err != nil {
 		return nil, err
 	}
-	r.CreatedBy, r.Origin = createdBy(ctx), origin(ctx)
+	r.CreatedBy, r.Origin = access.CreatedBy(ctx), access.Origin(ctx)
 	if in.IdempotencyKey != "" {
-		digest := sha256.Sum256(body)
-		r.IdempotencyKey, r.Digest = in.IdempotencyKey, digest[:]
+		r.IdempotencyKey, r.Digest = in.IdempotencyKey, contentDigest(&r)
 	}
 	row, err := s.intake.Submit(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	if row.Mismatch {
-		return nil, &Problem{Status: http.StatusUnprocessableEntity, Code: codeKeyReused, Detail: detailKeyReused}
+		return nil, &web.Problem{Status: http.StatusUnprocessableEntity, Code: web.CodeKeyReused, Detail: detailKeyReused}
 	}
 	out := &submitOutput{Location: pathRequests + strconv.FormatInt(row.ID, 10), Body: submitted(r, row)}
 	if row.Replayed {
@@ -85,9 +83,9 @@ func (s *Server) getRequest(ctx context.Context, in *getInput) (*requestOutput, 
 		}
 		return &requestOutput{viewOf(&r)}, nil
 	}
-	r, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (jobs.Request, error) {
-		return s.store.Request(ctx, in.ID)
-	})
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	r, err := s.store.Request(within, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -100,9 +98,9 @@ func (s *Server) listRequests(ctx context.Context, in *listInput) (*listOutput, 
 		return nil, err
 	}
 	f.Limit = in.Limit + 1 // one more tells whether there is a next page
-	found, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) ([]jobs.Request, error) {
-		return s.store.ListRequests(ctx, f)
-	})
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	found, err := s.store.ListRequests(within, f)
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +126,9 @@ func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOut
 	if err != nil {
 		return nil, err
 	}
-	r, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (jobs.Request, error) {
-		return s.store.MoveRequest(ctx, in.ID, to, origin(ctx))
-	})
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	r, err := s.store.MoveRequest(within, in.ID, to, access.Origin(within))
 	if err != nil {
 		return nil, err
 	}
@@ -147,9 +145,9 @@ func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOut
 }
 
 func (s *Server) deleteRequest(ctx context.Context, in *requestInput) (*struct{}, error) {
-	_, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.store.DeleteRequest(ctx, in.ID, origin(ctx))
-	})
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	err := s.store.DeleteRequest(within, in.ID, access.Origin(within))
 	if err != nil {
 		return nil, err
 	}
@@ -158,13 +156,13 @@ func (s *Server) deleteRequest(ctx context.Context, in *requestInput) (*struct{}
 	return nil, nil //nolint:nilnil // huma: no body
 }
 
-// decodeSubmission reads the body of a POST and everything that is kept beside
-// the payload. The shape of a payload is judged here, its meaning by the worker.
-func decodeSubmission(body []byte, lim rules) (store.NewRequest, error) {
+// decodeSubmission decodes a submission, with further members if there are any.
+// The shape of a payload is checked here, its meaning by the worker.
+func decodeSubmission(body []byte, lim rules, further ...web.Member) (store.NewRequest, error) {
 	r := store.NewRequest{Priority: jobs.Default}
 	var faults payload.Faults
-	err := decode(body, &faults,
-		member{name: "payload", required: true, set: func(value jsontext.Value, faults *payload.Faults) {
+	err := web.Decode(body, &faults, append(further,
+		web.Member{Name: "payload", Required: true, Set: func(value jsontext.Value, faults *payload.Faults) {
 			meta, wrong := signals.Accept(value, lim.Limits)
 			for _, f := range wrong {
 				faults.Add(jsontext.Pointer("/payload"+f.Pointer), "%s", f.Detail)
@@ -172,39 +170,23 @@ func decodeSubmission(body []byte, lim rules) (store.NewRequest, error) {
 			r.Payload, r.SchemaVersion, r.CorrelationID = []byte(value), meta.SchemaVersion, meta.CorrelationID
 			r.SiteID, r.ClusterID = meta.SiteID, meta.ClusterID
 		}},
-		choice("priority", false, &r.Priority, jobs.Priorities()),
-		moment("run_at", &r.RunAt),
-		moment("expires_at", &r.ExpiresAt),
-		callback("callback_url", lim.callbacks, &r.CallbackURL),
-	)
+		web.ChoiceMember("priority", false, &r.Priority, jobs.Priorities()),
+		web.TimeMember("run_at", &r.RunAt),
+		web.TimeMember("expires_at", &r.ExpiresAt),
+		web.CheckedMember("callback_url", false, &r.CallbackURL, lim.checkCallback),
+	)...)
 	if !r.ExpiresAt.IsZero() && !r.ExpiresAt.After(r.RunAt) {
 		faults.Add("/expires_at", "must be after run_at")
 	}
 	if err == nil && len(faults) > 0 {
-		err = invalidBody(faults)
+		err = web.InvalidBody(faults)
 	}
 	return r, err
 }
 
-// moment is a member that takes an RFC 3339 instant.
-func moment(name string, into *time.Time) member {
-	return member{name: name, set: func(value jsontext.Value, faults *payload.Faults) {
-		text, err := jsontext.AppendUnquote(nil, value)
-		if at := signals.Time(text).Instant(); err == nil && !at.IsZero() && storable(at) {
-			*into = at
-			return
-		}
-		faults.Add(jsontext.Pointer("/"+name), "must be an RFC 3339 time such as 2026-03-01T10:00:00Z, in 1970 or later")
-	}}
-}
-
 func decodeStatusChange(body []byte) (jobs.Status, error) {
 	var to jobs.Status
-	var faults payload.Faults
-	err := decode(body, &faults, choice("status", true, &to, jobs.Statuses()))
-	if err == nil && len(faults) > 0 {
-		err = invalidBody(faults)
-	}
+	err := web.DecodeBody(body, web.ChoiceMember("status", true, &to, jobs.Statuses()))
 	return to, err
 }
 
@@ -217,16 +199,16 @@ func (in *listInput) filter() (store.Filter, error) {
 	}
 	switch {
 	case in.SiteID != "" && f.SiteID == "":
-		return f, invalidParameter("site_id", "must not be blank")
+		return f, web.InvalidParameter("site_id", "must not be blank")
 	case in.ClusterID != "" && f.ClusterID == "":
-		return f, invalidParameter("cluster_id", "must not be blank")
+		return f, web.InvalidParameter("cluster_id", "must not be blank")
 	case !f.CreatedBefore.IsZero() && !f.CreatedFrom.Before(f.CreatedBefore):
-		return f, invalidParameter("created_from", "must be before created_before")
+		return f, web.InvalidParameter("created_from", "must be before created_before")
 	}
 	if in.Cursor != "" {
 		var err error
 		if f.After, err = decodeCursor(in.Cursor); err != nil {
-			return f, invalidParameter("cursor", err.Error())
+			return f, web.InvalidParameter("cursor", err.Error())
 		}
 	}
 	return f, nil
@@ -257,8 +239,15 @@ type instant struct{ time.Time }
 
 // UnmarshalText implements encoding.TextUnmarshaler, for huma.
 func (i *instant) UnmarshalText(text []byte) error {
-	if err := i.Time.UnmarshalText(text); err != nil || !storable(i.Time) {
+	if err := i.Time.UnmarshalText(text); err != nil || !web.Storable(i.Time) {
 		return errors.New("want RFC 3339 such as 2026-03-01T10:00:00Z, in 1970 or later (and + written as %2B)")
 	}
 	return nil
+}
+
+func encodeCursor(p store.Position) string { return web.TimeCursor(p.CreatedAt, p.ID) }
+
+func decodeCursor(text string) (store.Position, error) {
+	at, id, err := web.ParseTimeCursor(text)
+	return store.Position{CreatedAt: at, ID: id}, err
 }

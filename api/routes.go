@@ -1,201 +1,231 @@
 package api
 
 import (
-	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humamux"
 	"github.com/gorilla/mux"
+
+	"github.com/leomutto/pilot-in-a-box/internal/access"
+	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 )
 
-// route sets up the whole API: every route and every middleware stands here.
+const (
+	pathRequests   = "/mass-requests/"
+	pathRequest    = pathRequests + "{id}"
+	pathBatch      = pathRequests + "batch"
+	pathBulk       = pathRequests + "bulk"
+	pathAuth       = "/auth/"
+	pathUsers      = "/users"
+	pathKeys       = "/api-keys"
+	pathAudit      = "/audit"
+	pathDocs       = "/docs"
+	pathMonitoring = "/monitoring"
+)
+
+// route is one row of the API: a method and a path, who may call it, what serves
+// it, and the words of its documentation. A path stands for both of its forms,
+// with and without the slash at its end, and HEAD goes with GET.
+type route struct {
+	method, path string
+	role         auth.Role // the least one that may call it; without a role the server does not start
+	page         bool      // for people: a browser without a session is sent to the login page
+	serve        endpoint  // operation, page or tree
+	doc          routeDoc
+}
+
+// routes lists every route of the API.
+func (s *Server) routes() []route {
+	const (
+		get, post, patch, del   = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
+		viewer, operator, admin = auth.Viewer, auth.Operator, auth.Admin
+		anyone                  = access.Anyone
+		created, accepted, none = http.StatusCreated, http.StatusAccepted, http.StatusNoContent
+		seeOther, found         = http.StatusSeeOther, http.StatusFound
+	)
+	login, monitoring := newLoginPage(s.guard), s.monitoring()
+	return []route{
+		{get, "/health", anyone, false, operation(s.ready), routeDoc{id: "health", tag: tagOperations,
+			summary: "The same as /health/ready", text: describeReady, errors: []int{422}, complete: documentReady}},
+		{get, "/health/live", anyone, false, operation(s.live), routeDoc{id: "health-live", tag: tagOperations,
+			summary: "Is the process alive?", errors: []int{422}, complete: documentLive}},
+		{get, "/health/ready", anyone, false, operation(s.ready), routeDoc{id: "health-ready", tag: tagOperations,
+			summary: "Can it accept submissions?", text: describeReady, errors: []int{422}, complete: documentReady}},
+		{get, "/", anyone, false, page(http.RedirectHandler(pathDocs, found)), routeDoc{id: "page-root",
+			summary: "Redirects to /docs", status: found}},
+		{get, pathLogin, anyone, false, page(login), routeDoc{id: "page-login", summary: "The page to log in and out"}},
+		{post, pathLogin, anyone, false, page(login), routeDoc{id: "page-login-post",
+			summary: "The page to log in and out", status: seeOther, complete: documentLogin}},
+		{post, pathLogout, viewer, true, page(http.HandlerFunc(s.endBrowserSession)), routeDoc{id: "page-logout-post",
+			summary: "Ends the session of a browser", status: seeOther}},
+
+		{post, pathAuth + "login", anyone, false, operation(s.logIn), routeDoc{id: "login", tag: tagUsers, status: 200,
+			summary: "Log in with a password", text: describeLogin, errors: bodyErrors(401, 422, 429, 503), complete: documentLogIn}},
+		{post, pathAuth + "refresh", anyone, false, operation(s.refresh), routeDoc{id: "refresh", tag: tagUsers, status: 200, // the refresh token is the proof
+			summary: "Get a new access token", text: describeRefresh, errors: bodyErrors(401, 422, 503), complete: documentRefresh}},
+		{post, pathAuth + "logout", viewer, false, operation(s.logOut), routeDoc{id: "logout", tag: tagUsers, status: none,
+			summary: "Log out", text: describeLogout, errors: bodyErrors(422, 503), complete: documentLogOut}},
+		{get, pathAuth + "me", viewer, false, operation(s.me), routeDoc{id: "me", tag: tagUsers,
+			summary: "Who am I?", errors: []int{422}, complete: documentMe}},
+		{post, pathAuth + "password", viewer, false, operation(s.changePassword), routeDoc{id: "change-password", tag: tagUsers, status: none,
+			summary: "Change your own password", text: describePassword, errors: bodyErrors(401, 403, 422, 429, 503), complete: documentChangePassword}},
+		{post, pathAuth + "register", admin, false, operation(s.register), routeDoc{id: "register", tag: tagUsers, status: created,
+			summary: "Add a user", errors: bodyErrors(409, 422, 503), complete: documentRegister}},
+		{get, pathUsers, admin, false, operation(s.listUsers), routeDoc{id: "list-users", tag: tagUsers,
+			summary: "List the users in the order they were added", errors: []int{503}, complete: documentListUsers}},
+		{get, pathUsers + "/{id}", admin, false, operation(s.getUser), routeDoc{id: "get-user", tag: tagUsers,
+			summary: "Get a user", errors: []int{404, 503}, complete: documentGetUser}},
+		{patch, pathUsers + "/{id}", admin, false, operation(s.changeUser), routeDoc{id: "change-user", tag: tagUsers,
+			summary: "Change a user's role, or disable or enable the user", text: describeUser, errors: bodyErrors(404, 409, 422, 503), complete: documentChangeUser}},
+		{post, pathUsers + "/{id}/password", admin, false, operation(s.setPassword), routeDoc{id: "set-password", tag: tagUsers, status: none,
+			summary: "Set another user's password", text: describePassword, errors: bodyErrors(404, 422, 503), complete: documentSetPassword}},
+		{get, pathKeys, admin, false, operation(s.listKeys), routeDoc{id: "list-api-keys", tag: tagUsers,
+			summary: "List the API keys in the order they were added", errors: []int{503}, complete: documentListKeys}},
+		{post, pathKeys, admin, false, operation(s.addKey), routeDoc{id: "add-api-key", tag: tagUsers, status: created,
+			summary: "Add an API key", text: describeKey, errors: bodyErrors(422, 503), complete: documentAddKey}},
+		{del, pathKeys + "/{id}", admin, false, operation(s.revokeKey), routeDoc{id: "revoke-api-key", tag: tagUsers,
+			summary: "Revoke an API key", errors: []int{404, 503}}},
+		{get, pathAudit, admin, false, operation(s.audit), routeDoc{id: "audit", tag: tagOperations,
+			summary: "The audit trail", text: describeAudit, errors: []int{406, 503}, complete: documentAudit}},
+
+		{get, "/openapi.json", viewer, false, page(s.document), routeDoc{id: "page-openapi",
+			summary: "This document", media: web.MediaJSON, complete: documentDocument}},
+		{get, pathDocs, viewer, true, tree(docsPage()), routeDoc{id: "page-docs", summary: "Swagger UI"}},
+		{get, pathMonitoring, viewer, true, tree(monitoring), routeDoc{id: "page-monitoring", summary: describeQueues}},
+		{post, pathMonitoring, admin, false, tree(monitoring), routeDoc{id: "page-monitoring-post", summary: describeQueues}},
+		{del, pathMonitoring, admin, false, tree(monitoring), routeDoc{id: "page-monitoring-delete", summary: describeQueues}},
+
+		{get, pathRequests, viewer, false, operation(s.listRequests), routeDoc{id: "list-requests", tag: tagRequests,
+			summary: "List MassRequests, newest first", text: describeList, errors: []int{503}, complete: documentList}},
+		{get, pathRequest, viewer, false, operation(s.getRequest), routeDoc{id: "get-request", tag: tagRequests,
+			summary: "Get a MassRequest, or wait until it is final", text: describeGet, errors: []int{404, 503}, complete: documentGet}},
+		{get, pathRequest + "/events", viewer, false, operation(s.requestEvents), routeDoc{id: "request-events", tag: tagRequests,
+			summary: "The history of a MassRequest, and its events as they happen", text: describeEvents, errors: []int{404, 406, 503}, complete: documentEvents}},
+		{get, pathRequest + "/callback", viewer, false, operation(s.getCallback), routeDoc{id: "get-callback", tag: tagRequests,
+			summary: "The state of the callback", text: describeCallback, errors: []int{404, 503}, complete: documentCallback}},
+		{post, pathRequests, operator, false, operation(s.submitRequest), routeDoc{id: "submit-request", tag: tagRequests, status: created,
+			summary: "Submit a MassRequest", text: describeSubmit, errors: bodyErrors(429, 503), complete: documentSubmit}},
+		{post, pathBatch, operator, false, operation(s.newManySubmissions().submit), routeDoc{id: "submit-batch", tag: tagRequests, status: 200,
+			summary: "Submit many MassRequests", text: describeBatch, errors: bodyErrors(422, 429, 503), complete: documentManySubmissions}},
+		{post, pathBulk, operator, false, operation(s.moveRequests), routeDoc{id: "move-requests", tag: tagRequests, status: 200,
+			summary: "Cancel or replay many MassRequests", text: describeBulk, errors: bodyErrors(422, 503), complete: documentBulk}},
+		{patch, pathRequest + "/status", operator, false, operation(s.changeStatus), routeDoc{id: "change-status", tag: tagRequests,
+			summary: "Cancel or replay a MassRequest", text: describeStatus, errors: bodyErrors(404, 409, 503), complete: documentStatus}},
+		{post, pathRequest + "/callback", operator, false, operation(s.replayCallback), routeDoc{id: "replay-callback", tag: tagRequests, status: accepted,
+			summary: "Send the callback again", text: describeReplay, errors: []int{404, 409, 503}, complete: documentReplay}},
+		{del, pathRequest, admin, false, operation(s.deleteRequest), routeDoc{id: "delete-request", tag: tagRequests,
+			summary: "Delete a MassRequest", text: describeDelete, errors: []int{404, 503}}},
+	}
+}
+
+// bodyErrors are the statuses of an operation that reads a body, and others.
+func bodyErrors(others ...int) []int { return append([]int{400, 408, 413, 415}, others...) }
+
+// route sets up every route and, around them, every middleware.
 func (s *Server) route() error {
 	router := mux.NewRouter().SkipClean(true) // no redirects: another spelling is another path
-	s.huma = huma.NewAPI(humaConfig(s.cfg.Version), adapter{router})
+	s.huma = huma.NewAPI(humaConfig(s.cfg.Version), adapter{router, s.guard})
 	s.huma.UseMiddleware(checkQuery)
-
-	handle(s, huma.Operation{
-		OperationID: "submit-request", Method: http.MethodPost, Path: pathRequests, DefaultStatus: http.StatusCreated,
-		Tags: []string{tagRequests}, Summary: "Submit a MassRequest", Description: describeSubmit,
-		Errors: []int{400, 408, 413, 415, 429, 503},
-	}, s.submitRequest)
-	handle(s, huma.Operation{
-		OperationID: "submit-batch", Method: http.MethodPost, Path: pathBatch, DefaultStatus: http.StatusOK,
-		Tags: []string{tagRequests}, Summary: "Submit many MassRequests", Description: describeBatch,
-		Errors: []int{400, 408, 413, 415, 422, 429, 503},
-	}, s.newBatches().submit)
-	handle(s, huma.Operation{
-		OperationID: "get-request", Method: http.MethodGet, Path: pathRequests + "{id}",
-		Tags: []string{tagRequests}, Summary: "Look at a MassRequest, or wait for its end", Description: describeGet,
-		Errors: []int{404, 503},
-	}, s.getRequest)
-	handle(s, huma.Operation{
-		OperationID: "request-events", Method: http.MethodGet, Path: pathRequests + "{id}/events",
-		Tags: []string{tagRequests}, Summary: "What happened to a MassRequest, and what happens", Description: describeEvents,
-		Errors: []int{404, 406, 503},
-	}, s.requestEvents)
-	handle(s, huma.Operation{
-		OperationID: "list-requests", Method: http.MethodGet, Path: pathRequests,
-		Tags: []string{tagRequests}, Summary: "List MassRequests, newest first", Description: describeList,
-		Errors: []int{503},
-	}, s.listRequests)
-	handle(s, huma.Operation{
-		OperationID: "move-requests", Method: http.MethodPost, Path: pathBulk, DefaultStatus: http.StatusOK,
-		Tags: []string{tagRequests}, Summary: "Cancel or replay many MassRequests", Description: describeBulk,
-		Errors: []int{400, 408, 413, 415, 422, 503},
-	}, s.moveRequests)
-	handle(s, huma.Operation{
-		OperationID: "change-status", Method: http.MethodPatch, Path: pathRequests + "{id}/status",
-		Tags: []string{tagRequests}, Summary: "Cancel or replay a MassRequest", Description: describeStatus,
-		Errors: []int{400, 404, 408, 409, 413, 415, 503},
-	}, s.changeStatus)
-	handle(s, huma.Operation{
-		OperationID: "delete-request", Method: http.MethodDelete, Path: pathRequests + "{id}",
-		Tags: []string{tagRequests}, Summary: "Delete a MassRequest", Description: describeDelete,
-		Errors: []int{404, 503},
-	}, s.deleteRequest)
-	handle(s, huma.Operation{
-		OperationID: "get-callback", Method: http.MethodGet, Path: pathRequests + "{id}/callback",
-		Tags: []string{tagRequests}, Summary: "What became of the callback", Description: describeCallback,
-		Errors: []int{404, 503},
-	}, s.getCallback)
-	handle(s, huma.Operation{
-		OperationID: "replay-callback", Method: http.MethodPost, Path: pathRequests + "{id}/callback", DefaultStatus: http.StatusAccepted,
-		Tags: []string{tagRequests}, Summary: "Send the callback again", Description: describeReplay,
-		Errors: []int{404, 409, 503},
-	}, s.replayCallback)
-
-	handle(s, huma.Operation{
-		OperationID: "health-live", Method: http.MethodGet, Path: "/health/live",
-		Tags: []string{tagOperations}, Summary: "Is the process alive?", Errors: []int{422},
-	}, s.live)
-	handle(s, huma.Operation{
-		OperationID: "health-ready", Method: http.MethodGet, Path: "/health/ready",
-		Tags: []string{tagOperations}, Summary: "Can it accept submissions?", Description: describeReady, Errors: []int{422},
-	}, s.ready)
-	handle(s, huma.Operation{
-		OperationID: "health", Method: http.MethodGet, Path: "/health",
-		Tags: []string{tagOperations}, Summary: "The same as /health/ready", Description: describeReady, Errors: []int{422},
-	}, s.ready)
-
-	s.routeAuth()
-	s.routeAudit()
-
-	described := new(document)
-	s.page(router, "/", "Redirects to /docs", http.RedirectHandler("/docs", http.StatusFound), http.MethodGet)
-	s.page(router, pathLogin, "The page to log in and out", s.loginPage(), http.MethodGet, http.MethodPost)
-	s.page(router, pathLogout, "Ends the session of a browser", http.HandlerFunc(s.logOut), http.MethodPost)
-	s.page(router, "/openapi.json", "This document", described, http.MethodGet)
-	s.tree(router, "/docs", "Swagger UI", docsPage(), http.MethodGet)
-	s.tree(router, pathMonitoring, "Asynqmon: the queues and their tasks", s.monitoring(), http.MethodGet, http.MethodPost, http.MethodDelete)
-	table := accessTable()
-	var err error
-	if s.access, err = newAccess(table, router); err != nil {
+	s.document = new(document)
+	routes := s.routes()
+	for _, r := range routes {
+		r.serve(s, router, r)
+	}
+	if err := errors.Join(checkRoles(routes), checkDoors(router)); err != nil {
 		return err
 	}
-	documentAccess(s.huma.OpenAPI(), table)
-	if err := described.render(s.huma.OpenAPI()); err != nil {
+	if err := s.document.render(s.huma.OpenAPI(), routes); err != nil {
 		return err
 	}
-
-	router.Use(nameRoute, s.admit)
-	router.NotFoundHandler = http.HandlerFunc(notFound)
+	router.Use(web.NameRoute)
+	router.NotFoundHandler = http.HandlerFunc(web.NotFound)
 	router.MethodNotAllowedHandler = methodNotAllowed(router)
-	edge := limitHeaders(s.cfg.MaxHeaders, shareWith(s.cfg.Origins, guardOrigin(router)))
-	s.handler = s.withExchange(recoverPanics(secure(edge)))
+	edge := web.LimitHeaders(s.cfg.MaxHeaders, web.ShareWith(s.cfg.Origins, web.GuardOrigin(router)))
+	s.handler = web.WithExchange(s.log, s.cfg.TrustedProxies, web.RecoverPanics(web.Secure(edge)))
 	return nil
 }
 
-// handle registers an operation. Whatever its handler returns as an error becomes
-// a problem here.
-func handle[I, O any](s *Server, op huma.Operation, h func(context.Context, *I) (*O, error)) {
-	huma.Register(s.huma, op, func(ctx context.Context, in *I) (*O, error) {
-		out, err := h(ctx, in)
-		if err == nil {
-			return out, nil
+// checkRoles holds that each route has a role, and stands in the table once.
+func checkRoles(routes []route) error {
+	var errs []error
+	seen := map[string]bool{}
+	for _, r := range routes {
+		key := r.method + " " + bothForms(r.path)[0]
+		if r.role == "" {
+			errs = append(errs, fmt.Errorf("the route %s has no role", key))
 		}
-		p := problemOf(err)
-		if ctx.Err() != nil && p.Status >= http.StatusInternalServerError { // the client is gone, which made it fail
-			p = problemOf(ctx.Err())
+		if r.role != access.Anyone && r.role != "" && !slices.Contains(auth.Roles(), r.role) {
+			errs = append(errs, fmt.Errorf("the route %s has the unknown role %q", key, r.role))
 		}
-		return nil, p
+		if seen[key] {
+			errs = append(errs, fmt.Errorf("the route %s is there twice", key))
+		}
+		seen[key] = true
+	}
+	return errors.Join(errs...)
+}
+
+// checkDoors holds that no route of the router leads past the check of roles.
+func checkDoors(router *mux.Router) error {
+	var errs []error
+	err := router.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+		door, guarded := route.GetHandler().(*access.Door)
+		path, err := route.GetPathTemplate()
+		if err == nil && (!guarded || door.Closed()) {
+			err = fmt.Errorf("the route %s is not behind a role", path)
+		}
+		errs = append(errs, err)
+		return nil
 	})
+	return errors.Join(append(errs, err)...)
 }
 
-// page registers a resource that is no operation, with and without the slash.
-func (s *Server) page(router *mux.Router, path, summary string, h http.Handler, methods ...string) {
-	for _, form := range bothForms(path) {
-		router.Path(form).Methods(withHead(methods)...).Handler(h)
-	}
-	describePage(s.huma.OpenAPI(), path, summary, methods)
-}
+// endpoint registers what serves a route.
+type endpoint func(s *Server, router *mux.Router, r route)
 
-// tree mounts a handler at a path and everything below it.
-func (s *Server) tree(router *mux.Router, path, summary string, h http.Handler, methods ...string) {
-	for _, r := range []*mux.Route{router.Path(path), router.PathPrefix(path + "/")} {
-		r.Methods(withHead(methods)...).Handler(h)
-	}
-	describePage(s.huma.OpenAPI(), path, summary, methods)
-}
-
-// withHead adds HEAD where there is GET.
-func withHead(methods []string) []string {
-	if slices.Contains(methods, http.MethodGet) {
-		return append(slices.Clone(methods), http.MethodHead)
-	}
-	return methods
-}
-
-// adapter is huma's adapter to mux, apart from the routes: each path with and
-// without the slash at its end, and HEAD where there is GET.
-type adapter struct{ *mux.Router }
-
-// Handle implements huma.Adapter.
-func (a adapter) Handle(op *huma.Operation, handler func(huma.Context)) {
-	for _, path := range bothForms(op.Path) {
-		a.Path(path).Methods(withHead([]string{op.Method})...).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			handler(blind{humamux.NewContext(op, r, w)})
-		})
+// page is an endpoint that is no operation of the API.
+func page(h http.Handler) endpoint {
+	return func(s *Server, router *mux.Router, r route) {
+		for _, form := range bothForms(r.path) {
+			router.Path(form).Methods(withHead(r.method)...).Handler(s.guard.Door(r.role, r.page, h))
+		}
+		describePage(s.huma.OpenAPI(), r)
 	}
 }
 
-// blind hides the header Accept from huma, whose negotiation slices some values
-// of it out of bounds (";0 "). It would decide nothing: an operation has one
-// media type, and those that have more look for themselves.
-type blind struct{ humaContext }
-
-type humaContext = huma.Context // a name under which its method Context is not hidden
-
-// Unwrap serves humamux.Unwrap.
-func (c blind) Unwrap() huma.Context { return c.humaContext }
-
-// Header implements huma.Context.
-func (c blind) Header(name string) string {
-	if name == "Accept" {
-		return ""
+// tree is a page with everything below its path.
+func tree(h http.Handler) endpoint {
+	return func(s *Server, router *mux.Router, r route) {
+		for _, m := range []*mux.Route{router.Path(r.path), router.PathPrefix(r.path + "/")} {
+			m.Methods(withHead(r.method)...).Handler(s.guard.Door(r.role, r.page, h))
+		}
+		describePage(s.huma.OpenAPI(), r)
 	}
-	return c.humaContext.Header(name)
 }
 
-// bothForms returns the path as written and the one with the other ending.
+// withHead adds HEAD to GET.
+func withHead(method string) []string {
+	if method == http.MethodGet {
+		return []string{http.MethodGet, http.MethodHead}
+	}
+	return []string{method}
+}
+
+// bothForms returns a path without and with the slash at its end.
 func bothForms(path string) []string {
 	if path == "/" {
 		return []string{path}
 	}
-	if bare, slash := strings.CutSuffix(path, "/"); slash {
-		return []string{path, bare}
-	}
-	return []string{path, path + "/"}
+	bare := strings.TrimSuffix(path, "/")
+	return []string{bare, bare + "/"}
 }
 
-func notFound(w http.ResponseWriter, r *http.Request) {
-	writeProblem(w, r, &Problem{Status: http.StatusNotFound, Code: codeNotFound, Detail: "There is nothing at this path."})
-}
-
-// methodNotAllowed names the methods of the path, which mux does not.
+// methodNotAllowed names the methods that a path has, which mux does not.
 func methodNotAllowed(router *mux.Router) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var allowed []string
@@ -211,8 +241,8 @@ func methodNotAllowed(router *mux.Router) http.Handler {
 		}
 		list := strings.Join(allowed, ", ")
 		w.Header().Set("Allow", list)
-		writeProblem(w, r, &Problem{
-			Status: http.StatusMethodNotAllowed, Code: codeMethod, Detail: "This path takes " + list + ".",
+		web.WriteProblem(w, r, &web.Problem{
+			Status: http.StatusMethodNotAllowed, Code: web.CodeMethod, Detail: "This path allows " + list + ".",
 		})
 	})
 }

@@ -25,6 +25,8 @@ import (
 
 	"github.com/leomutto/pilot-in-a-box/api/intake"
 	"github.com/leomutto/pilot-in-a-box/api/waiting"
+	"github.com/leomutto/pilot-in-a-box/internal/access"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/internal/webhook"
 	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
@@ -61,13 +63,7 @@ type Config struct {
 
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's
 	Origins        []string       // whose scripts may call the API with a token; nobody's
-	PlainSessions  bool           // session cookies also over plain HTTP, for development
-
-	Auth AuthConfig // how callers show who they are
-
-	CallerRate  int // requests of one caller a second, a batch of submissions counted by item; 0: no limit
-	CallerBurst int // of them at once; CallerRate if that is more
-	AddressRate int // requests of one address a second that show no valid token; 0: no limit
+	Access         access.Config  // how callers identify themselves, and their rates; LookupTimeout is AnswerTimeout
 
 	Callbacks *webhook.Guard // where callbacks may go; nil: a callback_url is refused, for nothing can sign them
 
@@ -87,13 +83,12 @@ type Server struct {
 	intake     *intake.Intake
 	waiting    *waiting.Hub
 	readiness  *readiness
-	access     access
-	identities *identities
-	limits     rateLimits
+	guard      *access.Guard
 	huma       huma.API // the operations: their checks and their document
+	document   *document
 	handler    http.Handler
 	listener   net.Listener // nil before Listen
-	keys       *keyPair     // nil for plain HTTP, and before Listen
+	keys       *web.KeyPair // nil for plain HTTP, and before Listen
 	draining   atomic.Bool
 }
 
@@ -109,10 +104,12 @@ func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, cfg Co
 	s.waiting = waiting.New(waiting.Options{
 		Store: st, Redis: rdb, Interval: s.cfg.WaitInterval, Timeout: s.cfg.AnswerTimeout, Log: log,
 	})
-	s.limits = s.newLimits()
 	s.readiness = newReadiness(s.probes())
+	callers := s.cfg.Access
+	callers.LookupTimeout = s.cfg.AnswerTimeout
+	callers.PlainSessions = callers.PlainSessions || web.IsLoopback(s.cfg.Addr)
 	var err error
-	if s.identities, err = s.newIdentities(); err != nil {
+	if s.guard, err = access.New(st, rdb, s.background, callers, log); err != nil {
 		return nil, fmt.Errorf("set up the API: %w", err)
 	}
 	if err := s.route(); err != nil {
@@ -130,7 +127,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 func (s *Server) Listen() (net.Addr, error) {
 	if s.cfg.TLSCert != "" {
 		var err error
-		if s.keys, err = newKeyPair(s.cfg.TLSCert, s.cfg.TLSKey, s.log); err != nil {
+		if s.keys, err = web.LoadKeyPair(s.cfg.TLSCert, s.cfg.TLSKey, s.log); err != nil {
 			return nil, err
 		}
 	}
@@ -168,8 +165,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	if s.keys != nil {
-		srv.TLSConfig = s.keys.config()
-		go s.keys.watch(ctx, s.cfg.TLSReload)
+		srv.TLSConfig = s.keys.Config()
+		go s.keys.Watch(ctx, s.cfg.TLSReload)
 		go func() { served <- srv.ServeTLS(s.listener, "", "") }()
 	} else {
 		go func() { served <- srv.Serve(s.listener) }()

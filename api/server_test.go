@@ -331,7 +331,7 @@ func TestOneLineARequest(t *testing.T) {
 		for line := range strings.Lines(e.log.String()) {
 			var l map[string]any
 			require.NoError(t, json.Unmarshal([]byte(line), &l))
-			if id, ok := l["request_id"].(string); ok {
+			if id, ok := l["http_request_id"].(string); ok {
 				lines[id] = l
 			}
 		}

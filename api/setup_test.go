@@ -89,7 +89,7 @@ func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Confi
 	servers := systemtest.On(t, databaseURL, redisURL)
 	e.store, e.db, e.rdb = servers.Store, servers.DB, servers.Redis
 	cfg := api.DefaultConfig()
-	cfg.Addr, cfg.Version, cfg.Auth.Tokens = "127.0.0.1:0", "test", signing()
+	cfg.Addr, cfg.Version, cfg.Access.Tokens = "127.0.0.1:0", "test", signing()
 	cfg.AnswerTimeout, cfg.ReadHeaderTimeout, cfg.ReadTimeout, cfg.WriteTimeout, cfg.ShutdownTimeout = patience, patience, patience, patience, patience
 	cfg.PendingMigrations = func(ctx context.Context) (int, error) { return migrations.Pending(ctx, databaseURL) }
 	for _, f := range tune {

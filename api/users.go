@@ -3,14 +3,12 @@ package api
 import (
 	"context"
 	"errors"
-	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
+	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -62,27 +60,27 @@ func userView(u *store.User) User {
 func (s *Server) register(ctx context.Context, in *authInput) (*addedUser, error) {
 	var email, password string
 	role := auth.Viewer
-	err := in.decode(s.cfg, checked("email", true, &email, auth.ParseEmail), text("password", true, &password), choice("role", false, &role, auth.Roles()))
+	err := in.decode(s.cfg, web.CheckedMember("email", true, &email, auth.ParseEmail), web.TextMember("password", true, &password), web.ChoiceMember("role", false, &role, auth.Roles()))
 	if err != nil {
 		return nil, err
 	}
-	u, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.User, error) {
-		hash, err := hashPassword(ctx, "password", password)
-		if err != nil {
-			return store.User{}, err
-		}
-		return s.store.AddUser(ctx, email, role, hash, origin(ctx))
-	})
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	hash, err := hashPassword(within, "password", password)
 	if err != nil {
-		return nil, userProblem(err)
+		return nil, err
+	}
+	u, err := s.store.AddUser(within, email, role, hash, access.Origin(within))
+	if err != nil {
+		return nil, err
 	}
 	return &addedUser{Location: pathUsers + "/" + strconv.FormatInt(u.ID, 10), Body: userView(&u)}, nil
 }
 
 func (s *Server) listUsers(ctx context.Context, in *pageInput) (*userListOutput, error) {
-	found, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) ([]store.User, error) {
-		return s.store.Users(ctx, in.After, in.Limit+1) // one more tells whether there is a next page
-	})
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	found, err := s.store.Users(within, in.After, in.Limit+1) // one more tells whether there is a next page
 	if err != nil {
 		return nil, err
 	}
@@ -103,9 +101,11 @@ func (in *pageInput) next(path string, last int64) *string {
 }
 
 func (s *Server) getUser(ctx context.Context, in *userInput) (*userOutput, error) {
-	u, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.User, error) { return s.store.User(ctx, in.ID) })
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	u, err := s.store.User(within, in.ID)
 	if err != nil {
-		return nil, userProblem(err)
+		return nil, err
 	}
 	return &userOutput{userView(&u)}, nil
 }
@@ -113,28 +113,28 @@ func (s *Server) getUser(ctx context.Context, in *userInput) (*userOutput, error
 func (s *Server) changeUser(ctx context.Context, in *userBodyInput) (*userOutput, error) {
 	var role auth.Role
 	var change store.UserChange
-	if err := in.decode(s.cfg, choice("role", false, &role, auth.Roles()), tristate("disabled", &change.Disabled)); err != nil {
+	if err := in.decode(s.cfg, web.ChoiceMember("role", false, &role, auth.Roles()), web.OptionalFlagMember("disabled", &change.Disabled)); err != nil {
 		return nil, err
 	}
 	if role != "" {
 		change.Role = &role
 	}
 	if change == (store.UserChange{}) {
-		return nil, invalidBody(payload.Faults{{Pointer: "", Detail: "must have role, disabled or both"}})
+		return nil, web.InvalidBody(payload.Faults{{Pointer: "", Detail: "must have role, disabled or both"}})
 	}
-	u, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.User, error) {
-		return s.store.ChangeUser(ctx, in.ID, change, origin(ctx))
-	})
-	s.identities.users.forget(in.ID)
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	u, err := s.store.ChangeUser(within, in.ID, change, access.Origin(within))
+	s.guard.ForgetUser(in.ID)
 	if err != nil {
-		return nil, userProblem(err)
+		return nil, err
 	}
 	return &userOutput{userView(&u)}, nil
 }
 
 func (s *Server) setPassword(ctx context.Context, in *userBodyInput) (*struct{}, error) {
 	var password string
-	if err := in.decode(s.cfg, text("password", true, &password)); err != nil {
+	if err := in.decode(s.cfg, web.TextMember("password", true, &password)); err != nil {
 		return nil, err
 	}
 	return nil, s.storePassword(ctx, in.ID, "password", password)
@@ -142,48 +142,22 @@ func (s *Server) setPassword(ctx context.Context, in *userBodyInput) (*struct{},
 
 // storePassword sets a password that came in a member of the body.
 func (s *Server) storePassword(ctx context.Context, user int64, member, password string) error {
-	_, err := bounded(ctx, s.cfg.AnswerTimeout, func(ctx context.Context) (store.User, error) {
-		hash, err := hashPassword(ctx, member, password)
-		if err != nil {
-			return store.User{}, err
-		}
-		return s.store.SetPassword(ctx, user, hash, origin(ctx))
-	})
-	s.identities.users.forget(user)
-	return userProblem(err)
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	hash, err := hashPassword(within, member, password)
+	if err != nil {
+		return err
+	}
+	_, err = s.store.SetPassword(within, user, hash, access.Origin(within))
+	s.guard.ForgetUser(user)
+	return err
 }
 
 func hashPassword(ctx context.Context, member, password string) (string, error) {
 	hash, err := auth.HashPassword(ctx, password)
-	if errors.Is(err, auth.ErrPassword) {
-		detail := strings.TrimPrefix(err.Error(), auth.ErrPassword.Error()+" ")
-		return "", invalidBody(payload.Faults{{Pointer: "/" + member, Detail: detail}})
+	var refused *auth.PasswordError
+	if errors.As(err, &refused) {
+		return "", web.InvalidBody(payload.Faults{{Pointer: "/" + member, Detail: refused.Rule}})
 	}
 	return hash, err
-}
-
-// userProblem says of the errors about users what problemOf says of those about requests.
-func userProblem(err error) error {
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return &Problem{Status: http.StatusNotFound, Code: codeNotFound, Detail: "There is no such user.", cause: err}
-	case errors.Is(err, store.ErrEmailTaken):
-		return &Problem{Status: http.StatusConflict, Code: codeEmailTaken, Detail: "There is a user with this e-mail address.", cause: err}
-	case errors.Is(err, store.ErrLastAdmin):
-		return &Problem{Status: http.StatusConflict, Code: codeLastAdmin, Detail: "Nobody could manage users any more: make another admin first.", cause: err}
-	}
-	return err
-}
-
-// tristate is a member that takes true or false, and tells its absence from both.
-func tristate(name string, into **bool) member {
-	return member{name: name, set: func(value jsontext.Value, faults *payload.Faults) {
-		switch value.Kind() {
-		case jsontext.KindTrue, jsontext.KindFalse:
-			set := value.Kind() == jsontext.KindTrue
-			*into = &set
-		default:
-			faults.Add(jsontext.Pointer("/"+name), "must be true or false")
-		}
-	}}
 }

@@ -87,9 +87,8 @@ func submitted(n store.NewRequest, row store.Inserted) MassRequest {
 	})
 }
 
-// appendJSON appends m field by field, for encode. All but the payload is as
-// json.MarshalWrite writes it.
-func (m MassRequest) appendJSON(dst []byte) ([]byte, error) { return m.append(dst) }
+// appendJSON appends m as encode would write it, field by field: encode asks for it.
+func (m MassRequest) AppendJSON(dst []byte) ([]byte, error) { return m.append(dst) }
 
 func (m *MassRequest) append(dst []byte) (_ []byte, err error) {
 	dst = strconv.AppendInt(append(dst, `{"id":`...), m.ID, 10)
@@ -122,7 +121,7 @@ func (m *MassRequest) append(dst []byte) (_ []byte, err error) {
 }
 
 // appendJSON appends l as encode would write it.
-func (l MassRequestList) appendJSON(dst []byte) (_ []byte, err error) {
+func (l MassRequestList) AppendJSON(dst []byte) (_ []byte, err error) {
 	dst = append(dst, `{"items":[`...)
 	for i := range l.Items {
 		if i > 0 {

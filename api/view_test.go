@@ -12,13 +12,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
 // sameAsMarshal compares an appended answer with that of the encoder. Payloads must
 // be as they are; the encoder would change their white space and escapes, so it
 // gets a mark in place of each.
-func sameAsMarshal(t *testing.T, v appender) {
+func sameAsMarshal(t *testing.T, v web.Appender) {
 	t.Helper()
 	mark := stdjson.RawMessage(`"the payload"`)
 	var payloads []stdjson.RawMessage
@@ -48,7 +49,7 @@ func sameAsMarshal(t *testing.T, v appender) {
 	}
 	for range 2 { // in new memory, and in memory used before
 		var got bytes.Buffer
-		require.NoError(t, encode(&got, v))
+		require.NoError(t, web.Encode(&got, v))
 		require.Equal(t, string(want), got.String())
 	}
 }
@@ -108,7 +109,7 @@ func BenchmarkAnswer(b *testing.B) {
 	m.Result = nil
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := encode(io.Discard, m); err != nil {
+		if err := web.Encode(io.Discard, m); err != nil {
 			b.Fatal(err)
 		}
 	}

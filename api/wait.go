@@ -3,12 +3,9 @@ package api
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humamux"
-
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
@@ -34,29 +31,9 @@ func (t *waitTime) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Connection makes an input of a huma operation know the connection it came by.
-type Connection struct {
-	request *http.Request
-	writer  http.ResponseWriter
-}
-
-// Resolve implements huma.Resolver.
-func (c *Connection) Resolve(ctx huma.Context) []error {
-	c.request, c.writer = humamux.Unwrap(ctx)
-	return nil
-}
-
-// outlast gives the answer so much time, and the read of the next request all
-// the time it takes: when net/http's deadlines pass, it takes the client for gone.
-func (c *Connection) outlast(d time.Duration) {
-	control := http.NewResponseController(c.writer)
-	_ = control.SetReadDeadline(time.Time{}) // a connection without deadlines has none to move
-	_ = control.SetWriteDeadline(time.Now().Add(d))
-}
-
 // awaitEnd returns the request when it is final, or as it is when the time is
 // over or the server shuts down.
 func (s *Server) awaitEnd(ctx context.Context, in *getInput) (jobs.Request, error) {
-	in.outlast(in.Wait.Duration + s.cfg.AnswerTimeout + s.cfg.WriteTimeout)
+	web.Outlast(in.writer, in.Wait.Duration+s.cfg.AnswerTimeout+s.cfg.WriteTimeout)
 	return s.waiting.End(ctx, in.ID, in.Wait.Duration)
 }

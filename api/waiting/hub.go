@@ -91,7 +91,7 @@ func New(o Options) *Hub {
 
 // End waits until the request is final and returns it. It returns the request as
 // it is when patience runs out or the hub is closed. A request that does not
-// exist, or that is deleted meanwhile, is store.ErrNotFound.
+// exist, or that is deleted meanwhile, is a store.NotFoundError.
 func (h *Hub) End(ctx context.Context, id int64, patience time.Duration) (jobs.Request, error) {
 	r, err := h.read(ctx, id)
 	if err != nil || r.Status.Final() {
@@ -208,7 +208,7 @@ func (h *Hub) takeEnd(w *waiter) (jobs.Request, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if w.gone {
-		return jobs.Request{}, store.ErrNotFound
+		return jobs.Request{}, &store.NotFoundError{Noun: store.NounRequest}
 	}
 	return w.end, nil
 }

@@ -176,7 +176,7 @@ func (f *auditFlags) described() string {
 		}
 	}
 	if f.filter.RequestID != 0 {
-		text += fmt.Sprintf(" request_id=%d", f.filter.RequestID)
+		text += fmt.Sprintf(" mass_request_id=%d", f.filter.RequestID)
 	}
 	add("actor", f.filter.Actor)
 	add("action", f.filter.Action)

@@ -118,7 +118,7 @@ func TestTheRolesOfADeployment(t *testing.T) {
 	later := call(http.MethodPost, "/mass-requests/", `{"payload": {}, "run_at": "2050-01-01T00:00:00Z"}`, http.StatusCreated).ID
 	call(http.MethodPost, "/mass-requests/bulk", `{"action": "cancel", "filter": {"status": "pending"}}`, http.StatusOK)
 	call(http.MethodDelete, fmt.Sprintf("/mass-requests/%d", later), "", http.StatusNoContent)
-	assert.NotEmpty(t, call(http.MethodGet, fmt.Sprintf("/audit?request_id=%d", later), "", http.StatusOK).Items)
+	assert.NotEmpty(t, call(http.MethodGet, fmt.Sprintf("/audit?mass_request_id=%d", later), "", http.StatusOK).Items)
 
 	d.untilSealed()
 	require.NoError(t, stopWorker())

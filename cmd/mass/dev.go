@@ -69,7 +69,7 @@ func runDev(ctx context.Context, in invocation) (err error) {
 	if err := devSecret(c); err != nil {
 		return err
 	}
-	server, err := newAPI(b, c, log, func(a *api.Config) { a.PlainSessions = true })
+	server, err := newAPI(b, c, log, func(a *api.Config) { a.Access.PlainSessions = true })
 	if err != nil {
 		return err
 	}

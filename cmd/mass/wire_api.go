@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/leomutto/pilot-in-a-box/api"
+	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/config"
 	"github.com/leomutto/pilot-in-a-box/migrations"
@@ -60,11 +61,8 @@ func apiConfig(c *config.Config, log *slog.Logger) (api.Config, error) {
 		TrustedProxies: c.HTTP.TrustedProxies,
 		Origins:        c.HTTP.CORSOrigins,
 
-		Auth:        callers,
-		MaxBacklog:  c.Limits.MaxBacklog,
-		CallerRate:  c.Limits.CallerRate,
-		CallerBurst: c.Limits.CallerBurst,
-		AddressRate: c.Limits.AddressRate,
+		Access:     callers,
+		MaxBacklog: c.Limits.MaxBacklog,
 
 		Callbacks:         guard,
 		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, c.DB.URL) },
@@ -72,21 +70,26 @@ func apiConfig(c *config.Config, log *slog.Logger) (api.Config, error) {
 }
 
 // authConfig says how the API identifies its callers.
-func authConfig(c *config.Config, log *slog.Logger) (api.AuthConfig, error) {
+func authConfig(c *config.Config, log *slog.Logger) (access.Config, error) {
 	if c.Auth.Off() {
 		log.Warn("authentication is off (MASS_AUTH): every caller who reaches this process is an admin", "address", c.HTTP.Addr)
-		return api.AuthConfig{Off: true}, nil
+		return access.Config{
+			Off: true, CallerRate: c.Limits.CallerRate, CallerBurst: c.Limits.CallerBurst, AddressRate: c.Limits.AddressRate,
+		}, nil
 	}
 	keys, err := auth.LoadKeyring(c.Auth.Secret, c.Auth.Keys)
 	if err != nil {
-		return api.AuthConfig{}, fmt.Errorf("read the keys that sign access tokens: %w", err)
+		return access.Config{}, fmt.Errorf("read the keys that sign access tokens: %w", err)
 	}
-	return api.AuthConfig{
+	return access.Config{
 		Tokens: auth.NewTokens(auth.TokenConfig{
 			Keys: keys, Issuer: c.Auth.Issuer, Audience: c.Auth.Audience, TTL: c.Auth.AccessTTL,
 		}),
 		RefreshTTL:  c.Auth.RefreshTTL,
 		SessionTTL:  c.Auth.SessionTTL,
 		SessionIdle: c.Auth.SessionIdle,
+		CallerRate:  c.Limits.CallerRate,
+		CallerBurst: c.Limits.CallerBurst,
+		AddressRate: c.Limits.AddressRate,
 	}, nil
 }

@@ -56,17 +56,22 @@ func hash(ctx context.Context, password string) (string, error) {
 	return h, nil
 }
 
-// ErrPassword is what is wrong with a new password; its text says more.
-var ErrPassword = errors.New("the password")
+// PasswordError is a new password that breaks a rule.
+type PasswordError struct {
+	Rule string // what a password must be like: "must have at least 12 characters"
+}
+
+// Error implements error.
+func (e *PasswordError) Error() string { return "the password " + e.Rule }
 
 func checkPassword(password string) error {
 	switch {
 	case !utf8.ValidString(password) || strings.ContainsRune(password, 0):
-		return fmt.Errorf("%w must be UTF-8 without U+0000", ErrPassword)
+		return &PasswordError{"must be UTF-8 without U+0000"}
 	case utf8.RuneCountInString(password) < MinPassword:
-		return fmt.Errorf("%w must have at least %d characters", ErrPassword, MinPassword)
+		return &PasswordError{fmt.Sprintf("must have at least %d characters", MinPassword)}
 	case len(password) > maxPassword:
-		return fmt.Errorf("%w must have at most %d bytes", ErrPassword, maxPassword)
+		return &PasswordError{fmt.Sprintf("must have at most %d bytes", maxPassword)}
 	}
 	return nil
 }

@@ -1,7 +1,7 @@
-// Package limit bounds how much each of many keys may take a second, over all
-// processes together: the tokens of a key are in Redis (GCRA, by redis_rate), and
-// each process leases some of them at a time, so that a request seldom waits for
-// Redis. While Redis is away each process counts on its own.
+// Package limit bounds how much each of many keys may take, over all processes
+// together. The tokens of a key are in Redis (GCRA, by redis_rate). A Limiter
+// leases some of them at a time, so that a request seldom waits for Redis; Tries
+// asks for each one. While Redis is away, each process counts alone.
 package limit
 
 import (
@@ -12,58 +12,55 @@ import (
 
 	"github.com/go-redis/redis_rate/v10"
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/time/rate"
 )
 
 const (
-	patience  = 250 * time.Millisecond // of a question to Redis
-	leases    = 20                     // a second and key, at the full rate
+	patience  = 250 * time.Millisecond // for one answer of Redis
+	leases    = 20                     // per second and key, at the full rate
 	pause     = time.Second            // before Redis is asked again after it did not answer
-	idle      = time.Minute            // after which a key is forgotten
-	sweepFrom = 1024                   // keys at which the idle ones are looked for
+	idle      = time.Minute            // after which an unused key is forgotten
+	sweepFrom = 1024                   // number of keys from which idle ones are removed
 )
 
 // Limiter hands out tokens. It is safe for concurrent use.
 type Limiter struct {
-	prefix string // of the keys in Redis
-	limit  redis_rate.Limit
-	lease  int
-	redis  *redis_rate.Limiter
-	log    *slog.Logger
+	prefix   string // of the keys in Redis
+	limit    redis_rate.Limit
+	lease    int
+	redis    *redis_rate.Limiter
+	fallback *fallback
 
 	mu      sync.Mutex
 	buckets map[string]*bucket
-	sweep   int
+	sweep   int       // number of buckets from which idle ones are removed
 	away    time.Time // until when Redis is not asked
-	warning rate.Sometimes
 }
 
-// bucket is what this process has of a key's tokens.
+// bucket holds the tokens of a key that this process has leased.
 type bucket struct {
 	mu     sync.Mutex
 	tokens int
-	left   int           // in Redis, when it was last asked
-	empty  time.Time     // until when Redis has none; asking earlier is no use
-	full   time.Time     // when all tokens are back, if nobody takes any
-	local  *rate.Limiter // counts while Redis is away
+	left   int       // tokens in Redis when it was last asked
+	empty  time.Time // until when Redis has no token, so that asking is useless
+	full   time.Time // when all tokens are back, if none is taken
 	used   time.Time
 }
 
-// State is what a caller may be told of a key.
+// State is what a caller may know about a key.
 type State struct {
-	Limit      int           // tokens a second
-	Remaining  int           // tokens left, as far as is known here
-	Reset      time.Duration // until all are back
-	RetryAfter time.Duration // until there is one; 0 while there is
+	Limit      int           // tokens per second
+	Remaining  int           // tokens left, as far as this process knows
+	Reset      time.Duration // until all tokens are back
+	RetryAfter time.Duration // until there is a token; 0 when there is one now
 }
 
-// New returns a Limiter of so many tokens a second, of which burst may be taken
-// at once. The keys in Redis begin with prefix.
+// New returns a Limiter that grants each key perSecond tokens a second, of which
+// burst may be taken at once. The keys in Redis begin with prefix.
 func New(rdb redis.UniversalClient, prefix string, perSecond, burst int, log *slog.Logger) *Limiter {
 	return &Limiter{
 		prefix: prefix, limit: redis_rate.Limit{Rate: perSecond, Burst: burst, Period: time.Second},
-		lease: max(1, min(perSecond/leases, burst)), redis: redis_rate.NewLimiter(rdb), log: log,
-		buckets: map[string]*bucket{}, sweep: sweepFrom, warning: rate.Sometimes{First: 1, Interval: time.Minute},
+		lease: max(1, min(perSecond/leases, burst)), redis: redis_rate.NewLimiter(rdb), fallback: newFallback(log),
+		buckets: map[string]*bucket{}, sweep: sweepFrom,
 	}
 }
 
@@ -75,14 +72,12 @@ func (l *Limiter) Take(ctx context.Context, key string, n int) (granted int, sta
 	defer b.mu.Unlock()
 	b.used = now
 	if b.tokens < n && l.isAway(now) {
-		return l.takeLocally(b, n, now)
+		return l.takeLocally(key, n, now)
 	}
 	if b.tokens < n && !now.Before(b.empty) {
 		if err := l.refill(ctx, b, key, n-b.tokens, now); err != nil {
-			l.warning.Do(func() {
-				l.log.Warn("rates are counted in this process alone: Redis is away", "error", err)
-			})
-			return l.takeLocally(b, n, now)
+			l.fallback.warn(ctx, err)
+			return l.takeLocally(key, n, now)
 		}
 	}
 	granted = min(n, b.tokens)
@@ -94,7 +89,7 @@ func (l *Limiter) Take(ctx context.Context, key string, n int) (granted int, sta
 	return granted, state
 }
 
-// refill leases at least want tokens, if there are so many.
+// refill leases at least want tokens, or all that are left.
 func (l *Limiter) refill(ctx context.Context, b *bucket, key string, want int, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -105,7 +100,7 @@ func (l *Limiter) refill(ctx context.Context, b *bucket, key string, want int, n
 		l.mu.Unlock()
 		return err
 	}
-	b.local = nil
+	l.fallback.forget(key)
 	b.tokens += got.Allowed
 	b.left, b.full = got.Remaining, now.Add(got.ResetAfter)
 	if b.tokens < want {
@@ -120,18 +115,13 @@ func (l *Limiter) isAway(now time.Time) bool {
 	return now.Before(l.away)
 }
 
-func (l *Limiter) takeLocally(b *bucket, n int, now time.Time) (granted int, state State) {
-	if b.local == nil {
-		b.local = rate.NewLimiter(rate.Limit(l.limit.Rate), l.limit.Burst)
-	}
-	for granted < n && b.local.AllowN(now, 1) {
-		granted++
-	}
-	left := max(0, int(b.local.TokensAt(now)))
-	per := time.Second / time.Duration(l.limit.Rate)
-	state = State{Limit: l.limit.Rate, Remaining: left, Reset: time.Duration(l.limit.Burst-left) * per}
+// takeLocally is Take without Redis.
+func (l *Limiter) takeLocally(key string, n int, now time.Time) (granted int, state State) {
+	each := time.Second / time.Duration(l.limit.Rate)
+	granted, left := l.fallback.take(key, l.limit.Burst, each, n, now)
+	state = State{Limit: l.limit.Rate, Remaining: left, Reset: time.Duration(l.limit.Burst-left) * each}
 	if granted < n {
-		state.RetryAfter = per
+		state.RetryAfter = each
 	}
 	return granted, state
 }
@@ -148,14 +138,14 @@ func (l *Limiter) bucket(key string, now time.Time) *bucket {
 	return b
 }
 
-// forget drops the keys that nobody used for a while. What was leased of them is
-// lost, which is a twentieth of a second's worth.
+// forget drops the keys that were idle for a while. Their leased tokens are lost,
+// which is a twentieth of a second's worth.
 func (l *Limiter) forget(now time.Time) {
 	if len(l.buckets) < l.sweep {
 		return
 	}
 	for key, b := range l.buckets {
-		if b.mu.TryLock() { // one that is locked is in use
+		if b.mu.TryLock() { // a locked bucket is in use
 			old := now.Sub(b.used) > idle
 			b.mu.Unlock()
 			if old {

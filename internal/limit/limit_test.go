@@ -91,5 +91,5 @@ func TestWithoutRedisTheProcessCountsAlone(t *testing.T) {
 	assert.LessOrEqual(t, total, 5+int(time.Since(started).Seconds())+1, "the burst and what has grown back")
 	_, state := l.Take(t.Context(), "a", 10)
 	assert.Positive(t, state.RetryAfter)
-	assert.Contains(t, log.String(), "counted in this process alone")
+	assert.Contains(t, log.String(), "each process counts its limits alone")
 }

@@ -23,7 +23,7 @@ type AuditEvent struct {
 	At             string  `json:"at" format:"date-time" doc:"When it happened" example:"2026-03-01T11:00:02.500000Z"`
 	Action         string  `json:"action" doc:"What happened" example:"cancel"`
 	Actor          string  `json:"actor" doc:"Who did it" example:"user:12"`
-	RequestID      *int64  `json:"request_id" doc:"The MassRequest that it happened to" example:"42"`
+	MassRequestID  *int64  `json:"mass_request_id" doc:"The MassRequest that it happened to" example:"42"`
 	BatchID        *int64  `json:"batch_id" doc:"The batch that carried the MassRequest" example:"7"`
 	Attempt        *int    `json:"attempt" doc:"Which attempt it was" example:"1"`
 	FromStatus     *string `json:"from_status" doc:"The status before" example:"processing"`
@@ -47,7 +47,7 @@ type AuditEvent struct {
 func Of(e *store.AuditEvent) AuditEvent {
 	return AuditEvent{
 		ID: e.ID, At: e.At.UTC().Format("2006-01-02T15:04:05.000000Z"), Action: e.Action, Actor: e.Actor,
-		RequestID: orNull(e.RequestID), BatchID: orNull(e.BatchID), Attempt: orNull(e.Attempt),
+		MassRequestID: orNull(e.RequestID), BatchID: orNull(e.BatchID), Attempt: orNull(e.Attempt),
 		FromStatus: orNull(e.FromStatus), ToStatus: orNull(e.ToStatus), Detail: orNull(e.Detail),
 		HTTPRequestID: orNull(e.HTTPRequestID), Client: orNull(e.Client),
 		SchemaVersion: orNull(e.SchemaVersion), BioCoreVersion: orNull(e.BioCoreVersion),
@@ -130,13 +130,13 @@ func (t *Writer) Flush() error {
 
 // columns are the names of the JSON form, in its order.
 var columns = []string{
-	"id", "at", "action", "actor", "request_id", "batch_id", "attempt", "from_status", "to_status", "detail", "http_request_id", "client",
+	"id", "at", "action", "actor", "mass_request_id", "batch_id", "attempt", "from_status", "to_status", "detail", "http_request_id", "client",
 	"schema_version", "biocore_version", "input_digest", "output_digest", "trace_id", "span_id", "source_id", "process", "version", "commit",
 }
 
 func record(e *AuditEvent) []string {
 	cells := []string{
-		strconv.FormatInt(e.ID, 10), e.At, e.Action, e.Actor, number(e.RequestID), number(e.BatchID), number(e.Attempt),
+		strconv.FormatInt(e.ID, 10), e.At, e.Action, e.Actor, number(e.MassRequestID), number(e.BatchID), number(e.Attempt),
 		text(e.FromStatus), text(e.ToStatus), text(e.Detail), text(e.HTTPRequestID), text(e.Client),
 		text(e.SchemaVersion), text(e.BioCoreVersion), text(e.InputDigest), text(e.OutputDigest), text(e.TraceID), text(e.SpanID),
 		number(e.SourceID), text(e.Process), text(e.Version), text(e.Commit),

@@ -1,4 +1,4 @@
-package api
+package web
 
 import (
 	"net/http"
@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// What a script of another site may send, and may see of an answer, once its
-// origin is configured.
+// What a script of another site may send and may read, once its origin is
+// configured.
 const (
 	corsMethods  = "GET, HEAD, POST, PATCH, PUT, DELETE"
 	corsHeaders  = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id, Traceparent, Tracestate"
 	corsExposed  = "Location, Retry-After, WWW-Authenticate, X-Request-Id"
-	corsLifetime = "600" // seconds that a browser remembers what it was told
+	corsLifetime = "600" // seconds that a browser may cache a preflight
 )
 
-// shareWith answers the browsers' questions for scripts of the configured
-// origins. They show a token: cookies are never asked for, so a session serves
-// this server's own pages only. Without origins nothing is shared.
-func shareWith(origins []string, next http.Handler) http.Handler {
+// ShareWith lets scripts of the configured origins call the server (CORS). Such
+// scripts authenticate with a token: cookies are not allowed, so a session works
+// on the server's own pages only. Without origins nothing is shared.
+func ShareWith(origins []string, next http.Handler) http.Handler {
 	if len(origins) == 0 {
 		return next
 	}
@@ -43,16 +43,16 @@ func shareWith(origins []string, next http.Handler) http.Handler {
 	})
 }
 
-// guardOrigin refuses what another site's page makes a browser send. A request
-// with an Authorization header is none of that: no page can make a browser add
-// one without having been let in by shareWith.
-func guardOrigin(next http.Handler) http.Handler {
+// GuardOrigin refuses requests that the page of another site made a browser send
+// (CSRF). A request with an Authorization header cannot be one: a page can make a
+// browser add that header only where ShareWith allows its origin.
+func GuardOrigin(next http.Handler) http.Handler {
 	guard := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") == "" {
 			if err := guard.Check(r); err != nil {
-				writeProblem(w, r, &Problem{
-					Status: http.StatusForbidden, Code: codeCrossOrigin, Detail: "Another site may not change anything here.", cause: err,
+				WriteProblem(w, r, &Problem{
+					Status: http.StatusForbidden, Code: CodeCrossOrigin, Detail: "Pages of other sites may not change anything here.", Cause: err,
 				})
 				return
 			}
@@ -61,8 +61,8 @@ func guardOrigin(next http.Handler) http.Handler {
 	})
 }
 
-// isLoopback tells whether a host, with or without a port, is this machine.
-func isLoopback(host string) bool {
+// IsLoopback reports whether a host, with or without a port, is this machine.
+func IsLoopback(host string) bool {
 	hop, ok := parseHop(host)
 	if ok {
 		return hop.IsLoopback()

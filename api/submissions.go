@@ -13,49 +13,51 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humamux"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/groupcommit"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 const (
-	pathBatch     = pathRequests + "batch"
-	batchItems    = 10_000  // submissions a batch at most
-	batchStep     = 500     // of them handed to the group commit at once
-	batchInFlight = 4 << 20 // bytes of them read and not yet stored, apart from a single larger one
-	batchArrays   = 4       // arrays held in memory at once; a stream is not held
+	maxSubmissions  = 10_000  // submissions a batch at most
+	submissionStep  = 500     // of them handed to the group commit at once
+	submissionBytes = 4 << 20 // bytes of them read and not yet stored, apart from a single larger one
+	maxArrays       = 4       // arrays held in memory at once; a stream is not held
 )
 
 type (
-	batchInput  struct{ JSONBody }
-	batchOutput struct{ Body func(huma.Context) }
+	manySubmissionsInput  struct{ JSONBody }
+	manySubmissionsOutput struct{ Body func(huma.Context) }
 )
 
-// batchEdge takes many submissions in one request. What makes each of them a
+// manySubmissions takes many submissions in one request. What makes each of them a
 // request of its own is the same as for a single one: decodeSubmission judges
 // it, the submitter stores it.
-type batchEdge struct {
+type manySubmissions struct {
 	*Server
 	arrays chan struct{} // one place for each array in memory
 }
 
-func (s *Server) newBatches() *batchEdge {
-	return &batchEdge{Server: s, arrays: make(chan struct{}, batchArrays)}
+func (s *Server) newManySubmissions() *manySubmissions {
+	return &manySubmissions{Server: s, arrays: make(chan struct{}, maxArrays)}
 }
 
 // submit reads what says that a batch cannot be taken as a whole, which an array
 // says before anything of it is stored. The answer is the work: it goes out while
 // the steps are committed.
-func (b *batchEdge) submit(ctx context.Context, in *batchInput) (*batchOutput, error) {
-	stream, err := checkBatchMedia(in.request.Header)
+func (b *manySubmissions) submit(ctx context.Context, in *manySubmissionsInput) (*manySubmissionsOutput, error) {
+	media, err := web.BodyMedia(in.request.Header, web.MediaJSON, web.MediaNDJSON)
 	if err != nil {
 		return nil, err
 	}
+	stream := media == web.MediaNDJSON
 	if in.request.ContentLength > b.cfg.MaxBatchBody {
-		return nil, &http.MaxBytesError{Limit: b.cfg.MaxBatchBody}
+		return nil, web.TooLarge(b.cfg.MaxBatchBody)
 	}
 	release := func() {}
 	if !stream {
-		if release, err = b.admit(ctx); err != nil {
+		if release, err = b.admitArray(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -70,28 +72,28 @@ func (b *batchEdge) submit(ctx context.Context, in *batchInput) (*batchOutput, e
 		// in the next request of the connection), so that is done here.
 		defer r.Body.Close()
 		r.Body = &pacedBody{ReadCloser: r.Body, rc: rc, left: b.cfg.ReadTimeout, most: b.cfg.ReadTimeout}
-		var src batchSource
+		var src submissionSource
 		if stream {
 			src = newLineSource(http.MaxBytesReader(nil, r.Body, b.cfg.MaxBatchBody), b.cfg.MaxBody)
 		} else {
 			list, err := b.readArray(r)
 			if err != nil {
-				writeProblem(w, r, problemOf(err))
+				web.WriteProblem(w, r, problemOf(err))
 				return
 			}
 			src = list
 		}
-		out := newBatchAnswer(w, rc, answersStream(r.Header, stream), b.cfg.WriteTimeout, cancel)
+		out := newSubmissionsAnswer(w, rc, answersStream(r.Header, stream), b.cfg.WriteTimeout, cancel)
 		problem := b.process(ctx, src, out)
-		if err := out.end(problem); err != nil && exchangeOf(ctx).err == nil {
-			exchangeOf(ctx).err = err
+		if err := out.end(problem); err != nil && web.ExchangeOf(ctx).Err == nil {
+			web.ExchangeOf(ctx).Err = err
 		}
 	}
-	return &batchOutput{body}, nil
+	return &manySubmissionsOutput{body}, nil
 }
 
-// admit waits for a place in memory for an array.
-func (b *batchEdge) admit(ctx context.Context) (release func(), err error) {
+// admitArray waits until there is memory for one more array.
+func (b *manySubmissions) admitArray(ctx context.Context) (release func(), err error) {
 	wait := time.NewTimer(b.cfg.AnswerTimeout)
 	defer wait.Stop()
 	select {
@@ -100,35 +102,35 @@ func (b *batchEdge) admit(ctx context.Context) (release func(), err error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-wait.C:
-		return nil, &Problem{
-			Status: http.StatusServiceUnavailable, Code: codeUnavailable,
+		return nil, &web.Problem{
+			Status: http.StatusServiceUnavailable, Code: web.CodeUnavailable,
 			Detail: "Too many arrays are being read now. Try again later, or send application/x-ndjson.",
 		}
 	}
 }
 
 // readArray reads a whole array, of which nothing is stored yet.
-func (b *batchEdge) readArray(r *http.Request) (*arraySource, error) {
-	raw, err := (&JSONBody{r}).read(b.cfg.MaxBatchBody)
+func (b *manySubmissions) readArray(r *http.Request) (*arraySource, error) {
+	raw, err := web.ReadJSON(r, b.cfg.MaxBatchBody)
 	if err != nil {
 		return nil, err
 	}
 	return newArraySource(raw, b.cfg.MaxBody)
 }
 
-// batchEntry is one submission of a batch, judged and not yet stored.
-type batchEntry struct {
+// submissionEntry is one submission of a batch, judged and not yet stored.
+type submissionEntry struct {
 	request store.NewRequest
 	err     error // why it is not to be stored
-	weight  int64 // of batchInFlight
+	weight  int64 // of submissionBytes
 }
 
 // process stores what the source gives and answers each item, in order. The
 // reading goes on while a step is committed, so steps grow with the load and
 // nobody waits for a step to fill. The problem is what ended the batch early.
-func (b *batchEdge) process(ctx context.Context, src batchSource, out *batchAnswer) *Problem {
-	queue := make(chan batchEntry, batchStep)
-	room := semaphore.NewWeighted(batchInFlight)
+func (b *manySubmissions) process(ctx context.Context, src submissionSource, out *submissionsAnswer) *web.Problem {
+	queue := make(chan submissionEntry, submissionStep)
+	room := semaphore.NewWeighted(submissionBytes)
 	var ended error
 	go func() {
 		defer close(queue)
@@ -151,7 +153,7 @@ func (b *batchEdge) process(ctx context.Context, src batchSource, out *batchAnsw
 }
 
 // read fills the queue until the source ends, and says why when it is not the end of the batch.
-func (b *batchEdge) read(ctx context.Context, src batchSource, queue chan<- batchEntry, room *semaphore.Weighted) (err error) {
+func (b *manySubmissions) read(ctx context.Context, src submissionSource, queue chan<- submissionEntry, room *semaphore.Weighted) (err error) {
 	defer func() {
 		if p := recover(); p != nil { // nobody else would: this is not the goroutine of the request
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
@@ -167,30 +169,30 @@ func (b *batchEdge) read(ctx context.Context, src batchSource, queue chan<- batc
 		case err != nil:
 			return err
 		}
-		if n == batchItems {
+		if n == maxSubmissions {
 			return tooManyItems()
 		}
-		e := batchEntry{weight: min(int64(len(raw)), batchInFlight)}
+		e := submissionEntry{weight: min(int64(len(raw)), submissionBytes)}
 		if room.Acquire(ctx, e.weight) != nil {
 			return ctx.Err()
 		}
 		if one != nil {
 			e.err = one.problem
 		} else {
-			e.request, e.err = decodeBatchItem(raw, b.cfg.rules())
+			e.request, e.err = decodeItem(raw, b.cfg.rules())
 		}
 		queue <- e // the other side reads until the queue is closed
 	}
 }
 
 // nextStep waits for an entry and takes what else is there; nothing means the end.
-func nextStep(queue <-chan batchEntry) []batchEntry {
+func nextStep(queue <-chan submissionEntry) []submissionEntry {
 	first, ok := <-queue
 	if !ok {
 		return nil
 	}
-	step := append(make([]batchEntry, 0, len(queue)+1), first)
-	for len(step) < batchStep {
+	step := append(make([]submissionEntry, 0, len(queue)+1), first)
+	for len(step) < submissionStep {
 		select {
 		case e, ok := <-queue:
 			if !ok {
@@ -206,12 +208,12 @@ func nextStep(queue <-chan batchEntry) []batchEntry {
 
 // storeStep stores a step and answers its items. It returns why nothing more should
 // be tried, if so.
-func (b *batchEdge) storeStep(ctx context.Context, step []batchEntry, away error, out *batchAnswer) error {
+func (b *manySubmissions) storeStep(ctx context.Context, step []submissionEntry, away error, out *submissionsAnswer) error {
 	var list []store.NewRequest
 	b.boundRate(ctx, step)
 	for i := range step {
 		if step[i].err == nil {
-			step[i].request.CreatedBy, step[i].request.Origin = createdBy(ctx), origin(ctx)
+			step[i].request.CreatedBy, step[i].request.Origin = access.CreatedBy(ctx), access.Origin(ctx)
 			list = append(list, step[i].request)
 		}
 	}
@@ -220,7 +222,7 @@ func (b *batchEdge) storeStep(ctx context.Context, step []batchEntry, away error
 		results = b.intake.SubmitAll(ctx, list)
 		away = allAway(results)
 		if away != nil {
-			exchangeOf(ctx).err = away
+			web.ExchangeOf(ctx).Err = away
 		}
 	}
 	for i := range step {
@@ -238,17 +240,14 @@ func (b *batchEdge) storeStep(ctx context.Context, step []batchEntry, away error
 }
 
 // boundRate refuses the items of a step that are beyond the caller's rate.
-func (b *batchEdge) boundRate(ctx context.Context, step []batchEntry) {
-	if b.limits.callers == nil {
-		return
-	}
+func (b *manySubmissions) boundRate(ctx context.Context, step []submissionEntry) {
 	well := 0
 	for i := range step {
 		if step[i].err == nil {
 			well++
 		}
 	}
-	granted, err := b.limits.admitItems(ctx, well)
+	granted, err := b.guard.AdmitItems(ctx, well)
 	for i := range step {
 		if step[i].err != nil {
 			continue
@@ -270,9 +269,9 @@ func allAway(results []groupcommit.Result[store.Inserted]) error {
 	return results[0].Err
 }
 
-func tooManyItems() *Problem {
-	return &Problem{
-		Status: http.StatusRequestEntityTooLarge, Code: codeTooLarge,
-		Detail: fmt.Sprintf("A batch may have at most %d items.", batchItems),
+func tooManyItems() *web.Problem {
+	return &web.Problem{
+		Status: http.StatusRequestEntityTooLarge, Code: web.CodeTooLarge,
+		Detail: fmt.Sprintf("A batch may have at most %d items.", maxSubmissions),
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
@@ -15,13 +16,13 @@ import (
 )
 
 const describeBatch = "Up to 10,000 submissions as a JSON array, or as a stream of lines (application/x-ndjson), which is better for many. " +
-	"Each is judged and stored on its own, as if it had been sent alone, and answered in its place; the status of the whole is 200 " +
-	"however they end. Instead of the header an item may have an `idempotency_key`. With keys a batch that was cut off can be sent " +
-	"again as it is; what was stored before is answered with `replayed`. 429 and 503 of an item are worth another try.\n\n" +
-	"Of an array nothing is stored before all of it was read: when it is malformed, too large or too long, nothing is. Of a stream the " +
-	"lines are stored, and answered, as they come; a malformed line is one refused item, and blank lines do not count. What ends a " +
-	"stream early (too many lines, too many bytes, a body that does not arrive) is the `problem` of the last line of the answer. " +
-	"The answer has the form of the body unless Accept asks for the other one."
+	"Each submission is checked and stored on its own, as if it had been sent alone, and answered in its place; the status of the whole answer is 200 " +
+	"whatever becomes of them. Instead of the header, an item may have an `idempotency_key`. With keys, a batch that was interrupted can be sent " +
+	"again unchanged: items that were stored before are answered with `replayed`. An item with 429 or 503 is worth another attempt.\n\n" +
+	"Nothing of an array is stored before all of it was read: when it is malformed, too large or too long, nothing is stored. The lines of a stream " +
+	"are stored, and answered, as they arrive; a malformed line is one refused item, and blank lines do not count. What ends a " +
+	"stream early (too many lines, too many bytes, a body that does not arrive) is the `problem` in the last line of the answer. " +
+	"The answer has the form of the body unless Accept prefers the other one."
 
 // BatchSubmission is one element of a batch. Only its schema is used.
 type BatchSubmission struct {
@@ -29,37 +30,37 @@ type BatchSubmission struct {
 	IdempotencyKey string `json:"idempotency_key,omitempty" minLength:"1" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"printable ASCII without spaces" doc:"What the header Idempotency-Key is to a single submission" example:"oslo-1:2026-03-01T10:00Z"`
 }
 
-// documentBatch describes the bodies of a batch, which are read and written by hand.
-func documentBatch(doc *huma.OpenAPI) {
-	op := doc.Paths[pathBatch].Post
+// documentManySubmissions describes the bodies of POST /batch, which this package
+// reads and writes itself.
+func documentManySubmissions(op documentedOp) {
 	free := map[string]any{"payload": map[string]any{"site_id": "site-1", "it_load_kw": 812.5}, "idempotency_key": "site-1:17"}
 	signal := map[string]any{"payload": json.RawMessage(signals.Example()), "priority": jobs.High}
 	submissions := []any{free, signal}
 	array := &huma.Schema{
-		Type: huma.TypeArray, Items: doc.Components.Schemas.Schema(reflect.TypeFor[BatchSubmission](), true, ""),
-		MaxItems: new(batchItems),
+		Type: huma.TypeArray, Items: op.schema(reflect.TypeFor[BatchSubmission]()),
+		MaxItems: new(maxSubmissions),
 	}
 	lines := &huma.Schema{Type: huma.TypeString, Description: "One BatchSubmission a line"}
 	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-		jsonMediaType:   {Schema: array, Examples: map[string]*huma.Example{"two": {Summary: "Two submissions", Value: submissions}}},
-		ndjsonMediaType: {Schema: lines, Examples: map[string]*huma.Example{"two": {Summary: "Two submissions", Value: asLines(submissions...)}}},
+		web.MediaJSON:   {Schema: array, Examples: map[string]*huma.Example{"two": {Summary: "Two submissions", Value: submissions}}},
+		web.MediaNDJSON: {Schema: lines, Examples: map[string]*huma.Example{"two": {Summary: "Two submissions", Value: asLines(submissions...)}}},
 	}}
 
-	a := &batchAnswer{}
+	a := &submissionsAnswer{}
 	items := []any{
 		a.item(store.Inserted{ID: 42}, nil),
-		a.item(store.Inserted{}, invalidBody(payload.Faults{{Pointer: "/payload/request/signals/energy/it_load_kw", Detail: "is required"}})),
+		a.item(store.Inserted{}, web.InvalidBody(payload.Faults{{Pointer: "/payload/request/signals/energy/it_load_kw", Detail: "is required"}})),
 	}
 	whole := map[string]any{"items": items, "created": a.tally.Created, "replayed": a.tally.Replayed, "refused": a.tally.Refused}
 	op.Responses["200"].Description = http.StatusText(http.StatusOK)
 	op.Responses["200"].Content = map[string]*huma.MediaType{
-		jsonMediaType: {Schema: doc.Components.Schemas.Schema(reflect.TypeFor[BatchResult](), true, ""), Example: whole},
-		ndjsonMediaType: {
+		web.MediaJSON: {Schema: op.schema(reflect.TypeFor[BatchResult]()), Example: whole},
+		web.MediaNDJSON: {
 			Schema:  &huma.Schema{Type: huma.TypeString, Description: "One BatchItem a line, and a BatchEnd as the last one"},
 			Example: asLines(items[0], items[1], a.tally),
 		},
 	}
-	doc.Components.Schemas.Schema(reflect.TypeFor[BatchEnd](), true, "")
+	op.schema(reflect.TypeFor[BatchEnd]())
 }
 
 // asLines is an example of NDJSON.

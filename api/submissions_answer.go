@@ -7,13 +7,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 // What an answer repeats of faults: a batch may have a million of them.
 const (
-	maxItemErrors  = 20    // of one item
-	maxBatchErrors = 5_000 // of all items together
+	maxItemErrors   = 20    // of one item
+	maxAnswerErrors = 5_000 // of all items together
 )
 
 // BatchItem says what became of one submission of a batch.
@@ -27,9 +28,9 @@ type BatchItem struct {
 
 // ItemProblem is why a submission of a batch was not stored.
 type ItemProblem struct {
-	Code   string       `json:"code" doc:"Kind of the problem, for programs; the codes are those of Problem" example:"validation_failed"`
-	Detail string       `json:"detail" doc:"What went wrong, for people" example:"The request was refused; errors lists what is wrong with it."`
-	Errors []FieldError `json:"errors,omitempty" doc:"What is wrong with the item: the first 20, and 5000 in one answer; pointers start at the item" nullable:"false"`
+	Code   string           `json:"code" doc:"Kind of the problem, for programs; the codes are those of Problem" example:"validation_failed"`
+	Detail string           `json:"detail" doc:"What went wrong, for people" example:"The request was refused; errors lists what is wrong with it."`
+	Errors []web.FieldError `json:"errors,omitempty" doc:"What is wrong with the item: the first 20, and 5000 in one answer; pointers start at the item" nullable:"false"`
 }
 
 // BatchEnd is the last line of an NDJSON answer, and the end of a JSON one.
@@ -54,11 +55,11 @@ type BatchResult struct {
 	BatchEnd
 }
 
-// batchAnswer writes an answer while the batch is still being read. Adding to it
+// submissionsAnswer writes an answer while the batch is still being read. Adding to it
 // never waits for the client: one that sends everything before it reads anything
-// would wait for us in turn. What waits to be written is bounded by batchItems
-// and maxBatchErrors.
-type batchAnswer struct {
+// would wait for us in turn. What waits to be written is bounded by maxSubmissions
+// and maxAnswerErrors.
+type submissionsAnswer struct {
 	w       http.ResponseWriter
 	rc      *http.ResponseController
 	stream  bool
@@ -77,12 +78,12 @@ type batchAnswer struct {
 	err    error
 }
 
-func newBatchAnswer(w http.ResponseWriter, rc *http.ResponseController, stream bool, timeout time.Duration, gone func()) *batchAnswer {
-	a := &batchAnswer{w: w, rc: rc, stream: stream, timeout: timeout, gone: gone, done: make(chan struct{})}
+func newSubmissionsAnswer(w http.ResponseWriter, rc *http.ResponseController, stream bool, timeout time.Duration, gone func()) *submissionsAnswer {
+	a := &submissionsAnswer{w: w, rc: rc, stream: stream, timeout: timeout, gone: gone, done: make(chan struct{})}
 	a.more = sync.NewCond(&a.mu)
-	media := jsonMediaType
+	media := web.MediaJSON
 	if stream {
-		media = ndjsonMediaType
+		media = web.MediaNDJSON
 	} else {
 		a.buf.WriteString(`{"items":[`)
 	}
@@ -92,7 +93,7 @@ func newBatchAnswer(w http.ResponseWriter, rc *http.ResponseController, stream b
 }
 
 // add answers the next item.
-func (a *batchAnswer) add(row store.Inserted, err error) {
+func (a *submissionsAnswer) add(row store.Inserted, err error) {
 	it := a.item(row, err)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -106,9 +107,9 @@ func (a *batchAnswer) add(row store.Inserted, err error) {
 }
 
 // item is the answer to the next item, and counts it.
-func (a *batchAnswer) item(row store.Inserted, err error) BatchItem {
+func (a *submissionsAnswer) item(row store.Inserted, err error) BatchItem {
 	if err == nil && row.Mismatch {
-		err = &Problem{Status: http.StatusUnprocessableEntity, Code: codeKeyReused, Detail: detailItemKeyReused}
+		err = &web.Problem{Status: http.StatusUnprocessableEntity, Code: web.CodeKeyReused, Detail: detailItemKeyReused}
 	}
 	it := BatchItem{Index: a.items}
 	a.items++
@@ -122,7 +123,7 @@ func (a *batchAnswer) item(row store.Inserted, err error) BatchItem {
 		return it
 	}
 	p := problemOf(err)
-	errs := p.Errors[:min(len(p.Errors), maxItemErrors, maxBatchErrors-a.faults)]
+	errs := p.Errors[:min(len(p.Errors), maxItemErrors, maxAnswerErrors-a.faults)]
 	a.faults += len(errs)
 	a.tally.Refused++
 	it.Status, it.Problem = p.Status, &ItemProblem{Code: p.Code, Detail: p.Detail, Errors: errs}
@@ -132,7 +133,7 @@ func (a *batchAnswer) item(row store.Inserted, err error) BatchItem {
 const detailItemKeyReused = "This idempotency_key was used for another submission before. Use a new key for a new submission."
 
 // end completes the answer, and returns when all of it is written or the client is gone.
-func (a *batchAnswer) end(p *Problem) error {
+func (a *submissionsAnswer) end(p *web.Problem) error {
 	if p != nil {
 		a.tally.Problem = &BatchProblem{Status: p.Status, Code: p.Code, Detail: p.Detail}
 	}
@@ -140,7 +141,7 @@ func (a *batchAnswer) end(p *Problem) error {
 	if !a.stream {
 		a.buf.WriteByte(']')
 		var tail bytes.Buffer
-		_ = encode(&tail, a.tally) // into memory, of plain fields
+		_ = web.Encode(&tail, a.tally) // into memory, of plain fields
 		a.buf.WriteByte(',')
 		a.buf.Write(tail.Bytes()[1:]) // without its opening brace
 	} else {
@@ -154,8 +155,8 @@ func (a *batchAnswer) end(p *Problem) error {
 }
 
 // put appends a value, and in a stream the end of its line.
-func (a *batchAnswer) put(v any) {
-	_ = encode(&a.buf, v) // into memory, of plain fields
+func (a *submissionsAnswer) put(v any) {
+	_ = web.Encode(&a.buf, v) // into memory, of plain fields
 	if a.stream {
 		a.buf.WriteByte('\n')
 	}
@@ -163,7 +164,7 @@ func (a *batchAnswer) put(v any) {
 }
 
 // write sends what was put, until the end.
-func (a *batchAnswer) write() {
+func (a *submissionsAnswer) write() {
 	defer close(a.done)
 	var sending bytes.Buffer
 	for {

@@ -1,4 +1,4 @@
-package api
+package access
 
 import (
 	"context"
@@ -13,14 +13,14 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-func TestMemory(t *testing.T) {
+func TestCache(t *testing.T) {
 	t.Parallel()
 	var looks atomic.Int64
 	var failing error
 	now := time.Now()
-	m := newMemory(time.Minute, func(context.Context, int) (int64, error) { return looks.Add(1), failing })
-	m.now = func() time.Time { return now }
-	get := func(k int) (int64, error) { return m.get(t.Context(), k) }
+	c := newCache(time.Minute, func(context.Context, int) (int64, error) { return looks.Add(1), failing })
+	c.now = func() time.Time { return now }
+	get := func(k int) (int64, error) { return c.get(t.Context(), k) }
 	is := func(want int64, k int) {
 		t.Helper()
 		got, err := get(k)
@@ -30,9 +30,9 @@ func TestMemory(t *testing.T) {
 	is(1, 0)
 	is(1, 0)
 	is(2, 1)
-	now = now.Add(rememberFor)
+	now = now.Add(cacheFor)
 	is(3, 0)
-	m.forget(0)
+	c.forget(0)
 	is(4, 0)
 
 	failing = errors.New("away")
@@ -48,19 +48,19 @@ func TestMemory(t *testing.T) {
 	require.ErrorIs(t, err, failing)
 	require.EqualValues(t, 7, looks.Load(), "that there is nothing is")
 
-	for k := range 2 * rememberMost {
+	for k := range 2 * cacheMax {
 		_, _ = get(k)
 	}
-	require.LessOrEqual(t, len(m.entries), rememberMost)
+	require.LessOrEqual(t, len(c.entries), cacheMax)
 }
 
-// Who asks at the same time shares one look; who stops waiting harms nobody; and
-// what was forgotten during a look is not remembered from it.
-func TestMemorySharesLooks(t *testing.T) {
+// Callers that ask at the same time share one lookup, one that stops waiting does
+// not disturb the others, and a row that was forgotten during a lookup is not kept.
+func TestCacheSharesLookups(t *testing.T) {
 	t.Parallel()
 	var looks atomic.Int64
 	begun, finish := make(chan struct{}, 2), make(chan struct{})
-	m := newMemory(time.Minute, func(context.Context, int) (int64, error) {
+	c := newCache(time.Minute, func(context.Context, int) (int64, error) {
 		n := looks.Add(1)
 		begun <- struct{}{}
 		<-finish
@@ -68,26 +68,26 @@ func TestMemorySharesLooks(t *testing.T) {
 	})
 	impatient, leave := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	wg.Go(func() { _, _ = m.get(impatient, 7) })
+	wg.Go(func() { _, _ = c.get(impatient, 7) })
 	<-begun
 	for range 20 {
 		wg.Go(func() {
-			got, err := m.get(t.Context(), 7)
+			got, err := c.get(t.Context(), 7)
 			if err != nil || got < 1 {
 				t.Errorf("got %d, %v", got, err)
 			}
 		})
 	}
 	leave()
-	_, err := m.get(impatient, 7)
+	_, err := c.get(impatient, 7)
 	require.ErrorIs(t, err, context.Canceled)
-	m.forget(7)
+	c.forget(7)
 	var second int64
-	wg.Go(func() { second, _ = m.get(t.Context(), 7) })
+	wg.Go(func() { second, _ = c.get(t.Context(), 7) })
 	close(finish)
 	wg.Wait()
 	require.LessOrEqual(t, looks.Load(), int64(2))
-	got, err := m.get(t.Context(), 7)
+	got, err := c.get(t.Context(), 7)
 	require.NoError(t, err)
 	require.Equal(t, second, got)
 }

@@ -1,4 +1,4 @@
-package api
+package web
 
 import (
 	"net"
@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// sourceOf says which address a request comes from, and whether it came over
-// TLS. What proxies say counts only when they are trusted: each of them adds the
-// address it saw to the end of X-Forwarded-For, so the list is read from its end
-// up to the first address that is none of theirs. Everything before that one is
-// the client's own invention.
+// sourceOf returns the address that a request comes from, and whether it came
+// over TLS. Only trusted proxies are believed: each of them appends the address
+// that it saw to X-Forwarded-For, so the list is read backward up to the first
+// address that is not a trusted proxy. The client may have made up everything
+// before that one.
 func sourceOf(r *http.Request, trusted []netip.Prefix) (client string, overTLS bool) {
 	overTLS = r.TLS != nil
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
@@ -29,9 +29,9 @@ func sourceOf(r *http.Request, trusted []netip.Prefix) (client string, overTLS b
 	if said := hops(r.Header.Values("X-Forwarded-Proto")); len(said) > 0 {
 		overTLS = strings.EqualFold(said[len(said)-1], "https")
 	}
-	for _, text := range slices.Backward(hops(r.Header.Values("X-Forwarded-For"))) {
-		next, ok := parseHop(text)
-		if !ok { // a proxy hides what it saw, or somebody made it up
+	for _, item := range slices.Backward(hops(r.Header.Values("X-Forwarded-For"))) {
+		next, ok := parseHop(item)
+		if !ok { // a proxy hid the address, or a client made it up
 			break
 		}
 		hop = next
@@ -42,7 +42,7 @@ func sourceOf(r *http.Request, trusted []netip.Prefix) (client string, overTLS b
 	return hop.String(), overTLS
 }
 
-// hops lists the items of a header that each proxy adds one to.
+// hops lists the items of a header to which each proxy appends one.
 func hops(lines []string) []string {
 	if len(lines) == 0 {
 		return nil
@@ -58,8 +58,8 @@ func isTrusted(a netip.Addr, trusted []netip.Prefix) bool {
 	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// parseHop reads an address as proxies write them: with or without a port, in
-// brackets or not.
+// parseHop reads an address as proxies write it: with or without a port, with or
+// without brackets.
 func parseHop(text string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(strings.Trim(text, "[]"))
 	if err != nil {

@@ -1,0 +1,137 @@
+package api
+
+import (
+	"net/http"
+	"reflect"
+
+	"github.com/leomutto/pilot-in-a-box/internal/auth"
+)
+
+const (
+	describeLogin = "Attempts are limited for each account and for each client address. The answer is the same, and takes as long, whether " +
+		"the user exists or not."
+	describeRefresh = "A refresh token can be used once: the answer has the next one. When a token is used a second time, it must have been copied, so " +
+		"everything that was issued after its login is revoked. A chain of refresh tokens ends when the first one would have expired."
+	describeLogout = "Ends the login that the refresh token belongs to. Access tokens stay valid until they expire, some minutes later. " +
+		"The answer is the same when there is nothing to end."
+	describePassword = "At least 12 characters. Every token and session of the user ends."
+	describeUser     = "The tokens and sessions of a disabled user end, within seconds on every server. The last admin can neither be disabled " +
+		"nor be given another role."
+	describeKey = "For machines. The key is shown once; only its digest is stored."
+)
+
+// The bodies of the operations on users and keys. Only their schemas are used.
+type (
+	// Credentials is the body of a login.
+	Credentials struct {
+		Email    string `json:"email" doc:"Address that the user logs in with" example:"ann@example.com"`
+		Password string `json:"password" format:"password" doc:"The user's password" example:"correct horse battery"`
+	}
+	// RefreshToken is the body of a refresh, and of a logout.
+	RefreshToken struct {
+		RefreshToken string `json:"refresh_token" doc:"The latest refresh token of the login" example:"7UL3yqGNbQFh1V0bKc0pTnY2eUe0b9mZ4mJ2o8vX1aQ"`
+	}
+	// PasswordChange is the body of a change of one's own password.
+	PasswordChange struct {
+		CurrentPassword string `json:"current_password" format:"password" doc:"The current password" example:"correct horse battery"`
+		NewPassword     string `json:"new_password" format:"password" minLength:"12" doc:"The new password" example:"staple of another kind"`
+	}
+	// NewPassword is the body that sets another user's password.
+	NewPassword struct {
+		Password string `json:"password" format:"password" minLength:"12" doc:"The new password" example:"staple of another kind"`
+	}
+	// NewUser is the body of a registration.
+	NewUser struct {
+		Email    string    `json:"email" format:"email" maxLength:"254" doc:"Address that the user logs in with" example:"ann@example.com"`
+		Password string    `json:"password" format:"password" minLength:"12" doc:"At least 12 characters" example:"correct horse battery"`
+		Role     auth.Role `json:"role,omitempty" enum:"viewer,operator,admin" default:"viewer" doc:"What the user may do" example:"operator"`
+	}
+	// UserChange is the body of a change of a user.
+	UserChange struct {
+		Role     auth.Role `json:"role,omitempty" enum:"viewer,operator,admin" doc:"What the user may do" example:"operator"`
+		Disabled *bool     `json:"disabled,omitempty" nullable:"false" doc:"true disables the user" example:"true"`
+	}
+	// KeyRequest is the body that makes an API key.
+	KeyRequest struct {
+		Name string    `json:"name" minLength:"1" maxLength:"100" doc:"What the key is for" example:"collector oslo-1"`
+		Role auth.Role `json:"role" enum:"viewer,operator,admin" doc:"What the key may do" example:"operator"`
+	}
+)
+
+// The values of the examples.
+const (
+	examplePassword    = "correct horse battery"
+	exampleNewPassword = "staple of another kind"
+)
+
+func exampleTokens() Tokens {
+	return Tokens{
+		AccessToken: "eyJhbGciOiJIUzI1NiIsImtpZCI6IjVkMGU…", TokenType: "Bearer", ExpiresIn: 600,
+		RefreshToken: "7UL3yqGNbQFh1V0bKc0pTnY2eUe0b9mZ4mJ2o8vX1aQ", RefreshExpiresAt: "2026-03-08T11:00:00.000000Z",
+	}
+}
+
+func exampleUser() User {
+	return User{ID: 12, Email: "ann@example.com", Role: auth.Operator, CreatedAt: "2026-03-01T11:00:00.000000Z"}
+}
+
+func exampleKey() Key {
+	return Key{ID: 7, Name: "collector oslo-1", Role: auth.Operator, CreatedBy: "user:12", CreatedAt: "2026-03-01T11:00:00.000000Z"}
+}
+
+func documentLogIn(op documentedOp) {
+	op.reads(reflect.TypeFor[Credentials](), oneExample("Log in", Credentials{exampleUser().Email, examplePassword}))
+	op.answers(http.StatusOK, exampleTokens())
+}
+
+func documentRefresh(op documentedOp) {
+	op.reads(reflect.TypeFor[RefreshToken](), oneExample("Refresh", RefreshToken{exampleTokens().RefreshToken}))
+	op.answers(http.StatusOK, exampleTokens())
+}
+
+func documentLogOut(op documentedOp) {
+	op.reads(reflect.TypeFor[RefreshToken](), oneExample("Log out", RefreshToken{exampleTokens().RefreshToken}))
+}
+
+func documentMe(op documentedOp) {
+	user := exampleUser()
+	op.answers(http.StatusOK, Me{Subject: "user:12", Kind: auth.User, Name: user.Email, Role: user.Role})
+}
+
+func documentChangePassword(op documentedOp) {
+	op.reads(reflect.TypeFor[PasswordChange](), oneExample("Change", PasswordChange{examplePassword, exampleNewPassword}))
+}
+
+func documentRegister(op documentedOp) {
+	user := exampleUser()
+	op.reads(reflect.TypeFor[NewUser](), oneExample("An operator", NewUser{user.Email, examplePassword, user.Role}))
+	op.answers(http.StatusCreated, user)
+}
+
+func documentListUsers(op documentedOp) {
+	op.answers(http.StatusOK, UserList{Items: []User{exampleUser()}})
+}
+
+func documentGetUser(op documentedOp) { op.answers(http.StatusOK, exampleUser()) }
+
+func documentChangeUser(op documentedOp) {
+	disabled, since := true, "2026-03-02T11:00:00.000000Z"
+	user := exampleUser()
+	user.Disabled, user.DisabledAt = true, &since
+	op.reads(reflect.TypeFor[UserChange](), oneExample("Disable", UserChange{Disabled: &disabled}))
+	op.answers(http.StatusOK, user)
+}
+
+func documentSetPassword(op documentedOp) {
+	op.reads(reflect.TypeFor[NewPassword](), oneExample("Set", NewPassword{exampleNewPassword}))
+}
+
+func documentListKeys(op documentedOp) {
+	op.answers(http.StatusOK, KeyList{Items: []Key{exampleKey()}})
+}
+
+func documentAddKey(op documentedOp) {
+	key := exampleKey()
+	op.reads(reflect.TypeFor[KeyRequest](), oneExample("For a collector", KeyRequest{key.Name, key.Role}))
+	op.answers(http.StatusCreated, NewKey{Key: key, Secret: "mass_7_3kq6xn2p7vj5yw4t2mzc6dq3hr5ab7ufeo4s2lgi"})
+}
