@@ -87,7 +87,7 @@ func submitted(n store.NewRequest, row store.Inserted) MassRequest {
 	})
 }
 
-// appendJSON appends m as encode would write it, field by field: encode asks for it.
+// AppendJSON appends m as encode would write it, field by field: encode asks for it.
 func (m MassRequest) AppendJSON(dst []byte) ([]byte, error) { return m.append(dst) }
 
 func (m *MassRequest) append(dst []byte) (_ []byte, err error) {
@@ -120,7 +120,7 @@ func (m *MassRequest) append(dst []byte) (_ []byte, err error) {
 	return append(dst, '}'), nil
 }
 
-// appendJSON appends l as encode would write it.
+// AppendJSON appends l as encode would write it.
 func (l MassRequestList) AppendJSON(dst []byte) (_ []byte, err error) {
 	dst = append(dst, `{"items":[`...)
 	for i := range l.Items {

@@ -79,7 +79,7 @@ var insertColumns = []arrayColumn[NewRequest]{
 	{name: "due_at", element: "timestamptz",
 		values: columnOf[timeArray](func(r *NewRequest) time.Time { return r.RunAt })},
 	{name: "batch_group", element: "int",
-		values: columnOf[int32Array](func(r *NewRequest) int32 { return int32(r.Group) })}, //nolint:gosec // a group's number is below the number of items
+		values: columnOf[int32Array](func(r *NewRequest) int32 { return int32(r.Group) })}, // below the number of items
 
 	{name: "actor", element: "text", event: true,
 		values: columnOf[textArray](func(r *NewRequest) string { return r.Origin.Actor })},

@@ -308,6 +308,7 @@ func TestAStatementThatIsGivenUpEndsOnTheServer(t *testing.T) {
 	r := setupRemote(t, time.Hour)
 	stmt, err := r.db.PrepareContext(t.Context(), `SELECT pg_sleep($1)`)
 	require.NoError(t, err)
+	defer func() { require.NoError(t, stmt.Close()) }()
 	for name, exec := range map[string]func(ctx context.Context) error{
 		"query": func(ctx context.Context) error {
 			return r.db.QueryRowContext(ctx, `SELECT pg_sleep(600)::text`).Scan(new(string))

@@ -21,6 +21,7 @@ func BenchmarkStatement(b *testing.B) {
 	db := store.Raw(st)
 	stmt, err := db.PreparexContext(b.Context(), `SELECT $1::int`)
 	require.NoError(b, err)
+	defer func() { require.NoError(b, stmt.Close()) }()
 	for name, run := range map[string]func(ctx context.Context, db *sqlx.DB) error{
 		"exec": func(ctx context.Context, db *sqlx.DB) error {
 			_, err := db.ExecContext(ctx, `SELECT $1::int`, 1)

@@ -100,7 +100,7 @@ var outcomeColumns = []arrayColumn[outcomeItem]{
 	{name: "id", element: "bigint",
 		values: columnOf[int64Array](func(o *outcomeItem) int64 { return o.ID })},
 	{name: "attempt", element: "int",
-		values: columnOf[int32Array](func(o *outcomeItem) int32 { return int32(o.Attempt) })}, //nolint:gosec // the column is an integer
+		values: columnOf[int32Array](func(o *outcomeItem) int32 { return int32(o.Attempt) })}, // the column is an integer
 	{name: "action", element: "text",
 		values: columnOf[textArray](func(o *outcomeItem) string { return string(o.Action) })},
 	{name: "status", element: "text",

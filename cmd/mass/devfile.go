@@ -39,7 +39,7 @@ func writeDevFile(dataDir string, info devInfo) error {
 // readDevFile returns how to reach a running mass dev; the zero value when there
 // is none.
 func readDevFile(dataDir string) (info devInfo) {
-	raw, err := os.ReadFile(devFile(dataDir)) //nolint:gosec // the operator names the directory
+	raw, err := os.ReadFile(devFile(dataDir))
 	if err != nil || json.Unmarshal(raw, &info) != nil {
 		return devInfo{}
 	}

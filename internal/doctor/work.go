@@ -107,7 +107,7 @@ func askBacklog(ctx context.Context, p *Patient) []Finding {
 }
 
 func askQueues(_ context.Context, p *Patient) []Finding {
-	queues, err := queue.QueueSizes(p.Redis)
+	queues, err := queue.Sizes(p.Redis)
 	if err != nil {
 		return trouble("queues", "", err)
 	}

@@ -215,7 +215,7 @@ func (c *conn) Close() error {
 // of a call ends. Ping is the call that it carries out on a broken connection,
 // too; the link keeps it from returning before the request was made.
 func (c *conn) cancel() {
-	defer c.pq.Close() //nolint:errcheck // the driver has closed it, or its link is broken
+	defer c.pq.Close() // fails when the driver has closed it, or when its link is broken
 	c.dialer.cancelled = make(chan struct{})
 	c.link.hold(c.dialer.cancelled)
 	ended, end := context.WithCancel(context.Background())

@@ -27,7 +27,7 @@ var cursorEncoding = base64.RawURLEncoding.Strict()
 func TimeCursor(at time.Time, id int64) string {
 	raw := make([]byte, 0, timeCursorLength)
 	raw = append(raw, timeCursorVersion)
-	raw = binary.BigEndian.AppendUint64(raw, uint64(at.UnixMicro())) //nolint:gosec // ParseTimeCursor turns it back
+	raw = binary.BigEndian.AppendUint64(raw, uint64(at.UnixMicro())) // ParseTimeCursor turns it back
 	raw = binary.BigEndian.AppendUint64(raw, uint64(id))             //nolint:gosec // ids are positive
 	return cursorEncoding.EncodeToString(raw)
 }

@@ -40,27 +40,27 @@ func DescribeRedis(ctx context.Context, rdb redis.UniversalClient) (RedisInfo, e
 	return info, nil
 }
 
-// QueueSize is the number of tasks in a queue, by state.
-type QueueSize struct {
+// Size is the number of tasks in a queue, by state.
+type Size struct {
 	Name                                        string
 	Pending, Active, Scheduled, Retry, Archived int
 	Paused                                      bool
 }
 
-// QueueSizes lists the queues that Redis knows.
-func QueueSizes(rdb redis.UniversalClient) ([]QueueSize, error) {
+// Sizes lists the queues that Redis knows.
+func Sizes(rdb redis.UniversalClient) ([]Size, error) {
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
 	names, err := inspector.Queues()
 	if err != nil {
 		return nil, fmt.Errorf("list the queues: %w", err)
 	}
-	var list []QueueSize
+	var list []Size
 	for _, name := range names {
 		q, err := inspector.GetQueueInfo(name)
 		if err != nil {
 			return nil, fmt.Errorf("read the size of queue %s: %w", name, err)
 		}
-		list = append(list, QueueSize{
+		list = append(list, Size{
 			Name: name, Pending: q.Pending, Active: q.Active, Scheduled: q.Scheduled, Retry: q.Retry, Archived: q.Archived, Paused: q.Paused,
 		})
 	}
