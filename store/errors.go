@@ -71,7 +71,7 @@ type ConflictError struct {
 }
 
 // Error implements error.
-func (e *ConflictError) Error() string { return "conflict of a " + string(e.Noun) + ": " + e.Reason }
+func (e *ConflictError) Error() string { return e.Reason }
 
 // Is reports whether target is ErrConflict.
 func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
@@ -96,6 +96,10 @@ var constraintErrors = map[string]error{
 func wrap(act string, err error) error {
 	if err == nil {
 		return nil
+	}
+	var answer *pq.Error
+	if errors.As(err, &answer) && constraintErrors[answer.Constraint] != nil {
+		return fmt.Errorf("%s: %w", act, constraintErrors[answer.Constraint]) // which says all that the driver's error does
 	}
 	if kind := classify(err); kind != nil {
 		return fmt.Errorf("%s: %w: %w", act, kind, err)
@@ -124,12 +128,9 @@ func classify(err error) error {
 	return nil
 }
 
-// classifyAnswer goes by the constraint and by the SQLSTATE (PostgreSQL manual,
-// appendix A), never by text.
+// classifyAnswer goes by the SQLSTATE (PostgreSQL manual, appendix A), never by
+// text.
 func classifyAnswer(answer *pq.Error) error {
-	if known, ok := constraintErrors[answer.Constraint]; ok {
-		return known
-	}
 	switch code := string(answer.Code); {
 	case code[:2] == "08", // connection exception
 		code[:2] == "53", // insufficient resources, too many connections

@@ -98,7 +98,7 @@ func TestDoctorFindsAHealthySystemByItself(t *testing.T) {
 
 	var text output
 	require.NoError(t, run(t.Context(), []string{"doctor"}, getenv(found), &text, &text))
-	assert.Regexp(t, `(?m)^ok    workers       1 alive$`, text.String())
+	assert.Regexp(t, `(?m)^ok    workers       workers alive: 1$`, text.String())
 	assert.Contains(t, text.String(), " 0 FAIL\n")
 }
 

@@ -53,7 +53,7 @@ func TestUsersAndKeysFromTheCommandLine(t *testing.T) {
 	}
 	assert.Equal(t, "user 1: ann@x, admin\n", mass("correct horse battery\n", "user", "add", "Ann@x", "--role", "admin"))
 	assert.Equal(t, "user 2: bob@x, viewer\n", mass("correct horse battery\r\n", "user", "add", "bob@x"))
-	refused("is taken", "correct horse battery", "user", "add", "ann@x")
+	refused("another user has this e-mail address", "correct horse battery", "user", "add", "ann@x")
 	refused("at least 12 characters", "battery", "user", "add", "eve@x")
 	refused("is not an e-mail address", "correct horse battery", "user", "add", "eve")
 	refused("unknown role", "correct horse battery", "user", "add", "eve@x", "--role", "root")

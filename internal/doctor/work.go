@@ -42,7 +42,7 @@ func askWorkers(ctx context.Context, p *Patient) []Finding {
 			alive++
 		}
 	}
-	list := []Finding{{Topic: "workers", Level: OK, Detail: fmt.Sprintf("%d workers are alive", alive)}}
+	list := []Finding{{Topic: "workers", Level: OK, Detail: fmt.Sprintf("workers alive: %d", alive)}}
 	if alive == 0 {
 		list[0] = Finding{Topic: "workers", Level: Fail, Detail: "no worker is alive, so no request is processed", Advice: adviceNoWork}
 	}
