@@ -105,7 +105,7 @@ func TestTLS(t *testing.T) {
 	require.Equal(t, int64(1), serial())
 	put(keyPath, key)
 	eventually(t, "the new certificate", func() bool { return serial() == 2 })
-	eventually(t, "a line in the log", func() bool { return strings.Contains(e.log.String(), "the certificate was renewed") })
+	eventually(t, "a line in the log", func() bool { return strings.Contains(e.log.String(), "reloaded the certificate") })
 	require.NoError(t, os.Remove(keyPath))
 	require.Equal(t, int64(2), serial())
 }
