@@ -64,8 +64,8 @@ func TestAuditFiltersAndPages(t *testing.T) {
 	for query, want := range map[string][]int64{
 		"action=test":                           at(11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
 		"actor=actor:1":                         at(10, 7, 4, 1),
-		"request_id=1001&actor=nine":            nil,
-		"request_id=1001":                       at(11, 9, 7, 5, 3, 1),
+		"mass_request_id=1001&actor=nine":       nil,
+		"mass_request_id=1001":                  at(11, 9, 7, 5, 3, 1),
 		"http_request_id=http-5":                at(5),
 		"action=test&from=2026-03-01T10:09:00Z": at(11, 10, 9),
 		"action=test&to=2026-03-01T10:02:00Z":   at(1, 0),
@@ -85,7 +85,7 @@ func TestAuditFiltersAndPages(t *testing.T) {
 	}
 	a := e.call(http.MethodGet, "/audit?http_request_id=http-5", "")
 	event, _ := a.json["items"].([]any)[0].(map[string]any)
-	assert.Equal(t, json.Number("1001"), event["request_id"])
+	assert.Equal(t, json.Number("1001"), event["mass_request_id"])
 	assert.Equal(t, "2026-03-01T10:05:00.000000Z", event["at"])
 	assert.Contains(t, event, "biocore_version")
 	assert.Nil(t, event["commit"])
@@ -154,7 +154,7 @@ func TestAuditRefusals(t *testing.T) {
 	}
 	e.as("").call(http.MethodGet, "/audit", "").problem(t, http.StatusUnauthorized, "unauthenticated")
 	for query, name := range map[string]string{
-		"limit=501": "limit", "format=xml": "format", "request_id=0": "request_id", "from=yesterday": "from",
+		"limit=501": "limit", "format=xml": "format", "mass_request_id=0": "mass_request_id", "from=yesterday": "from",
 		"from=2026-03-02T00:00:00Z&to=2026-03-02T00:00:00Z": "from", "cursor=AQAGTEWX1tugAAAAAAAAACo": "cursor", "cursor=AgAAAAAAAAAA": "cursor",
 		"who=me": "who",
 	} {

@@ -70,7 +70,7 @@ func answersOf(t *testing.T, s *Server, r *http.Request) {
 func FuzzQueries(f *testing.F) {
 	for _, seed := range []string{
 		"limit=1&status=done", "site_id=%00", "cursor=AQAGTEWX1tugAAAAAAAAACo", "created_from=2026-03-01T00:00:00Z&created_before=x", "a=1&a=2", "%zz", ";",
-		"wait=1ms", "after=1", "request_id=1&actor=user:1&format=csv", "from=2026-03-01T00:00:00%2B01:00",
+		"wait=1ms", "after=1", "mass_request_id=1&actor=user:1&format=csv", "from=2026-03-01T00:00:00%2B01:00",
 	} {
 		for place := range uint8(4) {
 			f.Add(place, seed)

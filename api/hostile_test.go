@@ -147,7 +147,7 @@ func hostile() []refusal {
 		"/users?limit=0": "limit", "/users?limit=501": "limit", "/users?after=-1": "after", "/users?after=x": "after", "/users?role=admin": "role",
 		"/users/0": "id", "/users/x": "id", "/users/1%20OR%201=1": "id", "/users/-1": "id", "/users/1?fields=password_hash": "fields", "/users/%00": "id",
 		"/api-keys?limit=x": "limit", "/api-keys?after=1e3": "after", "/api-keys?secret=1": "secret",
-		"/audit?request_id=0": "request_id", "/audit?request_id=x": "request_id", "/audit?request_id=9223372036854775808": "request_id",
+		"/audit?mass_request_id=0": "mass_request_id", "/audit?mass_request_id=x": "mass_request_id", "/audit?mass_request_id=9223372036854775808": "mass_request_id",
 		"/audit?actor=": "actor", "/audit?actor=%00": "actor", "/audit?actor=%ff": "actor", "/audit?action=a&action=b": "action",
 		"/audit?actor=" + strings.Repeat("x", 201): "actor", "/audit?from=yesterday": "from", "/audit?to=2026-02-30T00:00:00Z": "to",
 		"/audit?from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z": "from", "/audit?format=xlsx": "format", "/audit?format=csv%00": "format",

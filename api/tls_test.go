@@ -95,9 +95,9 @@ func TestTLS(t *testing.T) {
 	require.Equal(t, "__Host-mass", cookies[0].Name, "also on a loopback address")
 	require.True(t, cookies[0].Secure)
 
-	// A broken file leaves the former certificate in use, and says so.
+	// A broken file leaves the previous certificate in use, and says so.
 	put(certPath, []byte("not a certificate"))
-	eventually(t, "a line in the log", func() bool { return strings.Contains(e.log.String(), "the former one stays") })
+	eventually(t, "a line in the log", func() bool { return strings.Contains(e.log.String(), "the previous one stays in use") })
 	require.Equal(t, int64(1), serial())
 	// Half of a renewal is no pair.
 	cert, key = pair(t, 2)
@@ -105,7 +105,7 @@ func TestTLS(t *testing.T) {
 	require.Equal(t, int64(1), serial())
 	put(keyPath, key)
 	eventually(t, "the new certificate", func() bool { return serial() == 2 })
-	eventually(t, "a line in the log", func() bool { return strings.Contains(e.log.String(), "the certificate was renewed") })
+	eventually(t, "a line in the log", func() bool { return strings.Contains(e.log.String(), "reloaded the certificate") })
 	require.NoError(t, os.Remove(keyPath))
 	require.Equal(t, int64(2), serial())
 }
