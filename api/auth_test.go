@@ -333,5 +333,5 @@ func TestSwitchedOff(t *testing.T) {
 func TestNothingToSignWith(t *testing.T) {
 	t.Parallel()
 	_, err := api.New(&store.Store{}, nil, nil, api.Config{}, nil)
-	require.ErrorContains(t, err, "nothing to sign tokens with")
+	require.ErrorContains(t, err, "there is no key to sign tokens with")
 }

@@ -153,7 +153,7 @@ func TestRedisAway(t *testing.T) {
 			checks, _ := a.json["checks"].(map[string]any)
 			require.Equal(t, "ok", checks["postgres"].(map[string]any)["status"])
 			require.Equal(t, "unavailable", checks["redis"].(map[string]any)["status"])
-			eventually(t, "a line in the log", func() bool { return strings.Contains(e.log.String(), "left to the reconciler") })
+			eventually(t, "a line in the log", func() bool { return strings.Contains(e.log.String(), "the reconciler will make up for it") })
 		})
 	}
 }
