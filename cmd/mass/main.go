@@ -71,6 +71,7 @@ func commands() []command {
 		{"key", "add | list | revoke: manage the API keys of machines", runKey},
 		{"audit", "verify | export: check the chain of the audit trail, or take the trail out", runAudit},
 		{"doctor", "say in plain words what is wrong with a running system", runDoctor},
+		{"biocore", "serve the reference model of BioCore; check URL tests any server", runBioCore},
 		{"health", "ask a running API whether it is ready; for container health checks", runHealth},
 		{"version", "print the version", runVersion},
 	}
