@@ -168,7 +168,7 @@ func (c *Client) broken(ctx context.Context, err error, waited time.Duration) *E
 		e.evidence = unknown
 	case errors.As(err, &cert), errors.As(err, &authority), errors.As(err, &host):
 		e = newError(ReasonTLS, err, "has a certificate that is not valid")
-	case errors.As(err, &record), errors.As(err, &alert):
+	case errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
 		e = newError(ReasonTLS, err, "did not make a secure connection")
 	case errors.As(err, &timeout) && timeout.Timeout():
 		e = newError(ReasonConnection, err, "did not accept a connection in time")
