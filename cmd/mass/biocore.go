@@ -99,10 +99,11 @@ func runBioCoreCheck(ctx context.Context, in invocation) error {
 	return writeFindings(in.stdout, biocore.Contract(ctx, client, "mass-check-"+rand.Text()))
 }
 
-// certificates reads a PEM file. It returns nil for "".
+// certificates reads a PEM file. It returns nil for "", which means the
+// system's certificates to crypto/tls.
 func certificates(file string) (*x509.CertPool, error) {
 	if file == "" {
-		return nil, nil //nolint:nilnil // nil means the system's certificates to crypto/tls
+		return nil, nil
 	}
 	pem, err := os.ReadFile(file) //nolint:gosec // the file that the operator names
 	if err != nil {

@@ -187,7 +187,8 @@ func malformed() []struct{ pointer, value, fault string } {
 		{action + "/units", `"kW"`, action + "/units"},
 		{action + "/units", `"pct"`, action + "/units"},
 		{"/response/recommendations/1/action/units", `"C"`, "/response/recommendations/1/action/units"},
-		// Hard constraints: a change of at most 1.5 K, and inlets of at most 27.0 °C, which are at 26.1 °C.
+		// Hard constraints: a change of at most 1.5 K, and inlets of at most
+		// 27.0 °C, which are at 26.1 °C.
 		{action, `{"type":"a","target":"cooling_setpoint_c","current":20,"suggested":18.4,"delta":-1.6,"units":"C"}`, action + "/delta"},
 		{action, `{"type":"a","target":"anything","current":20,"suggested":50,"delta":30,"units":"C"}`, action + "/delta"},
 		{action, `{"type":"a","target":"cooling_setpoint_c","current":20,"suggested":21,"delta":1,"units":"C"}`, action + "/suggested"},

@@ -60,8 +60,8 @@ func evidenceOf(err error) evidence {
 	return unhealthy
 }
 
-// do makes a call unless the breaker is open. probeTime is how long to wait while
-// another call is the probe.
+// do makes a call unless the breaker is open. probeTime is how long to wait
+// while another call is the probe.
 func (b *breaker) do(probeTime time.Duration, call func() (*response, *Error)) (*response, *Error) {
 	res, err := b.circuit.Execute(func() (*response, error) {
 		res, err := call()

@@ -23,8 +23,8 @@ const (
 	maxRetryAfter = time.Hour // a longer Retry-After is cut, because the header may be wrong
 
 	// patience is how long BioCore must have been silent for a timeout to count
-	// against it. Otherwise requests with a tiny timeout_ms could open the breaker for
-	// all others.
+	// against it. Otherwise requests with a tiny timeout_ms could open the
+	// breaker for all others.
 	patience = 500 * time.Millisecond
 )
 
@@ -79,8 +79,8 @@ func (c *Client) send(ctx context.Context, q question) (*response, *Error) {
 		e.evidence = unknown
 		return nil, e
 	}
-	// net/http would repeat a call with an Idempotency-Key on its own when a reused
-	// connection breaks. All repetitions are to be counted here.
+	// net/http would repeat a call with an Idempotency-Key on its own when a
+	// reused connection breaks. All repetitions are to be counted here.
 	req.GetBody = nil
 	for name, values := range q.header {
 		req.Header[name] = values
@@ -160,7 +160,7 @@ func (c *Client) broken(ctx context.Context, err error, waited time.Duration) *E
 		e = newError(ReasonTimeout, err, "stopped sending its answer for %v", c.options.ReadTimeout)
 	case errors.Is(cause, errTotal), errors.Is(cause, context.DeadlineExceeded):
 		e = newError(ReasonTimeout, err, "did not answer within %v", waited.Round(time.Millisecond))
-		if waited < min(patience, c.options.Timeout/2) {
+		if waited < min(patience, c.options.Timeout/4) { // a call that waited for its turn has at least half of the time
 			e.evidence = unknown
 		}
 	case cause != nil:

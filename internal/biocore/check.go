@@ -47,16 +47,17 @@ func knownUnits() map[string]dimension {
 	}
 }
 
-// controlWords are the words of an action's type that announce an act instead of
-// advice.
+// controlWords are the words of an action's type that announce an act instead
+// of advice.
 func controlWords() []string {
 	return []string{"actuate", "apply", "command", "control", "execute", "override", "write"}
 }
 
 // Check reports everything that is wrong with the meaning of an answer that
-// Decode accepted, given the request that was sent: an answer to another request,
-// statements that are missing or that contradict each other, more recommendations
-// than were asked for, and recommendations that break a hard constraint.
+// Decode accepted, given the request that was sent: an answer to another
+// request, statements that are missing or that contradict each other, more
+// recommendations than were asked for, and recommendations that break a hard
+// constraint.
 func Check(request *signals.Document, answer *Answer) payload.Faults {
 	c := checker{request: &request.Request, response: &answer.Response}
 	c.identity(request, answer)
@@ -78,8 +79,8 @@ func (c *checker) identity(request *signals.Document, answer *Answer) {
 	c.same("/response/idempotency_key", c.response.IdempotencyKey, c.request.IdempotencyKey)
 }
 
-// same adds a fault if the answer repeats an id of the request differently. An id
-// that the request does not have can have any value.
+// same adds a fault if the answer repeats an id of the request differently. An
+// id that the request does not have can have any value.
 func (c *checker) same(at jsontext.Pointer, got, want string) {
 	if want != "" && got != want {
 		c.faults.Add(at, "must be %s as in the request, got %s", payload.Quote(want), payload.Quote(got))
@@ -142,8 +143,8 @@ func (c *checker) action(a *Action, at jsontext.Pointer) {
 	c.constraints(a, of, at)
 }
 
-// current checks that an action starts from the value that the request holds for
-// its target.
+// current checks that an action starts from the value that the request holds
+// for its target.
 func (c *checker) current(a *Action, at jsontext.Pointer) {
 	given := c.measured(a.Target)
 	if given.Given() && differs(a.Current, given.Float(), max(roundingAllowance, currentAllowance*math.Abs(given.Float()))) {
@@ -151,10 +152,10 @@ func (c *checker) current(a *Action, at jsontext.Pointer) {
 	}
 }
 
-// constraints checks an action against the hard constraints of the request. Every
-// change of a temperature counts as a change of a setpoint, whatever its target
-// is called. A higher setpoint is expected to raise the rack inlets by as much:
-// the air that reaches them is supply air mixed with air of the room.
+// constraints checks an action against the hard constraints of the request.
+// Every change of a temperature counts as a change of a setpoint, whatever its
+// target is called. A higher setpoint is expected to raise the rack inlets by
+// as much: the air that reaches them is supply air mixed with air of the room.
 func (c *checker) constraints(a *Action, of dimension, at jsontext.Pointer) {
 	hard, thermal := &c.request.Constraints.Hard, &c.request.Signals.Thermal
 	change := a.Suggested - a.Current
@@ -179,8 +180,8 @@ func (c *checker) constraints(a *Action, of dimension, at jsontext.Pointer) {
 	}
 }
 
-// relaxesCooling reports whether an action leaves the racks with less cooling: a
-// higher temperature, or less of the fans, the chillers or the valve.
+// relaxesCooling reports whether an action leaves the racks with less cooling:
+// a higher temperature, or less of the fans, the chillers or the valve.
 func relaxesCooling(a *Action, of dimension) bool {
 	rise := max(a.Delta, a.Suggested-a.Current)
 	fall := min(a.Delta, a.Suggested-a.Current)

@@ -24,8 +24,8 @@ type Client struct {
 	places  *semaphore.Weighted // one for each call that may be under way
 }
 
-// New returns a client, or an error that lists everything that is wrong with the
-// options. It does not connect.
+// New returns a client, or an error that lists everything that is wrong with
+// the options. It does not connect.
 func New(o Options) (*Client, error) {
 	base, err := o.validate()
 	if err != nil {
@@ -51,9 +51,10 @@ type Ask struct {
 	// Document is the request in its normal form. It must have passed
 	// signals.Validate. Recommend does not change it.
 	Document *signals.Document
-	// Key is the Idempotency-Key, which must differ for each question that is to be
-	// answered anew. It also takes the place of a request_id or an idempotency_key
-	// that the document does not have, so that every answer names its request.
+	// Key is the Idempotency-Key, which must differ for each question that is
+	// to be answered again. It also takes the place of a request_id or an
+	// idempotency_key that the document does not have, so that every answer
+	// names its request.
 	Key string
 	// Traceparent is the W3C header of the caller's span; optional. Otherwise the
 	// trace of the document is sent.
@@ -66,10 +67,11 @@ type Reply struct {
 	Answer *Answer
 	// Faults lists why the answer is refused.
 	Faults payload.Faults
-	// Model names what made the answer, also of a refused one as far as it could be
-	// read.
+	// Model names what made the answer, also of a refused one as far as it
+	// could be read.
 	Model Model
-	// Body holds the bytes of the answer; nil if there were too many.
+	// Body holds the bytes of the answer; nil if there were too many. Those of a
+	// refused answer can be anything, not only JSON.
 	Body []byte
 	// Latency is the duration of the call that succeeded.
 	Latency time.Duration
@@ -149,8 +151,8 @@ func (c *Client) total(d *signals.Document) time.Duration {
 }
 
 // retry sends a question until there is an answer, the failure must not be
-// retried, or the next try would not fit into the total. It returns the number of
-// calls that were made.
+// retried, or the next try would not fit into the total. It returns the number
+// of calls that were made.
 func (c *Client) retry(ctx context.Context, total time.Duration, q question) (res *response, tries int, last *Error) {
 	delays := backoff.NewExponentialBackOff()
 	delays.InitialInterval = c.options.RetryDelay
@@ -183,10 +185,10 @@ func (c *Client) retry(ctx context.Context, total time.Duration, q question) (re
 	return nil, tries, last
 }
 
-// try sends a question once, when it is its turn and the breaker lets it pass. It
-// waits for its turn at most the given time, so that BioCore has the rest of the
-// time to answer: calls that wait until they have no time left would be ended
-// before they could prove that BioCore hangs.
+// try sends a question once, when it is its turn and the breaker lets it pass.
+// It waits for its turn at most the given time, so that BioCore has the rest of
+// the time to answer: calls that wait until they have no time left would be
+// ended before they could prove that BioCore hangs.
 func (c *Client) try(ctx context.Context, wait time.Duration, q question) (res *response, called bool, failure *Error) {
 	turn, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()

@@ -27,10 +27,10 @@ type Finding struct {
 // Passed reports whether the test passed.
 func (f *Finding) Passed() bool { return f.Problem == "" }
 
-// Contract runs the tests of the contract against the client's server, one after
-// the other. The tests ask for recommendations about imaginary sites, under keys
-// that start with the given prefix; a prefix that was used before may get the
-// answers of that time.
+// Contract runs the tests of the contract against the client's server, one
+// after the other. The tests ask for recommendations about imaginary sites,
+// under keys that start with the given prefix; a prefix that was used before
+// may get the answers of that time.
 func Contract(ctx context.Context, c *Client, prefix string) []Finding {
 	x := contractTests{client: c, prefix: prefix}
 	tests := []struct {

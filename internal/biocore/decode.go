@@ -43,8 +43,8 @@ func Decode(raw []byte) (*Answer, payload.Faults) {
 	return answer, nil
 }
 
-// decoder reads an answer that payload.Check accepted. The errors of its methods
-// are syntax errors; everything else becomes a fault.
+// decoder reads an answer that payload.Check accepted. The errors of its
+// methods are syntax errors; everything else becomes a fault.
 type decoder struct {
 	dec    *jsontext.Decoder
 	faults payload.Faults
@@ -92,8 +92,8 @@ func (d *decoder) object(v reflect.Value, at jsontext.Pointer) error {
 	return nil
 }
 
-// value reads the next value into v. The tag is that of the member that holds the
-// value, directly or as an element of an array.
+// value reads the next value into v. The tag is that of the member that holds
+// the value, directly or as an element of an array.
 func (d *decoder) value(v reflect.Value, tag reflect.StructTag, at jsontext.Pointer) error {
 	want, got := kindOf(v.Type()), d.dec.PeekKind()
 	if got == jsontext.KindFalse {

@@ -11,8 +11,8 @@
 // Contract runs the tests of the contract against any server. Package reference
 // is a server of the contract with simple, documented rules.
 //
-// The package knows the signals shape of a request. It must not know SQL, queues,
-// other parts of MASS, or the environment, and it holds no global state. It never
-// sends anything but questions to BioCore: POST /recommend, GET /health and GET
-// /version.
+// The package knows the signals shape of a request. It must not know SQL,
+// queues, other parts of MASS, or the environment, and it holds no global
+// state. It never sends anything but questions to BioCore: POST /recommend, GET
+// /health and GET /version.
 package biocore

@@ -27,8 +27,8 @@ type Error struct {
 	Detail string
 	// Status is the HTTP status of BioCore's last answer, or 0.
 	Status int
-	// Retry reports whether to ask again later. Every retry that fits into the time
-	// of the request was already made.
+	// Retry reports whether to ask again later. Every retry that fits into the
+	// time of the request was already made.
 	Retry bool
 	// RetryAfter is how long to wait at least before asking again.
 	RetryAfter time.Duration

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Options tunes a Client. Every field must be set, except those that are said to
-// be optional. The package has no defaults of its own.
+// Options tunes a Client. Every field must be set, except those that are said
+// to be optional. The package has no defaults of its own.
 type Options struct {
 	// URL is the address to which /recommend, /health and /version are appended.
 	URL string
@@ -27,27 +27,30 @@ type Options struct {
 	// ConnectTimeout bounds name resolution and connection, and then again the TLS
 	// handshake.
 	ConnectTimeout time.Duration
-	// Timeout bounds Recommend as a whole, together with the timeout and the service
-	// level objective of the request. It also bounds each call of Health and Version.
+	// Timeout bounds Recommend as a whole, together with the timeout and the
+	// service level objective of the request. It also bounds each call of
+	// Health and Version.
 	Timeout time.Duration
-	// ReadTimeout bounds each read of an answer's body once its header has arrived.
+	// ReadTimeout bounds each read of an answer's body once its header has
+	// arrived.
 	ReadTimeout time.Duration
 	// MaxAnswer bounds the body of an answer, in bytes.
 	MaxAnswer int64
 
-	// MaxCalls bounds the calls of Recommend that are under way at once. Further calls
-	// wait for their turn within their own time.
+	// MaxCalls bounds the calls of Recommend that are under way at once.
+	// Further calls wait for their turn within their own time.
 	MaxCalls int
 	// MaxTries bounds how often one Recommend calls BioCore.
 	MaxTries int
-	// RetryDelay is the average delay before the first retry. Each further delay is
-	// twice as long; each varies by half at random.
+	// RetryDelay is the average delay before the first retry. Each further
+	// delay is twice as long; each varies by half at random.
 	RetryDelay time.Duration
 
-	// BreakerFailures is the number of failed calls in a row that opens the breaker.
+	// BreakerFailures is the number of failed calls in a row that opens the
+	// breaker.
 	BreakerFailures int
-	// BreakerPause is how long the breaker stays open before it lets one call probe
-	// whether BioCore is back.
+	// BreakerPause is how long the breaker stays open before it lets one call
+	// probe whether BioCore is back.
 	BreakerPause time.Duration
 }
 

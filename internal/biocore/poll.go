@@ -18,8 +18,8 @@ func (c *Client) Health(ctx context.Context) error {
 	return nil
 }
 
-// Version asks BioCore for the model that answers at present. Neither the breaker
-// nor the bound on calls applies.
+// Version asks BioCore for the model that answers at present. Neither the
+// breaker nor the bound on calls applies.
 func (c *Client) Version(ctx context.Context) (Model, error) {
 	res, err := c.get(ctx, "version")
 	if err != nil {
@@ -53,16 +53,16 @@ type Condition struct {
 	Problem   string    // what failed last time, for people; "" if nothing did
 }
 
-// Poller asks BioCore regularly for its health and its model. Its calls are few,
-// and tell about BioCore when no request asks for recommendations.
+// Poller asks BioCore regularly for its health and its model. Its calls are
+// few, and tell about BioCore when no request asks for recommendations.
 type Poller struct {
 	client *Client
 	every  time.Duration
 	last   atomic.Pointer[Condition]
 }
 
-// NewPoller returns a Poller that asks at the given interval, which must be above
-// 0, once Run is called.
+// NewPoller returns a Poller that asks at the given interval, which must be
+// above 0, once Run is called.
 func NewPoller(c *Client, every time.Duration) *Poller {
 	p := &Poller{client: c, every: every}
 	p.last.Store(&Condition{})

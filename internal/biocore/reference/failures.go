@@ -163,7 +163,7 @@ func (s *Server) drip(w http.ResponseWriter, r *http.Request, encoded []byte) {
 	}
 }
 
-// huge sends a string without an end worth waiting for.
+// huge sends the start of an answer and then hugeBytes of one string.
 func huge(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	chunk := []byte(strings.Repeat("x", 64<<10))

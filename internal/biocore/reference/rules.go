@@ -12,25 +12,27 @@ import (
 
 // The rules' figures.
 const (
-	// inletMarginK is the distance to the inlet limit that the setpoint rule keeps.
+	// inletMarginK is the distance to the inlet limit that the setpoint rule
+	// keeps.
 	inletMarginK = 0.5
 	// largestStepK bounds one change of the setpoint if the request does not.
 	largestStepK = 1.0
-	// savingPerK is the share of the chillers' power that 1 K of setpoint saves. The
-	// U.S. Department of Energy's FEMP gives 1 to 1.5 % for each °F of chilled water,
-	// which is about 2.5 % for each K.
+	// savingPerK is the share of the chillers' power that 1 K of setpoint
+	// saves. The usual rule of thumb is 1 to 2 % for each °F of chilled water,
+	// which is 1.8 to 3.6 % for each K.
 	savingPerK = 0.025
 
-	// designDeltaTK is the difference between return and supply air at which the air
-	// flow fits the load: 12 K, in the middle of the 10 to 15 K of ASHRAE TC 9.9.
+	// designDeltaTK is the difference between return and supply air at which
+	// the air flow fits the load. Data halls are commonly designed for 10 to
+	// 15 K.
 	designDeltaTK = 12.0
 	// leastFlow bounds the reduction of the air flow in one step.
 	leastFlow = 0.9
 
-	// approachK is by how much the wet-bulb temperature must be below the cooling
-	// setpoint for free cooling to start, and fullApproachK for it to carry the whole
-	// load that the rule lets it carry. The two are typical approaches of cooling
-	// tower, heat exchanger and coil together (ASHRAE 90.1, section 6.5.1).
+	// approachK is by how much the wet-bulb temperature must be below the
+	// cooling setpoint for free cooling to start, and fullApproachK for it to
+	// carry the whole load that the rule lets it carry. The first is about the
+	// sum of the approaches of a cooling tower, a heat exchanger and a coil.
 	approachK     = 7.0
 	fullApproachK = 14.0
 	// freeCoolingShare is the largest share of the chillers' power that the rule
@@ -68,8 +70,8 @@ type advice struct {
 	narrative, reason             string
 }
 
-// advise applies all rules, most valuable advice first. Advice that is riskier than the
-// request's max_risk_score is left out, unless it is urgent.
+// advise applies all rules, most valuable advice first. Advice that is riskier
+// than the request's max_risk_score is left out, unless it is urgent.
 func advise(r *signals.Request, w weather) []advice {
 	var list []advice
 	for _, a := range []*advice{setpoint(r), fans(r), freeCooling(r, w), shiftBatch(r)} {
@@ -95,9 +97,9 @@ func advise(r *signals.Request, w weather) []advice {
 	return list
 }
 
-// setpoint raises the cooling setpoint by the headroom of the hottest inlets, less a
-// margin, and lowers it when they are above their limit. A degree of setpoint moves
-// the inlets by a degree.
+// setpoint raises the cooling setpoint by the headroom of the hottest inlets,
+// less a margin, and lowers it when they are above their limit. A degree of
+// setpoint moves the inlets by a degree.
 func setpoint(r *signals.Request) *advice {
 	thermal, cooling, hard := &r.Signals.Thermal, &r.Signals.Cooling, &r.Constraints.Hard
 	if !given(thermal.P95RackInletC, hard.MaxRackInletP95C, cooling.CoolingSetpointC) {
@@ -140,9 +142,9 @@ func setpoint(r *signals.Request) *advice {
 }
 
 // fans reduces the air flow when return and supply air are closer together than
-// by design, which means that more air flows than the load needs. The power of a
-// fan goes with the cube of its flow (affinity laws; ASHRAE Handbook, HVAC Systems
-// and Equipment, chapter Fans).
+// by design, which means that more air flows than the load needs. The power of
+// a fan goes with the cube of its flow (affinity laws; ASHRAE Handbook, HVAC
+// Systems and Equipment, chapter Fans).
 func fans(r *signals.Request) *advice {
 	thermal, power := &r.Signals.Thermal, r.Signals.Cooling.FanPowerKW
 	if !given(thermal.SupplyTempC, thermal.ReturnTempC, power) || !cool(r) {
@@ -164,8 +166,8 @@ func fans(r *signals.Request) *advice {
 	}
 }
 
-// freeCooling lets outside air replace chillers when its wet-bulb temperature is
-// far enough below the setpoint.
+// freeCooling lets outside air replace chillers when its wet-bulb temperature
+// is far enough below the setpoint.
 func freeCooling(r *signals.Request, w weather) *advice {
 	cooling := &r.Signals.Cooling
 	if !given(w.OutdoorWetBulbC, cooling.CoolingSetpointC, cooling.ChillerKW) || !cool(r) {
@@ -220,14 +222,15 @@ func shiftBatch(r *signals.Request) *advice {
 	return a
 }
 
-// cool reports whether the racks are cool enough to give up some cooling. Without
-// the measurement or the limit they are not.
+// cool reports whether the racks are cool enough to give up some cooling.
+// Without the measurement or the limit they are not.
 func cool(r *signals.Request) bool {
 	p95, limit := r.Signals.Thermal.P95RackInletC, r.Constraints.Hard.MaxRackInletP95C
 	return given(p95, limit) && limit.Float()-p95.Float() >= inletMarginK && !tooManyHotspots(r)
 }
 
-// tooManyHotspots reports whether more racks are too hot than the request allows.
+// tooManyHotspots reports whether more racks are too hot than the request
+// allows.
 func tooManyHotspots(r *signals.Request) bool {
 	hot, most := r.Signals.Thermal.HotspotRackCount, r.Constraints.Hard.MaxHotspotRackCount
 	return given(hot, most) && hot.Float() > most.Float()

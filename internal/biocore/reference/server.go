@@ -29,10 +29,10 @@ const (
 // Options tunes a Server. The zero value answers without a token and without
 // Retry-After.
 type Options struct {
-	// Token is what callers must send as a bearer token; "" lets everyone in.
+	// Token is the bearer token that callers must send; "" requires none.
 	Token string
-	// RetryAfter is sent with the statuses 429 and 503 of a failing server, in whole
-	// seconds; 0 sends no such header.
+	// RetryAfter is sent with the statuses 429 and 503 of a failing server, in
+	// whole seconds; 0 sends no such header.
 	RetryAfter time.Duration
 	// DripEvery is the time between two bytes of a dripping answer; 100 ms if 0.
 	DripEvery time.Duration
@@ -150,7 +150,8 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v) // the caller is gone if it fails
 }
 
-// writeError answers in the envelope of an error. A Retryable of nil becomes false.
+// writeError answers in the envelope of an error. A Retryable of nil becomes
+// false.
 func writeError(w http.ResponseWriter, code int, d *signals.Document, status biocore.ErrorStatus) {
 	envelope := biocore.ErrorAnswer{SchemaVersion: signals.Version, Status: status}
 	if d != nil {
