@@ -111,15 +111,17 @@ func TestARetrySucceeds(t *testing.T) {
 
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
-	elsewhere := newBox(t, reference.Options{}, nil)
-	b := newBox(t, reference.Options{}, func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, elsewhere.url+"/recommend", http.StatusTemporaryRedirect)
-	})
-	e := failure(t, newClient(t, b.url, nil))
-	require.Equal(t, http.StatusTemporaryRedirect, e.Status)
-	require.False(t, e.Retry)
-	require.EqualValues(t, 1, b.calls.Load())
-	require.Zero(t, elsewhere.calls.Load())
+	for _, code := range []int{301, 302, 303, 307, 308} {
+		elsewhere := newBox(t, reference.Options{}, nil)
+		b := newBox(t, reference.Options{}, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.url+"/recommend", code)
+		})
+		e := failure(t, newClient(t, b.url, nil))
+		require.Equal(t, code, e.Status)
+		require.False(t, e.Retry)
+		require.EqualValues(t, 1, b.calls.Load())
+		require.Zero(t, elsewhere.calls.Load())
+	}
 }
 
 func TestRetryAfterIsHonored(t *testing.T) {
