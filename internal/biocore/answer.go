@@ -6,9 +6,10 @@ import "github.com/leomutto/pilot-in-a-box/jobs/signals"
 //
 // The struct tags are the one source of the shape, which Decode reads. A member
 // with omitzero is optional, and null counts as absent; every other member is
-// required, and a required string must not be empty. min and max bound a
-// number; whole requires a whole number. maxLength bounds the characters of a
-// string (200 by default), maxItems the elements of an array (100 by default).
+// required, and a required string must not be blank. min and max bound a
+// number; whole requires a whole number. enum and pattern restrict a string,
+// maxLength bounds its characters (200 by default), and maxItems the elements
+// of an array (100 by default).
 type Answer struct {
 	SchemaVersion string        `json:"schema_version" enum:"1.1"`
 	CorrelationID string        `json:"correlation_id,omitzero"`

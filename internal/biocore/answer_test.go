@@ -114,6 +114,7 @@ func malformed() []struct{ pointer, value, fault string } {
 		{"/correlation_id", `"corr-other"`, "/correlation_id"},
 		{"/trace", `"00-4bf9"`, "/trace"},
 		{"/trace/extra", `1`, "/trace/extra"},
+		{"/trace/traceparent", `"00-4bf92f35"`, "/trace/traceparent"},
 		{response, ``, "/response"},
 		{response, `null`, "/response"},
 		{response, `[]`, "/response"},
@@ -160,6 +161,7 @@ func malformed() []struct{ pointer, value, fault string } {
 		{response + "/audit/latency_ms", `-1`, response + "/audit/latency_ms"},
 		{action + "/type", `"control_write"`, action + "/type"},
 		{action + "/type", `"Execute: setpoint"`, action + "/type"},
+		{action + "/type", `"setpointWrite"`, action + "/type"},
 		{action + "/command", `"BACnet WriteProperty"`, action + "/command"},
 		// Recommendations.
 		{response + "/recommendations", ``, response + "/recommendations"},
@@ -192,6 +194,7 @@ func malformed() []struct{ pointer, value, fault string } {
 		{action, `{"type":"a","target":"cooling_setpoint_c","current":20,"suggested":18.4,"delta":-1.6,"units":"C"}`, action + "/delta"},
 		{action, `{"type":"a","target":"anything","current":20,"suggested":50,"delta":30,"units":"C"}`, action + "/delta"},
 		{action, `{"type":"a","target":"cooling_setpoint_c","current":20,"suggested":21,"delta":1,"units":"C"}`, action + "/suggested"},
+		{action, `{"type":"a","target":"hotspot_rack_count","current":2,"suggested":5,"delta":3,"units":"count"}`, action + "/suggested"},
 		{action, `{"type":"a","target":"anything","current":10,"suggested":11,"delta":1,"units":"°C"}`, action + "/suggested"},
 	}
 }

@@ -2,7 +2,6 @@ package biocore
 
 import (
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -121,9 +120,8 @@ func (c *checker) recommendations() {
 }
 
 func (c *checker) action(a *Action, at jsontext.Pointer) {
-	words := strings.FieldsFunc(strings.ToLower(a.Type), func(r rune) bool { return r < 'a' || r > 'z' })
-	for _, word := range words {
-		if slices.Contains(controlWords(), word) {
+	for _, word := range controlWords() {
+		if strings.Contains(strings.ToLower(a.Type), word) {
 			c.faults.Add(at+"/type", "must be advice, but %s is a control action", payload.Quote(a.Type))
 			break
 		}
@@ -162,6 +160,9 @@ func (c *checker) constraints(a *Action, of dimension, at jsontext.Pointer) {
 	if largest := hard.MaxSetpointChangeC; of == temperature && largest.Given() &&
 		max(math.Abs(a.Delta), math.Abs(change)-roundingAllowance) > largest.Float()+roundingError {
 		c.faults.Add(at+"/delta", "must change a temperature by at most %s K, the max_setpoint_change_c of the request, got %v", largest, a.Delta)
+	}
+	if most := hard.MaxHotspotRackCount; leafOf(a.Target) == "hotspot_rack_count" && most.Given() && a.Suggested > most.Float() {
+		c.faults.Add(at+"/suggested", "must be at most %s, the max_hotspot_rack_count of the request, got %v", most, a.Suggested)
 	}
 	if !relaxesCooling(a, of) {
 		return

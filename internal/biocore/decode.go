@@ -3,6 +3,7 @@ package biocore
 import (
 	"math"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -174,12 +175,14 @@ func (d *decoder) number(v reflect.Value, token jsontext.Token, tag reflect.Stru
 
 func (d *decoder) text(v reflect.Value, text string, tag reflect.StructTag, at jsontext.Pointer) {
 	limit := intTag(tag, "maxLength", defaultMaxLength)
-	enum := tag.Get("enum")
+	enum, pattern := tag.Get("enum"), tag.Get("pattern")
 	switch {
 	case v.Type() == reflect.TypeFor[signals.Time]() && signals.Time(text).Instant().IsZero():
 		d.faults.Add(at, "must be an RFC 3339 date-time such as 2026-03-01T10:00:00Z, got %s", payload.Quote(text))
 	case enum != "" && text != enum:
 		d.faults.Add(at, "must be %q, got %s", enum, payload.Quote(text))
+	case pattern != "" && !regexp.MustCompile(pattern).MatchString(text):
+		d.faults.Add(at, "must be %s, got %s", tag.Get("patternDescription"), payload.Quote(text))
 	case strings.TrimSpace(text) == "" && !strings.Contains(tag.Get("json"), ",omitzero"):
 		d.faults.Add(at, "must not be blank")
 	case utf8.RuneCountInString(text) > limit:
