@@ -62,6 +62,7 @@ func commands() []command {
 		{"key", "add | list | revoke: manage API keys for machines", runKey},
 		{"audit", "verify | export: check or export the audit trail", runAudit},
 		{"doctor", "diagnose a running system in plain words", runDoctor},
+		{"biocore", "serve the reference model of BioCore, or check any BioCore server", runBioCore},
 		{"health", "ask a running API whether it is ready, for container health checks", runHealth},
 		{"version", "print the version", runVersion},
 	}
