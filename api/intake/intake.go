@@ -10,11 +10,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-const (
-	flushMax      = 512 // submissions per statement
-	flushParallel = 2   // one statement travels to Postgres while the answer to another travels back
-	flushFill     = 32  // submissions that justify a second statement: a statement costs as much as four of its rows
-)
+const flushMax = 512 // submissions per statement
 
 // Options are what an Intake needs. All of them must be set, except MaxBacklog.
 type Options struct {
@@ -45,8 +41,7 @@ func New(o Options) *Intake {
 		backlog: &backlog{most: o.MaxBacklog, store: o.Store, log: o.Log},
 	}
 	in.committer = groupcommit.New(in.flush, groupcommit.Options{
-		MaxGroup: flushMax,
-		Parallel: flushParallel, Fill: flushFill, Impatient: true,
+		MaxGroup: flushMax, Impatient: true,
 		Split: func(err error) bool { return errors.Is(err, store.ErrInvalid) }, // the refused submission fails alone
 	})
 	return in
