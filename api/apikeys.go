@@ -46,7 +46,7 @@ type (
 func keyView(k *store.APIKey) Key {
 	return Key{
 		ID: k.ID, Name: k.Name, Role: k.Role, CreatedBy: k.CreatedBy,
-		CreatedAt: stamp(k.CreatedAt), LastUsedAt: stampOrNull(k.LastUsedAt), RevokedAt: stampOrNull(k.RevokedAt),
+		CreatedAt: formatTime(k.CreatedAt), LastUsedAt: formatTimeOrNull(k.LastUsedAt), RevokedAt: formatTimeOrNull(k.RevokedAt),
 	}
 }
 

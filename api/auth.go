@@ -56,7 +56,7 @@ func (s *Server) issueTokens(l *access.Login) (*tokensOutput, error) {
 		return nil, err
 	}
 	return &tokensOutput{CacheControl: "no-store", Body: Tokens{
-		AccessToken: token, TokenType: "Bearer", ExpiresIn: int(ttl.Seconds()), RefreshToken: l.Token, RefreshExpiresAt: stamp(l.Expires),
+		AccessToken: token, TokenType: "Bearer", ExpiresIn: int(ttl.Seconds()), RefreshToken: l.Token, RefreshExpiresAt: formatTime(l.Expires),
 	}}, nil
 }
 

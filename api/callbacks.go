@@ -96,13 +96,13 @@ func (s *Server) callbackOf(ctx context.Context, id int64) (*callbackOutput, err
 func deliveryOf(d *jobs.Delivery) CallbackDelivery {
 	v := CallbackDelivery{
 		ID: d.WebhookID(), Event: d.Event, Status: d.Status, Attempts: d.Attempts, Failures: d.Failures,
-		LastError: orNull(d.LastError), CreatedAt: stamp(d.CreatedAt), DeliveredAt: stampOrNull(d.DeliveredAt),
+		LastError: orNull(d.LastError), CreatedAt: formatTime(d.CreatedAt), DeliveredAt: formatTimeOrNull(d.DeliveredAt),
 	}
 	if d.LastStatus != 0 {
 		v.LastStatus = &d.LastStatus
 	}
 	if d.Status == jobs.DeliveryPending {
-		v.NextAt = stampOrNull(d.NextAt)
+		v.NextAt = formatTimeOrNull(d.NextAt)
 	}
 	return v
 }

@@ -54,7 +54,7 @@ type streamEnd struct {
 
 func eventOf(e *store.Event) RequestEvent {
 	view := RequestEvent{
-		ID: e.ID, At: stamp(e.At), Action: e.Action, FromStatus: orNull(e.FromStatus), ToStatus: orNull(e.ToStatus),
+		ID: e.ID, At: formatTime(e.At), Action: e.Action, FromStatus: orNull(e.FromStatus), ToStatus: orNull(e.ToStatus),
 		Actor: e.Actor, Detail: orNull(e.Detail),
 	}
 	if e.Attempt != 0 {

@@ -112,7 +112,7 @@ func FuzzDecodeSubmission(f *testing.F) {
 			return
 		}
 		var out bytes.Buffer
-		if err := web.Encode(&out, submitted(r, store.Inserted{ID: 1})); err != nil {
+		if err := web.Encode(&out, viewOfInserted(r, store.Inserted{ID: 1})); err != nil {
 			t.Fatalf("accepted and not answered: %q: %v", body, err)
 		}
 		if !json.Valid(out.Bytes()) || !json.Valid(body) {

@@ -68,7 +68,7 @@ func (s *Server) submitRequest(ctx context.Context, in *submitInput) (*submitOut
 	if row.Mismatch {
 		return nil, &web.Problem{Status: http.StatusUnprocessableEntity, Code: web.CodeKeyReused, Detail: detailKeyReused}
 	}
-	out := &submitOutput{Location: pathRequests + strconv.FormatInt(row.ID, 10), Body: submitted(r, row)}
+	out := &submitOutput{Location: pathRequests + strconv.FormatInt(row.ID, 10), Body: viewOfInserted(r, row)}
 	if row.Replayed {
 		out.Replayed = "true"
 	}

@@ -1,11 +1,10 @@
 // Package api is the HTTP edge of MASS: routes, handlers, the shapes of requests
-// and answers, problem details, the OpenAPI document, and the mounts of Swagger
-// UI and Asynqmon.
+// and answers, problem details, the OpenAPI document, Swagger UI and Asynqmon.
 //
-// It commits a submission to the store first and hands its batch to Redis
-// afterwards, off the path of the answer, so a submission never waits for
-// Redis. It knows no SQL and no worker; what it shares with the workers is
-// package jobs.
+// It first commits a submission to the store and answers it. Enqueueing the
+// batch in Redis happens in the background, so a submission never waits for
+// Redis. Package api knows no SQL and no worker; it shares package jobs with the
+// workers.
 package api
 
 import (
@@ -32,43 +31,44 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// Config tunes a Server. It must be complete: the defaults are in internal/config.
+// Config holds the settings of a Server. Every field must be set unless its
+// comment says otherwise: the defaults are in internal/config.
 type Config struct {
 	Addr         string // address to listen on
 	Version      string // shown in the OpenAPI document and by the health endpoints
-	MaxBody      int64  // bytes of a request's body at most
-	MaxBatchBody int64  // bytes of a batch's body at most
-	MaxDepth     int    // objects and arrays nested in a payload at most
-	BatchMax     int    // requests a batch at most
+	MaxBody      int64  // maximum size of a request body, in bytes
+	MaxBatchBody int64  // maximum size of the body of a batch submission, in bytes
+	MaxDepth     int    // maximum nesting of objects and arrays in a payload
+	BatchMax     int    // maximum number of requests in a batch
 
-	MaxBacklog int // pending requests beyond which submissions are answered 429; 0: no limit
+	MaxBacklog int // number of pending requests beyond which submissions get 429; 0: no limit
 
-	AnswerTimeout   time.Duration // until a request that waits for Postgres is answered 503
-	DrainDelay      time.Duration // between "not ready" and the end of accepting, for load balancers to notice; none
-	ShutdownTimeout time.Duration // of a graceful shutdown, the delay not included
+	AnswerTimeout   time.Duration // how long a request may wait for Postgres before it gets 503
+	DrainDelay      time.Duration // time between reporting "not ready" and closing the port, for load balancers to notice; 0: none
+	ShutdownTimeout time.Duration // time limit for a graceful shutdown, not counting DrainDelay
 
-	ReadHeaderTimeout time.Duration
-	ReadTimeout       time.Duration // of a whole request
-	WriteTimeout      time.Duration // from the end of the header to the end of the answer
-	IdleTimeout       time.Duration // of a kept-alive connection
+	ReadHeaderTimeout time.Duration // time limit for reading the header of a request
+	ReadTimeout       time.Duration // time limit for reading a whole request
+	WriteTimeout      time.Duration // time limit from the end of the header to the end of the answer
+	IdleTimeout       time.Duration // how long an idle keep-alive connection stays open
 
-	WaitInterval time.Duration // between looks at all requests that are waited for, whose notices may be lost
-	KeepAlive    time.Duration // between signs of life in a stream of events
+	WaitInterval time.Duration // how often all awaited requests are checked, because notifications can be lost
+	KeepAlive    time.Duration // interval of the keep-alive comments in an event stream
 
-	MaxHeaders     int // header fields of a request at most
-	MaxHeaderBytes int // bytes of a request's header at most, about
+	MaxHeaders     int // maximum number of header fields in a request
+	MaxHeaderBytes int // approximate maximum size of a request header, in bytes
 
-	TLSCert, TLSKey string        // files in PEM form; "": plain HTTP
-	TLSReload       time.Duration // between looks at these files
+	TLSCert, TLSKey string        // paths of PEM files; "": plain HTTP
+	TLSReload       time.Duration // how often these files are checked for changes
 
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's
-	Origins        []string       // whose scripts may call the API with a token; nobody's
-	Access         access.Config  // how callers identify themselves, and their rates; LookupTimeout is AnswerTimeout
+	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; nil: none
+	Origins        []string       // web origins whose scripts may call the API with a token; nil: none
+	Access         access.Config  // how callers identify themselves, and their rate limits; New sets its LookupTimeout
 
-	Callbacks *webhook.Guard // where callbacks may go; nil: a callback_url is refused, for nothing can sign them
+	Callbacks *webhook.Guard // decides where callbacks may go; nil: every callback_url is refused, because there is no signing secret
 
-	// PendingMigrations counts the migrations that are still to be applied, for
-	// the readiness check. nil: not checked.
+	// PendingMigrations returns the number of migrations that have not been
+	// applied, for the readiness check. nil: not checked.
 	PendingMigrations func(ctx context.Context) (int, error)
 }
 
@@ -84,7 +84,7 @@ type Server struct {
 	waiting    *waiting.Hub
 	readiness  *readiness
 	guard      *access.Guard
-	huma       huma.API // the operations: their checks and their document
+	huma       huma.API // checks the parameters of operations and describes them
 	document   *document
 	handler    http.Handler
 	listener   net.Listener // nil before Listen
@@ -92,8 +92,8 @@ type Server struct {
 	draining   atomic.Bool
 }
 
-// New returns a Server whose Handler works at once. The caller closes st and rdb
-// after Serve or Close has returned.
+// New returns a Server whose Handler can be used at once. The caller closes st
+// and rdb after Serve or Close has returned.
 func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, cfg Config, log *slog.Logger) (*Server, error) {
 	s := &Server{cfg: cfg, log: log, store: st, rdb: rdb}
 	s.background = intake.NewBackground(log)
@@ -121,9 +121,9 @@ func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, cfg Co
 // Handler serves the whole API.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Listen opens the port and returns its address, which tells the port where
-// Config.Addr leaves it to the system (":0"). A certificate that cannot be used
-// is found here.
+// Listen opens the port and returns its address, which includes the port that
+// the system chose if Config.Addr is ":0". Listen fails if the TLS certificate
+// cannot be used.
 func (s *Server) Listen() (net.Addr, error) {
 	if s.cfg.TLSCert != "" {
 		var err error
@@ -131,10 +131,10 @@ func (s *Server) Listen() (net.Addr, error) {
 			return nil, err
 		}
 	}
-	l, err := net.Listen("tcp", s.cfg.Addr) //nolint:noctx // opening a port does not wait for anybody
+	l, err := net.Listen("tcp", s.cfg.Addr) //nolint:noctx // opening a port does not block
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return nil, fmt.Errorf("%s is taken by another server; choose another address with --addr or MASS_ADDR: %w", s.cfg.Addr, err)
+			return nil, fmt.Errorf("%s is already in use; choose another address with --addr or MASS_ADDR: %w", s.cfg.Addr, err)
 		}
 		return nil, fmt.Errorf("listen: %w", err)
 	}
@@ -151,8 +151,9 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // Serve answers requests on the port that Listen opened until ctx ends. Then the
-// server says that it is not ready, stops accepting, finishes what it took and
-// hands over what it committed. The error is nil when all of that was done.
+// server reports that it is not ready, stops accepting connections, finishes the
+// requests in progress and enqueues the batches that it committed. The error is
+// nil if all of that succeeded.
 func (s *Server) Serve(ctx context.Context) error {
 	srv := &http.Server{
 		Handler:           s.handler,
@@ -184,7 +185,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer cancel()
 	stopped := srv.Shutdown(ctx)
 	if stopped != nil {
-		stopped = fmt.Errorf("finish the requests under way: %w", errors.Join(stopped, srv.Close()))
+		stopped = fmt.Errorf("finish the requests in progress: %w", errors.Join(stopped, srv.Close()))
 	}
 	if errors.Is(failed, http.ErrServerClosed) {
 		failed = nil
@@ -192,7 +193,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	return errors.Join(failed, stopped, s.Close(ctx))
 }
 
-// sleep waits, or returns what ended the server before.
+// sleep waits for d. If the server ends earlier, sleep returns its error.
 func sleep(d time.Duration, served <-chan error) error {
 	if d <= 0 {
 		return nil
@@ -205,9 +206,9 @@ func sleep(d time.Duration, served <-chan error) error {
 	}
 }
 
-// Close flushes the submissions that wait and enqueues what was committed; later
-// submissions are answered 503. Serve does so by itself. When ctx ends first,
-// batches that were committed and not enqueued are left to the reconciler.
+// Close stores the waiting submissions and enqueues the committed batches. Later
+// submissions get 503. Serve calls Close itself. If ctx ends first, the
+// reconciler enqueues the batches that Close did not.
 func (s *Server) Close(ctx context.Context) error {
 	s.draining.Store(true)
 	s.waiting.Close()

@@ -53,7 +53,7 @@ type (
 func userView(u *store.User) User {
 	return User{
 		ID: u.ID, Email: u.Email, Role: u.Role, Disabled: u.Disabled(),
-		CreatedAt: stamp(u.CreatedAt), LastLoginAt: stampOrNull(u.LastLoginAt), DisabledAt: stampOrNull(u.DisabledAt),
+		CreatedAt: formatTime(u.CreatedAt), LastLoginAt: formatTimeOrNull(u.LastLoginAt), DisabledAt: formatTimeOrNull(u.DisabledAt),
 	}
 }
 

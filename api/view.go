@@ -11,47 +11,47 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// Submission is the body of a POST. Only its schema is used: decode reads
-// bodies, and a test holds the two together.
+// Submission is the body of a POST. Only its schema is used: decodeSubmission
+// reads bodies, and a test checks that the two agree.
 type Submission struct {
 	Payload  payloadSchema `json:"payload"`
 	Priority jobs.Priority `json:"priority,omitempty" default:"default" doc:"How urgent it is" example:"default"`
 
-	RunAt     signals.Time `json:"run_at,omitempty" doc:"Not to be begun before this time; about a second exact" example:"2026-03-01T22:00:00Z"`
-	ExpiresAt signals.Time `json:"expires_at,omitempty" doc:"Not to be begun after this time: it fails then, untried. Must be after run_at" example:"2026-03-02T06:00:00Z"`
+	RunAt     signals.Time `json:"run_at,omitempty" doc:"Processing does not start before this time; accurate to about a second" example:"2026-03-01T22:00:00Z"`
+	ExpiresAt signals.Time `json:"expires_at,omitempty" doc:"If processing has not started by this time, the MassRequest fails without an attempt. Must be after run_at" example:"2026-03-02T06:00:00Z"`
 
-	CallbackURL string `json:"callback_url,omitempty" format:"uri" maxLength:"2048" doc:"https URL that is told when the MassRequest is done, failed or cancelled, by a message signed as standardwebhooks.com says. See /mass-requests/{id}/callback" example:"https://example.com/hooks/mass"`
+	CallbackURL string `json:"callback_url,omitempty" format:"uri" maxLength:"2048" doc:"https URL that is notified when the MassRequest is done, failed or cancelled, by a message signed as described at standardwebhooks.com. See /mass-requests/{id}/callback" example:"https://example.com/hooks/mass"`
 }
 
 // StatusChange is the body of a PATCH. Only its schema is used.
 type StatusChange struct {
-	Status targetSchema `json:"status" doc:"cancelled stops the MassRequest, pending does it again" example:"cancelled"`
+	Status targetSchema `json:"status" doc:"cancelled stops the MassRequest, pending processes it again" example:"cancelled"`
 }
 
 // MassRequest is a request as clients see it.
 type MassRequest struct {
 	ID            int64           `json:"id" minimum:"1" doc:"Id of the MassRequest" example:"42"`
 	Payload       json.RawMessage `json:"payload" doc:"The payload, byte for byte as it was submitted"`
-	Status        jobs.Status     `json:"status" doc:"Where it is in its life" example:"pending"`
+	Status        jobs.Status     `json:"status" doc:"Current status" example:"pending"`
 	Priority      jobs.Priority   `json:"priority" doc:"How urgent it is" example:"default"`
-	Attempt       int             `json:"attempt" minimum:"0" doc:"How often a worker took it" example:"0"`
-	Failures      int             `json:"failures" minimum:"0" doc:"How many tries failed" example:"0"`
-	Result        json.RawMessage `json:"result" doc:"What came out of it; null until it is done"`
-	Error         *string         `json:"error" doc:"What the latest failed try said"`
-	Faults        json.RawMessage `json:"faults" doc:"What is wrong with the payload, when it failed for its meaning; pointers start at the payload"`
+	Attempt       int             `json:"attempt" minimum:"0" doc:"How many times a worker has claimed it" example:"0"`
+	Failures      int             `json:"failures" minimum:"0" doc:"How many attempts failed" example:"0"`
+	Result        json.RawMessage `json:"result" doc:"Result of the processing; null until it is done"`
+	Error         *string         `json:"error" doc:"Error message of the latest failed attempt"`
+	Faults        json.RawMessage `json:"faults" doc:"What is wrong with the payload, if it failed because of its content; pointers start at the payload"`
 	SchemaVersion string          `json:"schema_version" enum:"1.0-simple,1.1" doc:"Shape of the payload" example:"1.1"`
-	CorrelationID *string         `json:"correlation_id" doc:"Out of the payload"`
-	SiteID        *string         `json:"site_id" doc:"Out of the payload"`
-	ClusterID     *string         `json:"cluster_id" doc:"Out of the payload"`
+	CorrelationID *string         `json:"correlation_id" doc:"Copied from the payload"`
+	SiteID        *string         `json:"site_id" doc:"Copied from the payload"`
+	ClusterID     *string         `json:"cluster_id" doc:"Copied from the payload"`
 	BatchID       int64           `json:"batch_id" doc:"The batch that carries it; its task in Asynqmon is batch_<id>" example:"7"`
-	CreatedBy     *string         `json:"created_by" doc:"Who submitted it"`
+	CreatedBy     *string         `json:"created_by" doc:"The caller that submitted it"`
 	CreatedAt     string          `json:"created_at" format:"date-time" doc:"When it was stored" example:"2026-03-01T11:00:02.500000Z"`
-	RunAt         string          `json:"run_at" format:"date-time" doc:"It is not worked on before" example:"2026-03-01T11:00:02.500000Z"`
-	ExpiresAt     *string         `json:"expires_at" format:"date-time" doc:"It fails if it was not begun before"`
-	StartedAt     *string         `json:"started_at" format:"date-time" doc:"When a worker took it last"`
-	FinishedAt    *string         `json:"finished_at" format:"date-time" doc:"When it came to its end"`
-	UpdatedAt     string          `json:"updated_at" format:"date-time" doc:"When it changed last" example:"2026-03-01T11:00:02.500000Z"`
-	CallbackURL   *string         `json:"callback_url" doc:"Whom to tell of its end"`
+	RunAt         string          `json:"run_at" format:"date-time" doc:"Processing does not start before this time" example:"2026-03-01T11:00:02.500000Z"`
+	ExpiresAt     *string         `json:"expires_at" format:"date-time" doc:"It fails if processing has not started by this time"`
+	StartedAt     *string         `json:"started_at" format:"date-time" doc:"When a worker last claimed it"`
+	FinishedAt    *string         `json:"finished_at" format:"date-time" doc:"When it became done, failed or cancelled"`
+	UpdatedAt     string          `json:"updated_at" format:"date-time" doc:"When it last changed" example:"2026-03-01T11:00:02.500000Z"`
+	CallbackURL   *string         `json:"callback_url" doc:"URL notified when it finishes"`
 }
 
 // MassRequestList is one page of a list.
@@ -66,14 +66,14 @@ func viewOf(r *jobs.Request) MassRequest {
 		Result: r.Result, Error: orNull(r.Error), Faults: r.Faults,
 		SchemaVersion: r.SchemaVersion, CorrelationID: orNull(r.CorrelationID), SiteID: orNull(r.SiteID), ClusterID: orNull(r.ClusterID),
 		BatchID: r.BatchID, CreatedBy: orNull(r.CreatedBy),
-		CreatedAt: stamp(r.CreatedAt), RunAt: stamp(r.RunAt), ExpiresAt: stampOrNull(r.ExpiresAt), StartedAt: stampOrNull(r.StartedAt),
-		FinishedAt: stampOrNull(r.FinishedAt), UpdatedAt: stamp(r.UpdatedAt),
+		CreatedAt: formatTime(r.CreatedAt), RunAt: formatTime(r.RunAt), ExpiresAt: formatTimeOrNull(r.ExpiresAt), StartedAt: formatTimeOrNull(r.StartedAt),
+		FinishedAt: formatTimeOrNull(r.FinishedAt), UpdatedAt: formatTime(r.UpdatedAt),
 		CallbackURL: orNull(r.CallbackURL),
 	}
 }
 
-// submitted is a request as it stands right after its insertion.
-func submitted(n store.NewRequest, row store.Inserted) MassRequest {
+// viewOfInserted returns a request as it is right after its insertion.
+func viewOfInserted(n store.NewRequest, row store.Inserted) MassRequest {
 	runAt := n.RunAt
 	if runAt.IsZero() {
 		runAt = row.CreatedAt
@@ -87,7 +87,9 @@ func submitted(n store.NewRequest, row store.Inserted) MassRequest {
 	})
 }
 
-// AppendJSON appends m as encode would write it, field by field: encode asks for it.
+// AppendJSON implements web.Appender. Listing the members by hand makes it
+// faster than payload.AppendStruct, and every submission is answered by
+// it; a test compares it with the general encoder.
 func (m MassRequest) AppendJSON(dst []byte) ([]byte, error) { return m.append(dst) }
 
 func (m *MassRequest) append(dst []byte) (_ []byte, err error) {
@@ -100,27 +102,27 @@ func (m *MassRequest) append(dst []byte) (_ []byte, err error) {
 	if dst, err = appendRaw(append(dst, `,"result":`...), m.Result); err != nil {
 		return nil, err
 	}
-	dst = appendText(append(dst, `,"error":`...), m.Error)
+	dst = appendNullableString(append(dst, `,"error":`...), m.Error)
 	if dst, err = appendRaw(append(dst, `,"faults":`...), m.Faults); err != nil {
 		return nil, err
 	}
 	dst = payload.AppendString(append(dst, `,"schema_version":`...), m.SchemaVersion)
-	dst = appendText(append(dst, `,"correlation_id":`...), m.CorrelationID)
-	dst = appendText(append(dst, `,"site_id":`...), m.SiteID)
-	dst = appendText(append(dst, `,"cluster_id":`...), m.ClusterID)
+	dst = appendNullableString(append(dst, `,"correlation_id":`...), m.CorrelationID)
+	dst = appendNullableString(append(dst, `,"site_id":`...), m.SiteID)
+	dst = appendNullableString(append(dst, `,"cluster_id":`...), m.ClusterID)
 	dst = strconv.AppendInt(append(dst, `,"batch_id":`...), m.BatchID, 10)
-	dst = appendText(append(dst, `,"created_by":`...), m.CreatedBy)
+	dst = appendNullableString(append(dst, `,"created_by":`...), m.CreatedBy)
 	dst = payload.AppendString(append(dst, `,"created_at":`...), m.CreatedAt)
 	dst = payload.AppendString(append(dst, `,"run_at":`...), m.RunAt)
-	dst = appendText(append(dst, `,"expires_at":`...), m.ExpiresAt)
-	dst = appendText(append(dst, `,"started_at":`...), m.StartedAt)
-	dst = appendText(append(dst, `,"finished_at":`...), m.FinishedAt)
+	dst = appendNullableString(append(dst, `,"expires_at":`...), m.ExpiresAt)
+	dst = appendNullableString(append(dst, `,"started_at":`...), m.StartedAt)
+	dst = appendNullableString(append(dst, `,"finished_at":`...), m.FinishedAt)
 	dst = payload.AppendString(append(dst, `,"updated_at":`...), m.UpdatedAt)
-	dst = appendText(append(dst, `,"callback_url":`...), m.CallbackURL)
+	dst = appendNullableString(append(dst, `,"callback_url":`...), m.CallbackURL)
 	return append(dst, '}'), nil
 }
 
-// AppendJSON appends l as encode would write it.
+// AppendJSON implements web.Appender.
 func (l MassRequestList) AppendJSON(dst []byte) (_ []byte, err error) {
 	dst = append(dst, `{"items":[`...)
 	for i := range l.Items {
@@ -131,12 +133,12 @@ func (l MassRequestList) AppendJSON(dst []byte) (_ []byte, err error) {
 			return nil, err
 		}
 	}
-	dst = appendText(append(dst, `],"next":`...), l.Next)
+	dst = appendNullableString(append(dst, `],"next":`...), l.Next)
 	return append(dst, '}'), nil
 }
 
-// appendPayload appends a payload byte for byte as it was submitted: with its white
-// space, and with escapes that JSON does not ask for.
+// appendPayload appends a payload byte for byte as it was submitted, including
+// its white space and escapes that JSON does not require.
 func appendPayload(dst []byte, raw json.RawMessage) []byte {
 	if raw == nil {
 		return append(dst, "null"...)
@@ -144,7 +146,8 @@ func appendPayload(dst []byte, raw json.RawMessage) []byte {
 	return append(dst, raw...)
 }
 
-// appendRaw appends JSON that was checked when it was accepted, or made here.
+// appendRaw appends JSON that is known to be valid: it was checked when it was
+// accepted, or MASS produced it.
 func appendRaw(dst []byte, raw json.RawMessage) ([]byte, error) {
 	if raw == nil {
 		return append(dst, "null"...), nil
@@ -152,7 +155,7 @@ func appendRaw(dst []byte, raw json.RawMessage) ([]byte, error) {
 	return payload.AppendCompact(dst, raw)
 }
 
-func appendText(dst []byte, text *string) []byte {
+func appendNullableString(dst []byte, text *string) []byte {
 	if text == nil {
 		return append(dst, "null"...)
 	}
@@ -166,11 +169,12 @@ func orNull(s string) *string {
 	return &s
 }
 
-// stamp is RFC 3339 in UTC with the microseconds that Postgres keeps.
-func stamp(t time.Time) string {
+// formatTime returns a time in RFC 3339, in UTC, with the microseconds that
+// Postgres stores.
+func formatTime(t time.Time) string {
 	t = t.UTC()
-	text := t.AppendFormat(make([]byte, 0, 32), time.RFC3339) // which is several times as fast as a format of our own
-	text[len(text)-1] = '.'                                   // for Z
+	text := t.AppendFormat(make([]byte, 0, 32), time.RFC3339) // several times as fast as formatting with a custom layout
+	text[len(text)-1] = '.'                                   // replaces the Z
 	micros := t.Nanosecond() / 1000
 	for place := 100_000; place > 0; place /= 10 {
 		text = append(text, '0'+byte(micros/place%10))
@@ -178,10 +182,10 @@ func stamp(t time.Time) string {
 	return string(append(text, 'Z'))
 }
 
-func stampOrNull(t time.Time) *string {
+func formatTimeOrNull(t time.Time) *string {
 	if t.IsZero() {
 		return nil
 	}
-	s := stamp(t)
+	s := formatTime(t)
 	return &s
 }

@@ -92,13 +92,13 @@ func TestAppendMassRequest(t *testing.T) {
 	sameAsMarshal(t, MassRequestList{Items: all, Next: new("/mass-requests/?a=1&b=2")})
 }
 
-func TestStamp(t *testing.T) {
+func TestFormatTime(t *testing.T) {
 	t.Parallel()
 	for _, at := range []time.Time{
 		{}, time.Unix(0, 0), time.Date(2026, 3, 1, 11, 0, 2, 500_000_999, time.FixedZone("", 3600)), time.Unix(1, 999_999_999),
 		time.Date(1969, 12, 31, 23, 59, 59, 1_000, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC), time.UnixMicro(10),
 	} {
-		require.Equal(t, at.UTC().Format("2006-01-02T15:04:05.000000Z"), stamp(at))
+		require.Equal(t, at.UTC().Format("2006-01-02T15:04:05.000000Z"), formatTime(at))
 	}
 }
 

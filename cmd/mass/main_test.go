@@ -320,7 +320,7 @@ func TestASecondDevIsRefusedAndHarmsNothing(t *testing.T) {
 	taken := strings.TrimPrefix(info.URL, "http://localhost")
 	env = map[string]string{"MASS_DATA_DIR": elsewhere, "MASS_ADDR": "127.0.0.1" + taken, "DATABASE_URL": devtest.EmptyDatabase(t), "REDIS_URL": devtest.Redis(t)}
 	err = run(t.Context(), []string{"dev"}, getenv(env), &second, &second)
-	require.ErrorContains(t, err, "is taken by another server")
+	require.ErrorContains(t, err, "is already in use")
 	require.NoError(t, stop())
 }
 
