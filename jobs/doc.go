@@ -18,7 +18,8 @@
 //  4. worker.Worker.handleBatch receives the task and claims the rows by
 //     store.Store.ClaimBatches, one UPDATE: they are StatusProcessing, each
 //     with a Lease that later fences off outdated writes.
-//  5. worker.Worker.runPipeline takes each payload through pipeline.Pipeline.Run.
+//  5. worker.Worker.runPipeline takes each payload through
+//     pipeline.Pipeline.Run.
 //  6. worker.Worker.judge (worker/attempt.go) makes an Outcome of the result or
 //     the error: Finish, Fail, Retry or Release.
 //  7. store.Store.WriteOutcomes (store/transitions.go) writes the outcomes of
