@@ -18,14 +18,15 @@
 //  4. worker.Worker.handleBatch receives the task and claims the rows by
 //     store.Store.ClaimBatches, one UPDATE: they are StatusProcessing, each
 //     with a Lease that later fences off outdated writes.
-//  5. worker.Worker.run takes each payload through pipeline.Pipeline.Run.
+//  5. worker.Worker.runPipeline takes each payload through
+//     pipeline.Pipeline.Run.
 //  6. worker.Worker.judge (worker/attempt.go) makes an Outcome of the result or
 //     the error: Finish, Fail, Retry or Release.
 //  7. store.Store.WriteOutcomes (store/transitions.go) writes the outcomes of
 //     many attempts by one UPDATE, "SET status", which takes the new status
 //     from the row of Transitions for the action: Finish makes it StatusDone.
 //  8. queue.Announcer.Add announces the change, which wakes the clients that
-//     wait in waiting.Hub; worker.Worker.callBack enqueues the callback.
+//     wait in waiting.Hub; worker.Worker.enqueueCallbacks enqueues callbacks.
 //
 // Steps 3 and 8 may be lost with Redis or with a process. The leader (package
 // worker/leader) finds in PostgreSQL what is missing and does it again.

@@ -9,5 +9,5 @@
 // package hold it to what Asynq really does.
 //
 // Nothing in Redis is the truth about a request. Everything here can be lost
-// and is restored from PostgreSQL by the reconciler of package worker.
+// and is restored from PostgreSQL by the leader (package worker/leader).
 package queue
