@@ -1,0 +1,453 @@
+package mv
+
+import (
+	"math"
+	"slices"
+	"sort"
+)
+
+// minSegment is the number of rows that must lie on each sloped side of a
+// change point.
+const minSegment = 3
+
+// ordered is a driver in ascending order, with its distinct values.
+type ordered struct {
+	order []int     // rows by ascending driver
+	knots []float64 // distinct values
+	upper []int     // rows above knots[k] are order[upper[k]:]
+}
+
+func orderBy(t []float64) *ordered {
+	o := &ordered{order: make([]int, len(t))}
+	for i := range o.order {
+		o.order[i] = i
+	}
+	sort.SliceStable(o.order, func(a, b int) bool { return t[o.order[a]] < t[o.order[b]] })
+	for i, row := range o.order {
+		if i == 0 || t[row] != o.knots[len(o.knots)-1] {
+			o.knots, o.upper = append(o.knots, t[row]), append(o.upper, i)
+		}
+		o.upper[len(o.upper)-1] = i + 1
+	}
+	return o
+}
+
+// projection removes the columns w and the intercept: an orthonormal basis of
+// their space, and the rest of y.
+type projection struct {
+	q    [][]float64
+	rest []float64
+	sse  float64
+}
+
+// project builds the basis by Gram-Schmidt, applied twice.
+func project(y []float64, w [][]float64) *projection {
+	n := len(y)
+	one := make([]float64, n)
+	for i := range one {
+		one[i] = 1 / math.Sqrt(float64(n))
+	}
+	p := &projection{q: [][]float64{one}}
+	for _, c := range w {
+		v := slices.Clone(c)
+		before := math.Sqrt(sumSquares(v))
+		p.remove(v)
+		p.remove(v)
+		length := math.Sqrt(sumSquares(v))
+		if length <= 1e-12*before || length == 0 {
+			continue
+		}
+		for i := range v {
+			v[i] /= length
+		}
+		p.q = append(p.q, v)
+	}
+	p.rest = slices.Clone(y)
+	p.remove(p.rest)
+	p.remove(p.rest)
+	p.sse = sumSquares(p.rest)
+	return p
+}
+
+func (p *projection) remove(v []float64) {
+	for _, q := range p.q {
+		var d float64
+		for i := range q {
+			d += q[i] * v[i]
+		}
+		for i := range q {
+			v[i] -= d * q[i]
+		}
+	}
+}
+
+// hingeSums are the sums that describe the hinge max(T-c, 0) for c in the gap
+// that begins at a knot: with d = c - knot, the hinge is u - d*v, where u is
+// max(T-knot, 0) and v tells the rows above the knot.
+type hingeSums struct {
+	alpha, beta float64   // rest of y times u and v
+	a, b, c     float64   // u'Mu, u'Mv and v'Mv, where M removes the other columns
+	hq, gq      []float64 // Q'u and Q'v
+	rows        int       // rows above the knot
+}
+
+// sweep computes the sums of every gap from the right to the left, by adding
+// positive pieces only. t is in the order of o.
+func sweep(o *ordered, t []float64, p *projection) []hingeSums {
+	k := len(p.q)
+	sums := make([]hingeSums, len(o.knots))
+	store := make([]float64, 2*k*len(o.knots))
+	h, g := make([]float64, k), make([]float64, k)
+	var ru, rv, s1, s2, n float64
+	for j := len(o.knots) - 2; j >= 0; j-- {
+		// The rows at knot j+1 move above, then the reference moves down to knot j.
+		for _, row := range o.order[o.upper[j]:o.upper[j+1]] {
+			n++
+			rv += p.rest[row]
+			for i, q := range p.q {
+				g[i] += q[row]
+			}
+		}
+		step := o.knots[j+1] - o.knots[j]
+		s2 += step * (2*s1 + step*n)
+		s1 += step * n
+		ru += step * rv
+		s := &sums[j]
+		s.hq, s.gq = store[2*k*j:2*k*j+k:2*k*j+k], store[2*k*j+k:2*k*(j+1):2*k*(j+1)]
+		var hh, hg, gg float64
+		for i := range k {
+			h[i] += step * g[i]
+			s.hq[i], s.gq[i] = h[i], g[i]
+			hh += h[i] * h[i]
+			hg += h[i] * g[i]
+			gg += g[i] * g[i]
+		}
+		s.alpha, s.beta = ru, rv
+		s.a, s.b, s.c = s2-hh, s1-hg, n-gg
+		s.rows = int(n)
+	}
+	sums[len(o.knots)-1].hq, sums[len(o.knots)-1].gq = make([]float64, k), make([]float64, k)
+	return sums
+}
+
+// bestInGap maximizes (alpha-d*beta)^2 / (a-2bd+cd^2) over d in [0, width]: the
+// reduction of the sum of squares. The stationary point has a closed form. The
+// sign of the slope at d is that of alpha-d*beta.
+func bestInGap(alpha, beta, a, b, c, width, floor float64) (d, gain float64) {
+	gain = -1
+	try := func(x float64) {
+		den := a - 2*b*x + c*x*x
+		if den <= floor {
+			return
+		}
+		num := alpha - x*beta
+		if g := num * num / den; g > gain {
+			d, gain = x, g
+		}
+	}
+	try(0)
+	try(width)
+	if q := beta*b - alpha*c; q != 0 {
+		if x := (beta*a - alpha*b) / q; x > 0 && x < width {
+			try(x)
+		}
+	}
+	return d, gain
+}
+
+// hingeOptimum is the best single hinge.
+type hingeOptimum struct {
+	at        float64 // change point, in the units of t
+	low, high float64 // profile-likelihood interval
+	gain      float64 // reduction of the sum of squares
+}
+
+// searchHinge finds the change point c that minimizes the sum of squares of y on
+// an intercept, the columns w and max(T-c, 0). It looks at every gap between
+// distinct values of T, and in each gap the optimum has a closed form, so the
+// result is exact. c is at least from. Both sides keep minSegment rows.
+func searchHinge(o *ordered, t []float64, p *projection, from float64) (hingeOptimum, []hingeSums, bool) {
+	sums := sweep(o, t, p)
+	best, ok := hingeOptimum{gain: -1}, false
+	for j := 0; j+1 < len(o.knots); j++ {
+		s := &sums[j]
+		if s.rows < minSegment || o.upper[j] < minSegment || o.knots[j+1] <= from {
+			continue
+		}
+		floor := 1e-11 * (s.a + s.c + float64(s.rows))
+		d, gain := bestInGap(s.alpha, s.beta, s.a, s.b, s.c, o.knots[j+1]-o.knots[j], floor)
+		if c := o.knots[j] + d; gain > best.gain && c >= from {
+			best, ok = hingeOptimum{at: c, gain: gain}, true
+		}
+	}
+	return best, sums, ok
+}
+
+// profile widens the optimum to all change points whose sum of squares stays
+// below limit.
+func (h *hingeOptimum) profile(o *ordered, sums []hingeSums, sse, limit float64) {
+	h.low, h.high = h.at, h.at
+	for j := 0; j+1 < len(o.knots); j++ {
+		s := &sums[j]
+		if s.rows < minSegment || o.upper[j] < minSegment {
+			continue
+		}
+		width := o.knots[j+1] - o.knots[j]
+		d, gain := bestInGap(s.alpha, s.beta, s.a, s.b, s.c, width, 1e-11*(s.a+s.c+float64(s.rows)))
+		if gain >= 0 && sse-gain <= limit {
+			h.low, h.high = min(h.low, o.knots[j]+d), max(h.high, o.knots[j]+d)
+		}
+	}
+}
+
+// negated mirrors a driver, so that a heating hinge becomes a cooling hinge.
+func negated(t []float64) []float64 {
+	out := make([]float64, len(t))
+	for i, v := range t {
+		out[i] = -v
+	}
+	return out
+}
+
+// hingeColumn is max(T-c, 0), or max(c-T, 0) where heating.
+func hingeColumn(t []float64, c float64, heating bool) []float64 {
+	out := make([]float64, len(t))
+	for i, v := range t {
+		if heating {
+			v, c := -v, -c
+			out[i] = max(v-c, 0)
+		} else {
+			out[i] = max(v-c, 0)
+		}
+	}
+	return out
+}
+
+// pairOptimum is the best pair of change points with a flat middle.
+type pairOptimum struct {
+	low, high float64 // heating and cooling change points
+	sse       float64
+}
+
+// pairSearch finds the five-parameter optimum.
+type pairSearch struct {
+	y, t, mirrored []float64
+	w              [][]float64
+	up, down       *ordered
+	best           pairOptimum
+}
+
+// searchPair finds the change points c1 <= c2 that minimize the sum of squares
+// of y on an intercept, w, max(c1-T, 0) and max(T-c2, 0). grid bounds the number
+// of knots of the first search. Without other drivers the result is exact if
+// exact is set: every pair of gaps whose lower bound is below the best sum of
+// squares is solved in closed form, inside and on its edges. With other drivers
+// it is the best pair of observed values, polished one change point at a time.
+func searchPair(y, t []float64, w [][]float64, grid int, exact bool) (pairOptimum, bool) {
+	s := &pairSearch{y: y, t: t, mirrored: negated(t), w: w}
+	s.up, s.down = orderBy(t), orderBy(s.mirrored)
+	if len(s.up.knots) < 5 {
+		return pairOptimum{}, false
+	}
+	p := project(y, w)
+	s.best = pairOptimum{sse: math.Inf(1)}
+	cool := sweep(s.up, t, p)
+	heat := sweep(s.down, s.mirrored, p)
+	s.coarse(cool, heat, p.sse, thin(len(s.up.knots), grid))
+	if math.IsInf(s.best.sse, 1) {
+		return pairOptimum{}, false
+	}
+	s.alternate()
+	if exact && len(w) == 0 {
+		if s.cells(cool, heat, p.sse) {
+			s.alternate()
+		}
+	}
+	return s.best, true
+}
+
+// thin picks at most limit of n indices, evenly, with both ends.
+func thin(n, limit int) []int {
+	if n <= limit {
+		limit = n
+	}
+	out := make([]int, 0, limit)
+	for i := range limit {
+		k := i * (n - 1) / max(limit-1, 1)
+		if len(out) == 0 || k > out[len(out)-1] {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// coarse tries all pairs of the chosen knots.
+func (s *pairSearch) coarse(cool, heat []hingeSums, sse float64, chosen []int) {
+	k := len(s.up.knots)
+	for x, j := range chosen {
+		h := &heat[k-1-j] // the mirrored order runs the other way
+		if h.rows < minSegment {
+			continue
+		}
+		floor := 1e-11 * (h.a + float64(h.rows))
+		for _, i := range chosen[x:] {
+			c := &cool[i]
+			if c.rows < minSegment {
+				break
+			}
+			var cross float64
+			for q := range h.hq {
+				cross -= h.hq[q] * c.hq[q]
+			}
+			det := h.a*c.a - cross*cross
+			if h.a <= floor || det <= 1e-11*h.a*c.a {
+				continue
+			}
+			gain := (h.alpha*h.alpha*c.a - 2*h.alpha*c.alpha*cross + c.alpha*c.alpha*h.a) / det
+			if sse-gain < s.best.sse {
+				s.best = pairOptimum{s.up.knots[j], s.up.knots[i], sse - gain}
+			}
+		}
+	}
+}
+
+// alternate holds one change point and finds the best other one exactly, until
+// the sum of squares stops falling.
+func (s *pairSearch) alternate() {
+	for range 60 {
+		before := s.best.sse
+		p := project(s.y, append(s.w[:len(s.w):len(s.w)], hingeColumn(s.t, s.best.low, true)))
+		if h, _, ok := searchHinge(s.up, s.t, p, s.best.low); ok && p.sse-h.gain < s.best.sse {
+			s.best.high, s.best.sse = h.at, p.sse-h.gain
+		}
+		p = project(s.y, append(s.w[:len(s.w):len(s.w)], hingeColumn(s.t, s.best.high, false)))
+		if h, _, ok := searchHinge(s.down, s.mirrored, p, -s.best.high); ok && p.sse-h.gain < s.best.sse {
+			s.best.low, s.best.sse = -h.at, p.sse-h.gain
+		}
+		if !(s.best.sse < before*(1-1e-13)) {
+			return
+		}
+	}
+}
+
+// segment holds running sums of the rows up to a knot.
+type segment struct{ n, st, sy, stt, sty, syy float64 }
+
+func (a segment) minus(b segment) segment {
+	return segment{a.n - b.n, a.st - b.st, a.sy - b.sy, a.stt - b.stt, a.sty - b.sty, a.syy - b.syy}
+}
+
+// line is the least-squares line of a segment: value at 0, slope and sum of
+// squares.
+func (a segment) line() (v, slope, sse float64) {
+	m, ty := a.stt-a.st*a.st/a.n, a.sty-a.st*a.sy/a.n
+	yy := a.syy - a.sy*a.sy/a.n
+	if m <= 1e-12*a.stt || m <= 0 {
+		return a.sy / a.n, 0, yy
+	}
+	slope = ty / m
+	return (a.sy - slope*a.st) / a.n, slope, max(yy-slope*ty, 0)
+}
+
+// cells looks at every pair of gaps. It tells whether it found a better pair.
+func (s *pairSearch) cells(cool, heat []hingeSums, total float64) bool {
+	k := len(s.up.knots)
+	prefix := s.prefix()
+	type fitted struct{ v, b, sse float64 }
+	left, right := make([]fitted, k), make([]fitted, k)
+	for j := range k {
+		v, b, e := prefix[j].line()
+		left[j] = fitted{v, b, e}
+		if j+1 < k {
+			v, b, e = prefix[k-1].minus(prefix[j]).line()
+			right[j] = fitted{v, b, e}
+		}
+	}
+	start, tm := s.best.sse, meanOf(s.t)
+	for j := 0; j+2 < k; j++ {
+		if int(prefix[j].n) < minSegment {
+			continue
+		}
+		for i := j + 1; i+1 < k && cool[i].rows >= minSegment; i++ {
+			mid := prefix[i].minus(prefix[j])
+			bound := left[j].sse + right[i].sse + mid.syy - mid.sy*mid.sy/mid.n
+			if bound >= s.best.sse*(1-1e-12) {
+				continue
+			}
+			base := mid.sy / mid.n
+			c1, c2 := tm+(base-left[j].v)/left[j].b, tm+(base-right[i].v)/right[i].b
+			if in(c1, s.up.knots[j], s.up.knots[j+1]) && in(c2, s.up.knots[i], s.up.knots[i+1]) {
+				s.best = pairOptimum{c1, c2, bound}
+				continue
+			}
+			s.edges(cool, heat, total, j, i)
+		}
+	}
+	return s.best.sse < start
+}
+
+func in(x, low, high float64) bool { return x >= low && x <= high }
+
+// prefix sums the rows up to each knot, on centered values.
+func (s *pairSearch) prefix() []segment {
+	tm, ym := meanOf(s.t), meanOf(s.y)
+	out := make([]segment, len(s.up.knots))
+	var run segment
+	next := 0
+	for j := range s.up.knots {
+		for ; next < s.up.upper[j]; next++ {
+			t, y := s.t[s.up.order[next]]-tm, s.y[s.up.order[next]]-ym
+			run.n++
+			run.st += t
+			run.sy += y
+			run.stt += t * t
+			run.sty += t * y
+			run.syy += y * y
+		}
+		out[j] = run
+	}
+	return out
+}
+
+// edges solves the four edges of a pair of gaps: one change point on a knot,
+// the other in its gap.
+func (s *pairSearch) edges(cool, heat []hingeSums, total float64, j, i int) {
+	k := len(s.up.knots)
+	for _, a := range []int{j, j + 1} {
+		h := &heat[k-1-a]
+		if d, gain := edge(h, &cool[i], s.up.knots[i+1]-s.up.knots[i]); total-gain < s.best.sse {
+			if c2 := s.up.knots[i] + d; c2 >= s.up.knots[a] {
+				s.best = pairOptimum{s.up.knots[a], c2, total - gain}
+			}
+		}
+	}
+	for _, b := range []int{i, i + 1} {
+		// The gap [knot j, knot j+1] begins, mirrored, at knot j+1.
+		if d, gain := edge(&cool[b], &heat[k-2-j], s.up.knots[j+1]-s.up.knots[j]); total-gain < s.best.sse {
+			if c1 := s.up.knots[j+1] - d; c1 <= s.up.knots[b] {
+				s.best = pairOptimum{c1, s.up.knots[b], total - gain}
+			}
+		}
+	}
+}
+
+// edge holds the hinge of one side at its knot and finds the best change point
+// of the other side in its gap. Hinges of the two sides do not overlap, so their
+// only product is the one through the columns that were projected out.
+func edge(held, free *hingeSums, width float64) (d, gain float64) {
+	if held.rows < minSegment || free.rows < minSegment || held.a <= 0 {
+		return 0, -1
+	}
+	var xu, xv float64
+	for q := range held.hq {
+		xu -= held.hq[q] * free.hq[q]
+		xv -= held.hq[q] * free.gq[q]
+	}
+	r := held.alpha / held.a
+	d, gain = bestInGap(free.alpha-r*xu, free.beta-r*xv, free.a-xu*xu/held.a, free.b-xu*xv/held.a, free.c-xv*xv/held.a,
+		width, 1e-11*(free.a+free.c))
+	if gain < 0 {
+		return 0, -1
+	}
+	return d, gain + r*held.alpha
+}
