@@ -14,14 +14,14 @@ const bootstrapRuns = 800
 // the baseline is resampled through the influence of its rows on the predicted
 // sum, and the reporting rows get residuals of their own. Change points are
 // held. It is a cross-check that assumes no form of the autocorrelation.
-func (r *Savings) bootstrap(f *Fitted, influence []float64, seed uint64) {
+func (r *Savings) bootstrap(f *Fitted, seed uint64) {
 	scale := math.Sqrt(float64(f.N) / float64(f.DOF))
 	e, n := f.lin.resid, f.N
 	length := blockLength(f)
 	random := rand.New(rand.NewPCG(seed, 0x6d76)) //nolint:gosec // a seeded generator on purpose: the result is to be reproducible
 	draws := make([]float64, bootstrapRuns)
 	for b := range draws {
-		draws[b] = scale * (resample(random, e, influence, n, length) - resample(random, e, r.rep.weight, n, length))
+		draws[b] = scale * (resample(random, e, r.influence, n, length) - resample(random, e, r.rep.weight, n, length))
 	}
 	center := meanOf(draws)
 	for i := range draws {

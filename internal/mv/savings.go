@@ -6,12 +6,14 @@ import (
 
 // Names of the formulas of uncertainty.
 const (
-	FormulaAR1       = "matrix_ar1"      // variance of the predicted sum by the matrix of the fit, with AR(1) errors
-	FormulaMatrix    = "matrix_plain"    // the same with independent errors
-	FormulaG14       = "guideline14"     // ASHRAE Guideline 14, independent errors
-	FormulaG14N      = "guideline14_n"   // ASHRAE Guideline 14 with n' for n
-	FormulaSun       = "sun_baltazar_n"  // Guideline 14 with n' and the factor of Sun and Baltazar for the reporting months
-	FormulaBootstrap = "block_bootstrap" // quantiles of a moving-block bootstrap of the residuals
+	FormulaAdjusted  = "matrix_ar1_adjusted" // headline for days and shorter rows: matrix_ar1 with the corrections of adjust
+	FormulaMonthly   = "matrix_adjusted"     // headline for months: matrix_plain with moving change points
+	FormulaAR1       = "matrix_ar1"          // variance of the predicted sum by the matrix of the fit, AR(1) errors, change points held
+	FormulaMatrix    = "matrix_plain"        // the same with independent errors
+	FormulaG14       = "guideline14"         // ASHRAE Guideline 14, independent errors
+	FormulaG14N      = "guideline14_n"       // ASHRAE Guideline 14 with n' for n
+	FormulaSun       = "sun_baltazar_n"      // Guideline 14 with n' and the factor of Sun and Baltazar for the reporting months
+	FormulaBootstrap = "block_bootstrap"     // quantiles of a moving-block bootstrap of the residuals
 )
 
 // confidenceLevels are those of every table of uncertainty.
@@ -61,8 +63,9 @@ type Savings struct {
 	Uncertainty         []Uncertainty `json:"uncertainty"`
 	ByMonth             []MonthSaving `json:"by_month"`
 
-	rep  *sample   // rows used
-	pred []float64 // their predictions
+	rep       *sample   // rows used
+	pred      []float64 // their predictions
+	influence []float64 // of the baseline rows on the predicted energy
 }
 
 // MonthSaving is the part of one calendar month.
@@ -84,10 +87,15 @@ func (f *Fitted) Avoided(t *Table, seed uint64) (*Savings, error) {
 	if len(s.y) == 0 {
 		return nil, refuse([]Finding{found("MV225", 1, "It is the reporting period.")})
 	}
-	return f.savings(s, energyUnit(t.Load.Unit), seed)
+	r, err := f.savings(s, energyUnit(t.Load.Unit))
+	if err == nil {
+		r.bootstrap(f, seed)
+	}
+	return r, err
 }
 
-func (f *Fitted) savings(s *sample, unit string, seed uint64) (*Savings, error) {
+// savings computes everything but the bootstrap.
+func (f *Fitted) savings(s *sample, unit string) (*Savings, error) {
 	pred := f.predict(s)
 	used := s.part(func(i int) bool { return !math.IsNaN(pred[i]) })
 	if len(used.y) == 0 {
@@ -117,7 +125,7 @@ func (f *Fitted) savings(s *sample, unit string, seed uint64) (*Savings, error) 
 	}
 	r.RowsOutside = f.outside(used)
 	r.months(predicted, metered)
-	f.uncertainty(r, seed)
+	f.uncertainty(r)
 	return r, nil
 }
 
@@ -164,18 +172,23 @@ func (r *Savings) months(predicted, metered []float64) {
 	}
 }
 
-// uncertainty adds every formula. The headline is the matrix form: with AR(1)
-// errors for days and shorter rows, plain for months, of which there are too
-// few to estimate an autocorrelation.
-func (f *Fitted) uncertainty(r *Savings, seed uint64) {
+// uncertainty adds every formula. The headline is the matrix form with moving
+// change points: with AR(1) errors for days and shorter rows, plain for months,
+// of which there are too few to estimate an autocorrelation.
+func (f *Fitted) uncertainty(r *Savings) {
 	monthly := f.base.interval == Month
 	a := f.lin.influence(f.groupsOf(r.rep), r.rep.weight, f.columnsOf(r.rep))
 	dof := float64(f.DOF)
 	plain := f.ResidualSD * math.Sqrt(sumSquares(a)+sumSquares(r.rep.weight))
 	rho := f.rho()
 	ar1 := f.ResidualSD * math.Sqrt(max(quadraticAR1(a, f.base.pos, rho), 0)+max(quadraticAR1(r.rep.weight, r.rep.pos, rho), 0))
-	r.add(FormulaAR1, !monthly, dof, ar1)
-	r.add(FormulaMatrix, monthly, dof, plain)
+	if j := f.adjust(r); monthly {
+		r.add(FormulaMonthly, true, dof, j.plain)
+	} else {
+		r.add(FormulaAdjusted, true, j.dof, j.ar1)
+	}
+	r.add(FormulaAR1, false, dof, ar1)
+	r.add(FormulaMatrix, false, dof, plain)
 
 	n, m := float64(f.N), float64(len(r.rep.y))
 	weight := sumOf(r.rep.weight) / m // energy of one row per unit of load
@@ -187,7 +200,7 @@ func (f *Fitted) uncertainty(r *Savings, seed uint64) {
 	if k, ok := sunBaltazar(f.base.interval, r.rep); ok {
 		r.add(FormulaSun, false, dof, g14(f.NPrime, k))
 	}
-	r.bootstrap(f, a, seed)
+	r.influence = a
 }
 
 // scaleG14 is the mean predicted load over that of the baseline: Guideline 14
