@@ -39,6 +39,12 @@ func main() {
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mass:", err)
+		if coded, ok := errors.AsType[interface {
+			error
+			ExitCode() int
+		}](err); ok {
+			os.Exit(coded.ExitCode())
+		}
 		os.Exit(1)
 	}
 }
@@ -70,6 +76,7 @@ func commands() []command {
 		{"user", "add | list | role | passwd | disable | enable: manage the people who may log in", runUser},
 		{"key", "add | list | revoke: manage the API keys of machines", runKey},
 		{"audit", "verify | export: check the chain of the audit trail, or take the trail out", runAudit},
+		{"mv", "fit | plan | report | verify: compute a saving with its uncertainty from a CSV file, offline", runMV},
 		{"doctor", "say in plain words what is wrong with a running system", runDoctor},
 		{"health", "ask a running API whether it is ready; for container health checks", runHealth},
 		{"version", "print the version", runVersion},
