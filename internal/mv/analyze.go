@@ -111,6 +111,9 @@ func (a *analysis) choose() *Candidate {
 	}
 	if best < 0 || a.r.Candidates[best].Reason != "" {
 		a.few()
+		if best >= 0 && a.r.Candidates[best].P > 0 {
+			a.find(found("MV301", 1, fmt.Sprintf("Model %s: %s.", a.plan.Model, a.r.Candidates[best].Reason)))
+		}
 		return nil
 	}
 	chosen := &a.r.Candidates[best]
@@ -269,11 +272,6 @@ func (a *analysis) modelTests(c *Candidate) {
 	}
 	if f.base.interval != Day && (f.CVRMSE != nil && *f.CVRMSE > limitCV || f.NMBE != nil && math.Abs(*f.NMBE) > limitBias) {
 		a.find(found("MV313", 1, fmt.Sprintf("CV(RMSE) is %.1f %%; the threshold is %.0f %%.", 100**f.CVRMSE, 100*limitCV)))
-	}
-	for _, cand := range a.r.Candidates {
-		if cand.Model == a.plan.Model && cand.fitted == nil && cand.P > 0 {
-			a.find(found("MV301", 1, cand.Reason))
-		}
 	}
 }
 

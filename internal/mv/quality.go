@@ -107,11 +107,11 @@ func quality(t *Table, p Period, name string) []Finding {
 		if days < fullYearDays-0.5 && t.Interval != Month || t.Interval == Month && cov.Expected < 12 {
 			c.add("MV201", 1, "It has %.0f days.", days)
 		}
-		if miss := cov.Expected - cov.Rows; cov.Expected > 0 && float64(miss) > missingShare*float64(cov.Expected) {
-			c.add("MV202", miss, "%d of %d rows are missing.", miss, cov.Expected)
-		}
-	} else if days < fullYearDays-0.5 && t.Interval != Month || name != "baseline" && t.Interval == Month && cov.Expected < 12 {
+	} else if days < fullYearDays-0.5 && t.Interval != Month || t.Interval == Month && cov.Expected < 12 {
 		c.add("MV220", 1, "It has %.0f days.", days)
+	}
+	if miss := cov.Expected - cov.Rows; float64(miss) > missingShare*float64(cov.Expected) {
+		c.add("MV202", miss, "%d of %d rows of the %s are missing.", miss, cov.Expected, name)
 	}
 	c.months(t, p, name)
 	c.gaps(t, name)
