@@ -171,12 +171,10 @@ func TestDataIsWarnedAbout(t *testing.T) {
 			}
 		}},
 		{"MV302", func(t *Table, p *Plan) {
-			walk := 0.0
 			for i := range t.Load.Values {
-				walk += 40 * math.Sin(float64(i*i))
-				t.Load.Values[i] = 5000 + walk
+				t.Load.Values[i] = 5000 + 500*math.Sin(float64(i)/9)
 			}
-			p.Model, p.Baseline.To = "TOWT", p.Baseline.From.AddDate(0, 4, 0)
+			p.Model, p.Baseline.To = "TOWT", p.Baseline.From.AddDate(0, 6, 0)
 		}},
 		{"MV309", func(t *Table, p *Plan) {
 			for i := range t.Load.Values {
