@@ -53,6 +53,10 @@ bench: ## MASS beside pgbench, River and Asynq, on two cores; writes docs/benchm
 bench-quick: ## the most important of it in under two minutes (once built), failing below the floors of bench/floors.json
 	cd bench && go run . -quick -floors floors.json
 
+.PHONY: mv-coverage
+mv-coverage: ## simulate whether the 90 % intervals of mass mv hold; prints the table of docs/mv.md; takes up to 5 minutes
+	MV_COVERAGE=4 go test ./internal/mv -run 'TestCoverage$$' -count=1 -v -timeout 30m
+
 .PHONY: cover
 cover: ## the coverage of the last `make test`, function by function
 	@test -f coverage.out || { echo 'cover: run make test first' >&2; exit 1; }

@@ -17,7 +17,8 @@ type Coefficient struct {
 }
 
 // ChangePoint is an estimated change point with its 90 % profile-likelihood
-// interval, which counts effective observations.
+// interval, which assumes independent errors and is too narrow where rho is
+// large.
 type ChangePoint struct {
 	Value float64 `json:"value"`
 	Low   float64 `json:"low"`
@@ -167,8 +168,7 @@ func (f *Fitted) search(e effort) error {
 }
 
 // profileLimit is the sum of squares below which a change point is inside its
-// 90 % interval. The lag-1 autocorrelation of the load less nothing is not known
-// yet, so the interval is that of independent errors.
+// 90 % interval, for independent errors.
 func (f *Fitted) profileLimit(sse float64, p int) float64 {
 	dof := float64(max(f.N-p, 1))
 	return sse * (1 + fQuantile(0.90, dof)/dof)

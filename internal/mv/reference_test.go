@@ -187,6 +187,7 @@ func compareWithReference(t *testing.T, d dataset, model string, want referenceM
 	if model == "TOWT" {
 		require.Len(t, f.Occupied, len(want.Occupied))
 	}
+	f.wrong = "" // the reference accepts any sign
 	s, err := f.Avoided(d.table.within(d.reporting), 1)
 	require.NoError(t, err)
 	avoidedRel := 1e-6
@@ -208,4 +209,17 @@ func compareWithReference(t *testing.T, d dataset, model string, want referenceM
 		require.InEpsilon(t, half, level.HalfWidth, 2e-3, ours)
 	}
 	t.Logf("avoided %.1f (reference %.1f), SSE ratio - 1 = %.2g, AR(1) half-width %.1f", s.Avoided, want.Avoided, f.SSE/want.SSE-1, s.by(FormulaAR1).Levels[2].HalfWidth)
+}
+
+// TestSignsAreRefused: a building that heats has no cooling slope, and no saving
+// comes from a model that says so.
+func TestSignsAreRefused(t *testing.T) {
+	d := office(t)
+	for model, refused := range map[string]bool{"3PC": true, "3PH": false, "4P": false, "5P": true, "TOWT": false} {
+		f, err := Fit(d.table.within(d.baseline), model, Facility)
+		require.NoError(t, err)
+		require.Equal(t, refused, f.Refusal() != "", model)
+		_, err = f.Avoided(d.table.within(d.reporting), 1)
+		require.Equal(t, refused, err != nil, model)
+	}
 }

@@ -1,6 +1,7 @@
 package mv
 
 import (
+	"fmt"
 	"math"
 )
 
@@ -78,8 +79,12 @@ type MonthSaving struct {
 }
 
 // Avoided computes the avoided energy of the complete rows of t, which is the
-// reporting period. seed is that of the bootstrap.
+// reporting period. seed is that of the bootstrap. The error is a *Refused where
+// the period has no usable row; a model whose signs are refused has no saving.
 func (f *Fitted) Avoided(t *Table, seed uint64) (*Savings, error) {
+	if f.wrong != "" {
+		return nil, fmt.Errorf("model %s is refused: %s", f.Model, f.wrong)
+	}
 	s, err := t.sample(f.shape, f.Target)
 	if err != nil {
 		return nil, err
