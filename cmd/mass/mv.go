@@ -104,6 +104,7 @@ func newMVFlags(f *mvFlags, command string, out io.Writer) *flag.FlagSet {
 	fs.StringVar(&l.LoadUnit, "load-unit", "", "`unit` of the load: Wh, kWh, MWh (energy of the interval), W, kW or MW (mean power); required")
 	fs.StringVar(&l.Temperature, "temperature", "", "`column` of the outdoor dry-bulb temperature")
 	fs.StringVar(&l.WetBulb, "wet-bulb", "", "`column` of the outdoor wet-bulb temperature")
+	fs.StringVar(&l.Humidity, "humidity", "", "`column` of the relative humidity in percent; with --temperature it gives the wet-bulb temperature")
 	fs.StringVar(&l.TempUnit, "temp-unit", "", "`unit` of the temperatures: C or F; required with a temperature")
 	fs.StringVar(&l.IT, "it", "", "`column` of the IT load")
 	fs.StringVar(&l.ITUnit, "it-unit", "", "`unit` of the IT load; default is that of the load")

@@ -14,7 +14,7 @@ type analysis struct {
 	r         *Result
 }
 
-// Analyze computes the Result of a plan. found holds what ReadCSV found.
+// Analyze computes the Result of a plan. inFile holds what ReadCSV found.
 // software names the program and its version. A Result is returned in every
 // case but a plan that cannot be read at all; data that must be refused give a
 // Result with the verdict refused and no savings.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -262,6 +263,15 @@ func TestEveryCodeIsListedOnceAndInOrder(t *testing.T) {
 		}
 	}
 	require.Panics(t, func() { found("MV999", 1, "") })
+}
+
+// TestTheDocumentListsEveryCode keeps docs/mv.md and the table together.
+func TestTheDocumentListsEveryCode(t *testing.T) {
+	b, err := os.ReadFile("../../docs/mv.md")
+	require.NoError(t, err)
+	for _, c := range Codes() {
+		require.Contains(t, string(b), fmt.Sprintf("| `%s` | %s | %s |", c.Code, c.Severity, c.Meaning))
+	}
 }
 
 func TestPlansThatContradictThemselves(t *testing.T) {

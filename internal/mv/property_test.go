@@ -456,3 +456,55 @@ func TestDataCenterMonths(t *testing.T) {
 		require.InEpsilon(t, sums[0], sums[1], 1e-9, "facility and overhead have the same saving")
 	}
 }
+
+// TestDriversBesideTemperature recovers the coefficients of a cooled data center
+// from change-point models with IT as a linear driver.
+func TestDriversBesideTemperature(t *testing.T) {
+	table, plan := twoYears(14)
+	random := rand.New(rand.NewPCG(5, 5))
+	it := Column{Name: "it", Role: IT, Unit: "kWh"}
+	for i, temp := range table.Drivers[0].Values {
+		load := 2000 + 100*random.NormFloat64()
+		it.Values = append(it.Values, load)
+		table.Load.Values[i] = load*1.08 + 40 + 6*max(temp-16, 0) + 3*max(4-temp, 0) + 2*random.NormFloat64()
+	}
+	table.Drivers = append(table.Drivers, it)
+	want := map[string]float64{"it": 0.08, "cooling_slope": 6, "heating_slope": 3, "base": 40, "right_slope": 6}
+	for model, points := range map[string][]float64{"5P+IT": {4, 16}, "3PC+IT": {16}} {
+		f, err := Fit(table.within(plan.Baseline), model, Overhead)
+		require.NoError(t, err)
+		require.Empty(t, f.Refusal())
+		for i, cp := range f.ChangePoints {
+			require.InDelta(t, points[i], cp.Value, 1.5, model)
+		}
+		for _, c := range f.Coefficients {
+			if v, ok := want[c.Name]; ok && model == "5P+IT" {
+				require.InDelta(t, v, c.Value, 4*c.StdError+0.05*v, c.Name)
+			}
+		}
+	}
+	r := analyze(t, table, plan)
+	require.Equal(t, "5P+IT", r.Model.Model)
+	require.True(t, r.Savings.Headline().Levels[2].ZeroInside, "nothing was saved")
+}
+
+// TestWetBulb compares with the example of Stull (2011) and with saturation.
+func TestWetBulb(t *testing.T) {
+	require.InDelta(t, 13.7, wetBulb(20, 50), 0.05)
+	require.InDelta(t, 30, wetBulb(30, 99), 0.5)
+	require.True(t, math.IsNaN(wetBulb(20, 140)))
+	require.True(t, math.IsNaN(wetBulb(math.NaN(), 50)))
+	layout := dailyLayout()
+	layout.Humidity = "rh"
+	table, _, err := ReadCSV([]byte("time,load,temp,rh\n2024-01-01,1,20,50\n2024-01-02,1,20,NA\n"), layout)
+	require.NoError(t, err)
+	require.Equal(t, WetBulb, table.Drivers[1].Role)
+	require.InDelta(t, 13.7, table.Drivers[1].Values[0], 0.05)
+	require.True(t, math.IsNaN(table.Drivers[1].Values[1]))
+	layout.TempUnit = "F"
+	table, _, err = ReadCSV([]byte("time,load,temp,rh\n2024-01-01,1,68,50\n2024-01-02,1,68,50\n"), layout)
+	require.NoError(t, err)
+	require.InDelta(t, 13.7*1.8+32, table.Drivers[1].Values[0], 0.1)
+	layout.Temperature = ""
+	require.Contains(t, codesOfFile("time,load,temp,rh\n", layout), "MV105")
+}
