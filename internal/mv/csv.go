@@ -228,69 +228,6 @@ func isMissing(text string) bool {
 	return false
 }
 
-// localLayouts are the stamps without an offset; the last two name a whole day
-// or month.
-var localLayouts = []string{"2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02", "2006-01"}
-
-// stamp reads a time stamp. A local time that occurs twice is the second one
-// if the first is the stamp of the row before.
-func (r *csvReader) stamp(text string, before []csvRow) (time.Time, string) {
-	for _, layout := range []string{time.RFC3339, "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04Z07:00", "2006-01-02 15:04Z07:00"} {
-		if t, err := time.Parse(layout, text); err == nil {
-			r.dateOnly = false
-			if !plausibleYear(t) {
-				return t, "MV102"
-			}
-			if r.layout.Location == nil {
-				// An offset is no zone: the hour of the week needs the site's clock.
-				return t, "MV103"
-			}
-			return t.In(r.layout.Location), ""
-		}
-	}
-	for i, layout := range localLayouts {
-		t, err := time.Parse(layout, text)
-		if err != nil {
-			continue
-		}
-		if !plausibleYear(t) {
-			return t, "MV102"
-		}
-		r.dateOnly = r.dateOnly && i >= 4
-		location := r.layout.Location
-		if location == nil {
-			if i < 4 {
-				return t, "MV103"
-			}
-			location = time.UTC
-		}
-		local := time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, location)
-		if i < 4 && (local.Hour() != t.Hour() || local.Minute() != t.Minute()) {
-			return t, "MV111"
-		}
-		return r.later(local, before), ""
-	}
-	return time.Time{}, "MV102"
-}
-
-func plausibleYear(t time.Time) bool { return t.Year() >= 1900 && t.Year() <= 2200 }
-
-// later gives the second occurrence of a local time that occurs twice, if the
-// first one has been read already.
-func (r *csvReader) later(t time.Time, before []csvRow) time.Time {
-	if len(before) == 0 || before[len(before)-1].stamp.Before(t) {
-		return t
-	}
-	for _, shift := range []time.Duration{30 * time.Minute, time.Hour} {
-		second := t.Add(shift)
-		if second.Hour() == t.Hour() && second.Minute() == t.Minute() && second.After(before[len(before)-1].stamp) {
-			r.doubled++
-			return second
-		}
-	}
-	return t
-}
-
 // table sorts the rows, finds the interval, and drops what does not lie on it.
 func (r *csvReader) table(rows []csvRow) (*Table, error) {
 	byTime := func(i, j int) bool { return rows[i].stamp.Before(rows[j].stamp) }
@@ -437,36 +374,6 @@ func (r *csvReader) assemble(rows []csvRow, interval Interval) *Table {
 	}
 	t.sameUnit()
 	return t
-}
-
-// wetBulbFromHumidity replaces the last driver, the humidity, by the wet-bulb
-// temperature.
-func (t *Table) wetBulbFromHumidity() {
-	temp, last := t.driver(roleToken(Temperature)), &t.Drivers[len(t.Drivers)-1]
-	for i, h := range last.Values {
-		c := temp.Values[i]
-		if temp.Unit == "F" {
-			c = (c - 32) / 1.8
-		}
-		w := wetBulb(c, h)
-		if temp.Unit == "F" {
-			w = w*1.8 + 32
-		}
-		last.Values[i] = w
-	}
-	last.Name, last.Role, last.Unit = "wet bulb from "+last.Name, WetBulb, temp.Unit
-}
-
-// wetBulb is the wet-bulb temperature in degrees Celsius from the dry-bulb
-// temperature and the relative humidity in percent, at sea level, within about
-// 1 K (Stull 2011). It is NaN outside -20 to 50 degrees and 5 to 99 percent.
-func wetBulb(t, rh float64) float64 {
-	if !(t >= -20 && t <= 50 && rh >= 5 && rh <= 100) {
-		return math.NaN()
-	}
-	rh = min(rh, 99)
-	return t*math.Atan(0.151977*math.Sqrt(rh+8.313659)) + math.Atan(t+rh) - math.Atan(rh-1.676331) +
-		0.00391838*math.Pow(rh, 1.5)*math.Atan(0.023101*rh) - 4.686035
 }
 
 // sameUnit converts the IT column to the unit of the load, so that the overhead
