@@ -40,6 +40,7 @@ type mvFlags struct {
 	planFile string
 	report   string
 	out      string
+	rows     string
 	asJSON   bool
 
 	baseline, reporting, drivers string
@@ -97,6 +98,7 @@ func newMVFlags(f *mvFlags, command string, out io.Writer) *flag.FlagSet {
 	fs.StringVar(&f.planFile, "plan", "", "`file` with a plan made by mass mv plan; it replaces all flags on columns, periods and models")
 	fs.StringVar(&f.report, "report", "", "verify: `file` with the JSON of a report")
 	fs.StringVar(&f.out, "out", "", "write the JSON to this `file` too")
+	fs.StringVar(&f.rows, "rows", "", "fit and report: write load, prediction and residual of every row to this CSV `file`")
 	fs.BoolVar(&f.asJSON, "json", false, "print the result as JSON instead of the summary")
 	fs.StringVar(&l.Time, "time", "time", "`column` of the time stamps")
 	fs.StringVar(&l.Load, "load", "load", "`column` of the load of the facility")
@@ -165,7 +167,7 @@ func (f *mvFlags) complete(fs *flag.FlagSet, command string) error {
 func (f *mvFlags) readPlan(fs *flag.FlagSet) error {
 	var extra []string
 	fs.Visit(func(g *flag.Flag) {
-		if !strings.Contains(" data plan report out json ", " "+g.Name+" ") {
+		if !strings.Contains(" data plan report out rows json ", " "+g.Name+" ") {
 			extra = append(extra, "--"+g.Name)
 		}
 	})
@@ -282,19 +284,28 @@ func writeJSON(out io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-func writeFile(path string, v any) (err error) {
+func writeFile(path string, v any) error {
+	return createFile(path, func(out io.Writer) error { return writeJSON(out, v) })
+}
+
+func createFile(path string, write func(io.Writer) error) (err error) {
 	file, err := os.Create(path) //nolint:gosec // the file that the user named
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	return writeJSON(file, v)
+	return write(file)
 }
 
 // print writes the result and turns its verdict into an exit code.
 func (f *mvFlags) print(in invocation, r *mv.Result) error {
 	if f.out != "" {
 		if err := writeFile(f.out, r); err != nil {
+			return err
+		}
+	}
+	if f.rows != "" {
+		if err := createFile(f.rows, r.WriteRows); err != nil {
 			return err
 		}
 	}

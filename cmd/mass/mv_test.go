@@ -65,7 +65,7 @@ func TestMVFromPlanToVerification(t *testing.T) {
 	text, code = runMVCommand(t, append(append([]string{"plan"}, columns...), "--reporting", "2024-01-01/2025-01-01", "--measure", "night setback", "--expected", "0.1", "--out", plan)...)
 	require.Zero(t, code, text)
 
-	text, code = runMVCommand(t, "report", "--data", data, "--plan", plan, "--out", report)
+	text, code = runMVCommand(t, "report", "--data", data, "--plan", plan, "--out", report, "--rows", filepath.Join(dir, "rows.csv"))
 	require.Contains(t, []int{0, exitWarned}, code, text)
 	require.Contains(t, text, "zero lies outside the interval")
 	require.Contains(t, text, "Placebo")
@@ -78,6 +78,11 @@ func TestMVFromPlanToVerification(t *testing.T) {
 	require.Equal(t, mv.ResultSchema, r.Schema)
 	require.InDelta(t, 0.12, *r.Savings.Fraction, 0.01)
 	require.NotContains(t, b, []byte("NaN"))
+
+	rows, err := os.ReadFile(filepath.Join(dir, "rows.csv"))
+	require.NoError(t, err)
+	require.Equal(t, 1+731, bytes.Count(rows, []byte("\n")))
+	require.Contains(t, string(rows), "start,period,load_kWh,predicted_kWh,residual_kWh,weight\n2023-01-01T00:00:00Z,baseline,")
 
 	text, code = runMVCommand(t, "verify", "--data", data, "--report", report)
 	require.Zero(t, code, text)

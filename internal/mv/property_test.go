@@ -488,6 +488,23 @@ func TestDriversBesideTemperature(t *testing.T) {
 	require.True(t, r.Savings.Headline().Levels[2].ZeroInside, "nothing was saved")
 }
 
+// TestRowsAddUp: the rows of a result sum to its figures.
+func TestRowsAddUp(t *testing.T) {
+	table, plan := twoYears(15)
+	r := analyze(t, table, plan)
+	var avoided, residual float64
+	for _, row := range r.Rows() {
+		if row.Period == "reporting" {
+			avoided += (row.Predicted - row.Load) * row.Hours
+		} else {
+			residual += row.Load - row.Predicted
+		}
+	}
+	require.InEpsilon(t, r.Savings.Avoided, avoided, 1e-9)
+	require.InDelta(t, 0, residual, 1e-6)
+	require.Empty(t, (&Result{}).Rows())
+}
+
 // TestWetBulb compares with the example of Stull (2011) and with saturation.
 func TestWetBulb(t *testing.T) {
 	require.InDelta(t, 13.7, wetBulb(20, 50), 0.05)
