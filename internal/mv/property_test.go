@@ -416,6 +416,7 @@ func TestKnownTruths(t *testing.T) {
 			require.NoError(t, err)
 			require.Subset(t, codesOf(r), []string{"MV303", "MV304", "MV305"})
 			require.Equal(t, VerdictWarned, r.Verdict)
+			require.Contains(t, r.Claim, "the interval is not to be trusted")
 		}
 	})
 }

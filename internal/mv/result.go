@@ -106,7 +106,21 @@ func (r *Result) claim() string {
 	default:
 		text += "; zero lies outside the interval."
 	}
+	if !r.trusted() {
+		text += " A test of the model failed, so the interval is not to be trusted."
+	}
 	return text
+}
+
+// trusted tells whether every test passed that comes before the interval.
+func (r *Result) trusted() bool {
+	for _, f := range r.Findings {
+		switch f.Code {
+		case "MV302", "MV303", "MV304", "MV305":
+			return false
+		}
+	}
+	return true
 }
 
 // figure writes a number with at most four significant digits behind the
