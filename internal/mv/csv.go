@@ -298,7 +298,8 @@ func (r *csvReader) onGrid(rows []csvRow, interval Interval) []csvRow {
 			}
 			t = time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, t.Location())
 		default:
-			if t.Unix()%int64(interval.step()/time.Second) != 0 {
+			// The grid is that of the local clock, since zones may be off by half an hour.
+			if _, offset := t.Zone(); (t.Unix()+int64(offset))%int64(interval.step()/time.Second) != 0 {
 				off++
 				continue
 			}

@@ -118,6 +118,20 @@ func TestClockChanges(t *testing.T) {
 	}
 }
 
+// TestZonesOffByHalfAnHour reads hours of a site in India.
+func TestZonesOffByHalfAnHour(t *testing.T) {
+	layout := dailyLayout()
+	layout.Stamp, layout.Location = "start", zone(t, "Asia/Kolkata")
+	table, findings, err := ReadCSV([]byte(hours(time.Date(2024, 3, 9, 0, 0, 0, 0, time.UTC), 48, "2006-01-02 15:04")), layout)
+	require.NoError(t, err)
+	require.Empty(t, findings)
+	require.Equal(t, 48, table.Len())
+	require.Equal(t, 0, table.Start[24].Hour())
+	for i := 1; i < 48; i++ {
+		require.Equal(t, 1, Hour.position(table.Start[i])-Hour.position(table.Start[i-1]))
+	}
+}
+
 // TestDataIsWarnedAbout breaks a good table in one way at a time.
 func TestDataIsWarnedAbout(t *testing.T) {
 	for _, c := range []struct {
