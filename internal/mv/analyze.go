@@ -234,6 +234,9 @@ func (a *analysis) reasons(chosen *Candidate) {
 	}
 }
 
+// fewDOF is the number of degrees of freedom below which a reader is warned.
+const fewDOF = 5
+
 // modelTests runs the tests that come before any interval.
 func (a *analysis) modelTests(c *Candidate) {
 	f := c.fitted
@@ -262,6 +265,9 @@ func (a *analysis) modelTests(c *Candidate) {
 	}
 	if f.NPrime <= float64(f.P) && f.base.interval != Month {
 		a.find(found("MV302", 1, fmt.Sprintf("n' is %.1f and p is %d.", f.NPrime, f.P)))
+	}
+	if f.DOF < fewDOF {
+		a.find(found("MV227", f.DOF, fmt.Sprintf("n is %d and p is %d.", f.N, f.P)))
 	}
 	if f.NPrimeCapped {
 		a.find(found("MV309", 1, fmt.Sprintf("rho is %.3f.", f.Rho.Pearson)))

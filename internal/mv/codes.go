@@ -80,6 +80,8 @@ var codeTable = []Code{
 	{"MV224", Note, "The model predicts negative loads; they are kept, since clipping would bias the saving."},
 	{"MV225", Refusal, "A period has no usable row."},
 	{"MV226", Note, "The load falls back sharply a few times, as a counter does when it wraps."},
+	{"MV227", Warning, "The model has fewer than five degrees of freedom, so its interval rests on very few rows."},
+	{"MV228", Refusal, "The name of a driver has a meaning in the names of models, so the column must be renamed."},
 	{"MV301", Warning, "A model was refused, because a slope has the wrong sign."},
 	{"MV302", Warning, "The effective number of observations does not exceed the number of parameters; the figures are not fit for a claim."},
 	{"MV303", Warning, "Residuals differ by calendar month; the model misses something, and its interval is not to be trusted."},

@@ -104,6 +104,9 @@ func (r *csvReader) declare(header []string) error {
 		wants = append(wants, want{l.IT, l.ITUnit, IT, loads})
 	}
 	for _, d := range l.Drivers {
+		if m, err := parseModel(d); err != nil || m.shape != shapeLinear || len(m.linear) != 1 || d == "T" || d == "IT" || d == "WetBulb" {
+			r.find("MV228", 1, "Column %q.", d)
+		}
 		wants = append(wants, want{d, "", Other, nil})
 	}
 	if l.Humidity != "" {

@@ -76,6 +76,8 @@ func TestFilesAreRefusedOrNoted(t *testing.T) {
 		{"MV115", good + "2024-03-09T20:00,5\n", hourly},
 		{"MV116", "", hourly},
 		{"MV117", "time,load,temp\n2024-11-03T00:00,1,1\n2024-11-03T01:00,1,1\n2024-11-03T01:00,2,2\n2024-11-03T02:00,3,3\n", hourly},
+		{"MV228", "time,load,temp,IT\n", func() Layout { l := dailyLayout(); l.Drivers = []string{"IT"}; return l }()},
+		{"MV228", "time,load,temp,a+b\n", func() Layout { l := dailyLayout(); l.Drivers = []string{"a+b"}; return l }()},
 		{"MV209", days, func() Layout { l := dailyLayout(); l.ZeroMissing = true; return l }()},
 	} {
 		text := c.text
@@ -179,6 +181,7 @@ func TestDataIsWarnedAbout(t *testing.T) {
 			}
 		}},
 		{"MV225", func(t *Table, _ *Plan) { nan(t.Load.Values[:365]) }},
+		{"MV227", func(_ *Table, p *Plan) { p.Model, p.Baseline.To = "T", p.Baseline.From.AddDate(0, 0, 6) }},
 		{"MV301", func(t *Table, p *Plan) {
 			p.Model = "3PC"
 			for i, v := range t.Drivers[0].Values {
