@@ -223,3 +223,52 @@ func TestSignsAreRefused(t *testing.T) {
 		require.Equal(t, refused, err != nil, model)
 	}
 }
+
+// TestSingleMonths: each calendar month of 2017 is reported alone, and its
+// truth is known. Of twelve nominal 90 % intervals at least ten must hold it
+// (fewer have a probability of 11 %), and all models together 90 %. The months
+// are those of the reference; docs/mv.md has the count for other months too.
+func TestSingleMonths(t *testing.T) {
+	held, total := 0, 0
+	for _, c := range []struct {
+		name   string
+		set    dataset
+		models []string
+	}{
+		{"rmv2 measure", rmv2(t, "load_measure"), []string{"TOWT", "T"}},
+		{"il hourly", illinois(t, false), []string{"TOWT", "4P", "5P"}},
+		{"il daily", illinois(t, true), []string{"TOWT", "4P", "5P"}},
+	} {
+		without := c.set.table
+		if c.name == "rmv2 measure" {
+			without = rmv2(t, "load_no_measure").table
+		}
+		for _, model := range c.models {
+			f, err := Fit(c.set.table.within(c.set.baseline), model, Facility)
+			require.NoError(t, err)
+			hits := 0
+			for k := range 12 {
+				from := time.Date(2017, time.Month(1+k), 1, 0, 0, 0, 0, c.set.reporting.From.Location())
+				next := from.AddDate(0, 1, 0)
+				if k == 0 {
+					from = c.set.reporting.From
+				}
+				month := Period{from, next}
+				rep := c.set.table.within(month)
+				truth := sumOf(without.within(month).Load.Values) - sumOf(rep.Load.Values)
+				if c.name != "rmv2 measure" {
+					truth = sumOf(rep.Load.Values) * (1/0.9 - 1)
+				}
+				s, err := f.Avoided(rep, 1)
+				require.NoError(t, err)
+				if level, _ := s.Headline().At(0.90); level.Low <= truth && truth <= level.High {
+					hits++
+				}
+			}
+			t.Logf("%s %s: %d of 12", c.name, model, hits)
+			require.GreaterOrEqual(t, hits, 10, "%s %s", c.name, model)
+			held, total = held+hits, total+12
+		}
+	}
+	require.GreaterOrEqual(t, float64(held), 0.9*float64(total))
+}
