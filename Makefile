@@ -53,6 +53,10 @@ bench: ## compare MASS with pgbench, River and Asynq on two cores; writes docs/b
 bench-quick: ## run the most important benchmarks in under two minutes; fails below the floors in bench/floors.json
 	cd bench && go run . -quick -floors floors.json
 
+.PHONY: mv-coverage
+mv-coverage: ## simulate whether the 90 % intervals of mass mv hold; prints the table of docs/mv.md; takes up to 5 minutes
+	MV_COVERAGE=4 go test ./internal/mv -run 'TestCoverage$$' -count=1 -v -timeout 30m
+
 .PHONY: cover
 cover: ## show the coverage of the last `make test` by function
 	@test -f coverage.out || { echo 'cover: no coverage.out; run make test first' >&2; exit 1; }

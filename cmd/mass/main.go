@@ -29,6 +29,12 @@ func main() {
 	release()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mass:", err)
+		if coded, ok := errors.AsType[interface {
+			error
+			ExitCode() int
+		}](err); ok {
+			os.Exit(coded.ExitCode())
+		}
 		os.Exit(1)
 	}
 }
@@ -63,6 +69,7 @@ func commands() []command {
 		{"audit", "verify | export: check or export the audit trail", runAudit},
 		{"doctor", "diagnose a running system in plain words", runDoctor},
 		{"biocore", "serve the reference model of BioCore, or check any BioCore server", runBioCore},
+		{"mv", "fit | plan | report | verify: measure the energy that was saved, offline, from CSV files", runMV},
 		{"health", "ask a running API whether it is ready, for container health checks", runHealth},
 		{"version", "print the version", runVersion},
 	}
