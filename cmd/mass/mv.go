@@ -122,7 +122,7 @@ func newMVFlags(f *mvFlags, command string, out io.Writer) *flag.FlagSet {
 	fs.Float64Var(&p.Confidence, "confidence", 0.90, "confidence of the claim: 0.68, 0.80, 0.90 or 0.95")
 	fs.Uint64Var(&p.Seed, "seed", 1, "seed of the bootstrap")
 	fs.Float64Var(&f.expected, "expected", 0, "expected saving as a share of the load, such as 0.1; the outlook says how long it takes to show it")
-	fs.StringVar(&p.TemperatureOnlyReason, "temperature-only-reason", "", "why a baseline on weather alone is right although there is an IT meter")
+	fs.StringVar(&p.WithoutITReason, "without-it-reason", "", "why a model without the IT load is right although there is an IT meter")
 	fs.StringVar(&p.Title, "title", "", "title of the plan")
 	fs.StringVar(&p.Measure, "measure", "", "what is done to save energy")
 	fs.StringVar(&p.Boundary, "boundary", "", "boundary of the measurement")

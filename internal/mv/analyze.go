@@ -89,7 +89,7 @@ func (a *analysis) choose() *Candidate {
 	if a.plan.Model != Auto && !contains(names, a.plan.Model) {
 		names = append(names, a.plan.Model)
 	}
-	if !a.temperatureOnlyAllowed(a.plan.Model) {
+	if !a.withoutITAllowed(a.plan.Model) {
 		a.find(found("MV306", 1, fmt.Sprintf("The plan names the model %s.", a.plan.Model)))
 		return nil
 	}
@@ -130,14 +130,15 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// temperatureOnlyAllowed applies the rule that a facility with an IT meter is
-// not judged by the weather alone, unless the plan says why.
-func (a *analysis) temperatureOnlyAllowed(name string) bool {
-	if name == Auto || a.base.driver("IT") == nil || a.plan.TemperatureOnlyReason != "" {
+// withoutITAllowed applies the rule that a facility with an IT meter is not
+// judged by a model that leaves IT out, unless the plan says why: a change of the
+// IT load alone would look like a saving.
+func (a *analysis) withoutITAllowed(name string) bool {
+	if name == Auto || a.base.driver("IT") == nil || a.plan.WithoutITReason != "" {
 		return true
 	}
 	m, err := parseModel(name)
-	return err != nil || !m.temperatureOnly()
+	return err != nil || !m.withoutIT()
 }
 
 // few says that there are too few rows if that is why every model failed.
@@ -150,8 +151,8 @@ func (a *analysis) few() {
 // candidate fits one model; Reason is set where it cannot be chosen.
 func (a *analysis) candidate(name string) Candidate {
 	c := Candidate{Model: name}
-	if !a.temperatureOnlyAllowed(name) {
-		c.Reason = "refused: it explains the load by weather alone although an IT meter exists (MV306)"
+	if !a.withoutITAllowed(name) {
+		c.Reason = "refused: it leaves the IT load out although an IT meter exists (MV306)"
 		return c
 	}
 	f, err := Fit(a.base, name, a.plan.Target)

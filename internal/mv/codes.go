@@ -87,7 +87,7 @@ var codeTable = []Code{
 	{"MV303", Warning, "Residuals differ by calendar month; the model misses something, and its interval is not to be trusted."},
 	{"MV304", Warning, "Residuals differ along a driver; the model has the wrong shape, and its interval is not to be trusted."},
 	{"MV305", Warning, "The placebo test failed: periods without any measure show savings too often."},
-	{"MV306", Refusal, "A temperature-only baseline is refused, because an IT meter exists and the plan gives no reason."},
+	{"MV306", Refusal, "A model without the IT load is refused, because an IT meter exists and the plan gives no reason."},
 	{"MV307", Note, "Zero lies inside the interval: no saving has been shown."},
 	{"MV308", Note, "The fractional savings uncertainty is not defined, because the saving is zero."},
 	{"MV309", Note, "The residuals alternate, so the effective number of observations was limited to the actual one."},

@@ -59,18 +59,8 @@ func (m modelShape) usesTemperature() bool {
 	return m.shape != shapeMean && m.shape != shapeLinear
 }
 
-// temperatureOnly tells whether nothing but weather explains the load.
-func (m modelShape) temperatureOnly() bool {
-	if m.shape == shapeMean {
-		return false
-	}
-	for _, token := range m.linear {
-		if token != "T" && token != "WetBulb" {
-			return false
-		}
-	}
-	return true
-}
+// withoutIT tells whether the model leaves the IT load out.
+func (m modelShape) withoutIT() bool { return !slices.Contains(m.linear, roleToken(IT)) }
 
 // Target says which load is modeled.
 type Target string

@@ -34,12 +34,12 @@ type Plan struct {
 	Baseline  Period `json:"baseline"`
 	Reporting Period `json:"reporting"`
 
-	Target                Target   `json:"target"`
-	Model                 string   `json:"model"` // "auto", or the name of a model
-	Confidence            float64  `json:"confidence"`
-	Seed                  uint64   `json:"seed"`
-	TemperatureOnlyReason string   `json:"temperature_only_reason,omitempty"`
-	ExpectedFraction      *float64 `json:"expected_fraction,omitempty"` // assumed saving, a share of the load
+	Target           Target   `json:"target"`
+	Model            string   `json:"model"` // "auto", or the name of a model
+	Confidence       float64  `json:"confidence"`
+	Seed             uint64   `json:"seed"`
+	WithoutITReason  string   `json:"without_it_reason,omitempty"`
+	ExpectedFraction *float64 `json:"expected_fraction,omitempty"` // assumed saving, a share of the load
 
 	BaselineSHA256 string `json:"baseline_sha256,omitempty"` // of the baseline rows when the plan was frozen
 }

@@ -269,8 +269,8 @@ func TestChangePointsAreNeverWorseThanAGrid(t *testing.T) {
 	}
 }
 
-// TestAnITMeterForbidsWeatherAlone and a reason allows it.
-func TestAnITMeterForbidsWeatherAlone(t *testing.T) {
+// TestAnITMeterForbidsModelsWithoutIT unless the plan gives a reason.
+func TestAnITMeterForbidsModelsWithoutIT(t *testing.T) {
 	table, plan := twoYears(9)
 	it := Column{Name: "it", Role: IT, Unit: "kWh"}
 	for i, v := range table.Load.Values {
@@ -282,13 +282,13 @@ func TestAnITMeterForbidsWeatherAlone(t *testing.T) {
 	require.Equal(t, VerdictRefused, r.Verdict)
 	require.Contains(t, codesOf(r), "MV306")
 	require.Nil(t, r.Savings)
-	plan.TemperatureOnlyReason = "The IT load has been constant for years."
+	plan.WithoutITReason = "The IT load has been constant for years."
 	require.NotNil(t, analyze(t, table, plan).Savings)
-	plan.Model, plan.TemperatureOnlyReason = Auto, ""
+	plan.Model, plan.WithoutITReason = Auto, ""
 	r = analyze(t, table, plan)
 	require.Equal(t, Overhead, r.Plan.Target)
 	for _, c := range r.Candidates {
-		if m, _ := parseModel(c.Model); m.temperatureOnly() {
+		if m, _ := parseModel(c.Model); m.withoutIT() {
 			require.Contains(t, c.Reason, "MV306")
 			require.Nil(t, c.Avoided)
 		}
@@ -426,6 +426,11 @@ func TestDataCenterMonths(t *testing.T) {
 		Time: "month", Load: "facility_mwh", LoadUnit: "MWh", IT: "it_mwh", Hours: "valid_hours", Location: time.UTC,
 	})
 	require.NoError(t, err)
+	auto := Plan{Baseline: Period{day(time.UTC, 2019, 1, 1), day(time.UTC, 2020, 1, 1)}, Reporting: Period{day(time.UTC, 2020, 1, 1), day(time.UTC, 2021, 1, 1)}}
+	r, err := Analyze(table, findings, auto, "test")
+	require.NoError(t, err)
+	require.Equal(t, "IT", r.Model.Model, "a constant overhead would claim 49 MWh, since the IT load fell")
+	require.True(t, r.Savings.Headline().Levels[2].ZeroInside)
 	for name, plan := range map[string]Plan{
 		"E1": {Baseline: Period{day(time.UTC, 2019, 1, 1), day(time.UTC, 2020, 1, 1)}, Reporting: Period{day(time.UTC, 2020, 1, 1), day(time.UTC, 2021, 1, 1)}},
 		"E3": {Baseline: Period{day(time.UTC, 2023, 4, 1), day(time.UTC, 2024, 4, 1)}, Reporting: Period{day(time.UTC, 2024, 4, 1), day(time.UTC, 2025, 4, 1)}},

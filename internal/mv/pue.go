@@ -57,7 +57,7 @@ func pue(base, rep *Table, f *Fitted, s *Savings) (*PUE, []Finding) {
 	p.NaiveSaving = (p.Baseline - p.Reporting) * ri
 	span := rep.Interval.end(rep.Start[rep.Len()-1]).Sub(rep.Start[0])
 	p.Interim = span.Hours()/24 < 364.5
-	if f == nil || s == nil || f.shape.temperatureOnly() || f.shape.shape == shapeMean && f.Target == Facility {
+	if f == nil || s == nil || f.shape.withoutIT() {
 		return p, nil
 	}
 	// The model's facility at the IT of the reporting period.
