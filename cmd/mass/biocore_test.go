@@ -62,7 +62,7 @@ func TestBioCoreStopsWhileItHangs(t *testing.T) {
 	go func() {
 		res, err := http.Get(address + "/health")
 		if err == nil {
-			res.Body.Close()
+			_ = res.Body.Close()
 		}
 		asked <- err
 	}()

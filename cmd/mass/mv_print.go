@@ -31,7 +31,7 @@ func printResult(out io.Writer, r *mv.Result) {
 		for _, c := range m.ChangePoints {
 			fmt.Fprintf(w, "  change point\t%.5g (%.5g to %.5g)\t%s\n", c.Value, c.Low, c.High, c.Unit)
 		}
-		w.Flush()
+		_ = w.Flush() // an output that cannot be written is no reason to fail
 		fmt.Fprintf(out, "  n %d of %d rows, p %d, R2 %s, CV(RMSE) %s, rho %.3f, n' %.0f\n\n", m.N, m.Supplied, m.P, optional(m.R2, 1, ""), optional(m.CVRMSE, 100, " %"), m.Rho.Pearson, m.NPrime)
 	}
 	printCandidates(out, r)
@@ -82,7 +82,7 @@ func printSavings(out io.Writer, r *mv.Result) {
 		}
 		fmt.Fprintf(w, "  %s\t± %.5g %s\tFSU %s\t%s\n", u.Formula, l.HalfWidth, s.Unit, optional(l.FSU, 100, " %"), mark)
 	}
-	w.Flush()
+	_ = w.Flush() // an output that cannot be written is no reason to fail
 	if p := r.Spread; p != nil {
 		fmt.Fprintf(out, "Across models: %.6g to %.6g for %d close ones, %.6g to %.6g for all %d\n", p.LowClose, p.HighClose, p.Close, p.Low, p.High, p.Models)
 	}
@@ -104,7 +104,7 @@ func printCandidates(out io.Writer, r *mv.Result) {
 	for _, c := range r.Candidates {
 		fmt.Fprintf(w, "  %s\tleft-out error %s\tavoided %s\t%s\n", c.Model, optional(c.OutCVRMSE, 100, " %"), optional(c.Avoided, 1, ""), c.Reason)
 	}
-	w.Flush()
+	_ = w.Flush() // an output that cannot be written is no reason to fail
 	fmt.Fprintln(out)
 }
 

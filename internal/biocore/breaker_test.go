@@ -43,7 +43,7 @@ func TestTheBreakerOpensProbesAndCloses(t *testing.T) {
 	b.calls.Store(0)
 	started := time.Now()
 	require.Eventually(t, func() bool {
-		failure(t, c)
+		_ = failure(t, c)
 		return b.calls.Load() >= 2
 	}, long, time.Millisecond)
 	require.LessOrEqual(t, b.calls.Load(), int64(time.Since(started)/pause)+2)
@@ -71,7 +71,7 @@ func TestOneCallProbesAtATime(t *testing.T) {
 	c := newClient(t, b.url, func(o *biocore.Options) {
 		o.MaxTries, o.BreakerFailures, o.BreakerPause = 1, 1, time.Millisecond
 	})
-	failure(t, c)
+	_ = failure(t, c)
 	require.Eventually(t, func() bool { return c.Breaker().State == biocore.BreakerHalfOpen }, long, time.Millisecond)
 	hang.Store(true)
 	ended := make(chan error)

@@ -178,7 +178,7 @@ func (c *Client) retry(ctx context.Context, total time.Duration, q question) (re
 			return nil, errors.Join(last, &backoff.RetryAfterError{Duration: last.RetryAfter})
 		}
 		return nil, last
-	}, backoff.WithBackOff(delays), backoff.WithMaxTries(uint(c.options.MaxTries)), backoff.WithMaxElapsedTime(total)) //nolint:gosec // validated to be above 0
+	}, backoff.WithBackOff(delays), backoff.WithMaxTries(uint(c.options.MaxTries)), backoff.WithMaxElapsedTime(total)) // validated to be above 0
 	if err == nil {
 		return res, tries, nil
 	}

@@ -49,7 +49,10 @@ func newBox(t testing.TB, o reference.Options, handler http.HandlerFunc) *box {
 			b.calls.Add(1)
 			now := b.running.Add(1)
 			defer b.running.Add(-1)
-			for most := b.most.Load(); now > most && !b.most.CompareAndSwap(most, now); most = b.most.Load() {
+			for most := b.most.Load(); now > most; most = b.most.Load() {
+				if b.most.CompareAndSwap(most, now) {
+					break
+				}
 			}
 			body, err := io.ReadAll(r.Body)
 			if err != nil {

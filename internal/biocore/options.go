@@ -65,7 +65,7 @@ func (o *Options) validate() (*url.URL, error) {
 		errs = append(errs, errors.New("URL must not have a user, a query or a fragment"))
 	}
 	if strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		errs = append(errs, errors.New("Token must be printable ASCII without spaces"))
+		errs = append(errs, errors.New("the token must be printable ASCII without spaces"))
 	}
 	if o.UserAgent == "" {
 		errs = append(errs, errors.New("UserAgent must not be empty"))

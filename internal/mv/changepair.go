@@ -32,8 +32,8 @@ func searchPair(y, t []float64, w [][]float64, grid int, exact bool) (pairOptimu
 	}
 	p := project(y, w)
 	s.best = pairOptimum{sse: math.Inf(1)}
-	cool := sweep(s.up, t, p)
-	heat := sweep(s.down, s.mirrored, p)
+	cool := sweep(s.up, p)
+	heat := sweep(s.down, p)
 	s.coarse(cool, heat, p.sse, thin(len(s.up.knots), grid))
 	if math.IsInf(s.best.sse, 1) {
 		return pairOptimum{}, false

@@ -92,8 +92,8 @@ type hingeSums struct {
 }
 
 // sweep computes the sums of every gap from the right to the left, by adding
-// positive pieces only. t is in the order of o.
-func sweep(o *ordered, t []float64, p *projection) []hingeSums {
+// positive pieces only.
+func sweep(o *ordered, p *projection) []hingeSums {
 	k := len(p.q)
 	sums := make([]hingeSums, len(o.knots))
 	store := make([]float64, 2*k*len(o.knots))
@@ -167,7 +167,7 @@ type hingeOptimum struct {
 // distinct values of T, and in each gap the optimum has a closed form, so the
 // result is exact. c is at least from. Both sides keep minSegment rows.
 func searchHinge(o *ordered, t []float64, p *projection, from float64) (hingeOptimum, []hingeSums, bool) {
-	sums := sweep(o, t, p)
+	sums := sweep(o, p)
 	best, ok := hingeOptimum{gain: -1}, false
 	for j := 0; j+1 < len(o.knots); j++ {
 		s := &sums[j]

@@ -358,7 +358,7 @@ func TestSamePlanSameBytes(t *testing.T) {
 	d, err := Compare(&again, r)
 	require.NoError(t, err)
 	require.Empty(t, d, "a result that went through JSON is recomputed from its own plan")
-	table.Load.Values[400] += 1
+	table.Load.Values[400]++
 	r, err = Analyze(table, nil, again.Plan, "test")
 	require.NoError(t, err)
 	d, err = Compare(&again, r)

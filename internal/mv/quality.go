@@ -218,7 +218,7 @@ func (c *checker) load(t *Table, name string) {
 	}
 	c.stuck(t, name)
 	c.counter(t, name)
-	c.unitStep(t, t.Load, name)
+	c.unitStep(t.Load, name)
 	if it := t.driver("IT"); it != nil {
 		below := 0
 		for i, v := range t.Load.Values {
@@ -229,7 +229,7 @@ func (c *checker) load(t *Table, name string) {
 		if below > 0 {
 			c.add("MV213", below, "%d rows of the %s.", below, name)
 		}
-		c.unitStep(t, *it, name)
+		c.unitStep(*it, name)
 	}
 }
 
@@ -287,7 +287,7 @@ func (c *checker) counter(t *Table, name string) {
 
 // unitStep compares the medians of the quarters of a period with the median of
 // all: a factor near 1,000 is a change of unit.
-func (c *checker) unitStep(t *Table, col Column, name string) {
+func (c *checker) unitStep(col Column, name string) {
 	n := len(col.Values)
 	if n < 8 {
 		return

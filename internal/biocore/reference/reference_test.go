@@ -323,7 +323,7 @@ func TestTheTokenIsRequired(t *testing.T) {
 		res, err := http.DefaultClient.Do(req)
 		require.NoError(t, err)
 		_, _ = io.Copy(io.Discard, res.Body)
-		res.Body.Close()
+		_ = res.Body.Close()
 		require.Equal(t, want, res.StatusCode)
 	}
 }
