@@ -98,11 +98,11 @@ func (s *pairSearch) alternate() {
 	for range 60 {
 		before := s.best.sse
 		p := project(s.y, append(s.w[:len(s.w):len(s.w)], hingeColumn(s.t, s.best.low, true)))
-		if h, _, ok := searchHinge(s.up, s.t, p, s.best.low); ok && p.sse-h.gain < s.best.sse {
+		if h, _, ok := searchHinge(s.up, p, s.best.low); ok && p.sse-h.gain < s.best.sse {
 			s.best.high, s.best.sse = h.at, p.sse-h.gain
 		}
 		p = project(s.y, append(s.w[:len(s.w):len(s.w)], hingeColumn(s.t, s.best.high, false)))
-		if h, _, ok := searchHinge(s.down, s.mirrored, p, -s.best.high); ok && p.sse-h.gain < s.best.sse {
+		if h, _, ok := searchHinge(s.down, p, -s.best.high); ok && p.sse-h.gain < s.best.sse {
 			s.best.low, s.best.sse = -h.at, p.sse-h.gain
 		}
 		if !(s.best.sse < before*(1-1e-13)) {

@@ -166,7 +166,7 @@ type hingeOptimum struct {
 // an intercept, the columns w and max(T-c, 0). It looks at every gap between
 // distinct values of T, and in each gap the optimum has a closed form, so the
 // result is exact. c is at least from. Both sides keep minSegment rows.
-func searchHinge(o *ordered, t []float64, p *projection, from float64) (hingeOptimum, []hingeSums, bool) {
+func searchHinge(o *ordered, p *projection, from float64) (hingeOptimum, []hingeSums, bool) {
 	sums := sweep(o, p)
 	best, ok := hingeOptimum{gain: -1}, false
 	for j := 0; j+1 < len(o.knots); j++ {

@@ -145,7 +145,7 @@ func (f *Fitted) search(e effort) error {
 		}
 		o := orderBy(t)
 		p := project(s.y, w)
-		best, sums, ok := searchHinge(o, t, p, math.Inf(-1))
+		best, sums, ok := searchHinge(o, p, math.Inf(-1))
 		if !ok {
 			return fmt.Errorf("model %s: the temperature has too few distinct values", f.shape.name)
 		}
@@ -192,7 +192,7 @@ func (f *Fitted) profilePair(pair pairOptimum, e effort) {
 		if side == 0 {
 			o, t = down, mirrored
 		}
-		best, sums, ok := searchHinge(o, t, p, math.Inf(-1))
+		best, sums, ok := searchHinge(o, p, math.Inf(-1))
 		if !ok {
 			continue
 		}

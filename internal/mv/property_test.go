@@ -251,7 +251,7 @@ func TestChangePointsAreNeverWorseThanAGrid(t *testing.T) {
 		o := orderBy(temps)
 		for grid, w := range map[float64][][]float64{best3: nil, best4: {temps}} {
 			p := project(y, w)
-			h, _, ok := searchHinge(o, temps, p, math.Inf(-1))
+			h, _, ok := searchHinge(o, p, math.Inf(-1))
 			require.True(t, ok)
 			require.LessOrEqual(t, p.sse-h.gain, grid*(1+1e-10))
 		}
