@@ -183,14 +183,13 @@ func (f *Fitted) profilePair(pair pairOptimum, e effort) {
 	}
 	s := f.base
 	limit := f.profileLimit(pair.sse, len(s.linear)+5)
-	up, mirrored := orderBy(s.t), negated(s.t)
-	down := orderBy(mirrored)
+	up, down := orderBy(s.t), orderBy(negated(s.t))
 	for side := range f.points {
 		held := hingeColumn(s.t, f.points[1-side], side == 1)
 		p := project(s.y, append(s.linear[:len(s.linear):len(s.linear)], held))
-		o, t := up, s.t
+		o := up
 		if side == 0 {
-			o, t = down, mirrored
+			o = down
 		}
 		best, sums, ok := searchHinge(o, p, math.Inf(-1))
 		if !ok {
