@@ -62,8 +62,8 @@ func (s *Server) audit(ctx context.Context, in *auditInput) (*huma.StreamRespons
 	return in.answerJSON(page)
 }
 
-// auditPage searches the trail until the page is full, the trail ends, or half of
-// AnswerTimeout has passed.
+// auditPage searches the trail until the page is full, the trail ends, or half
+// of AnswerTimeout has passed.
 func (s *Server) auditPage(ctx context.Context, in *auditInput, filter store.AuditFilter, before int64) (AuditPage, error) {
 	page, begun := AuditPage{Items: []trail.AuditEvent{}}, time.Now()
 	rest, err := s.auditSpan(ctx, filter)
@@ -111,8 +111,8 @@ func (s *Server) walkAudit(ctx context.Context, f store.AuditFilter, span store.
 	return s.store.WalkAudit(within, f, span, newestFirst, limit)
 }
 
-// exportAudit streams all events that match the filter. It records the caller of
-// the export in the trail before it sends the first event.
+// exportAudit streams all events that match the filter. It records the caller
+// of the export in the trail before it sends the first event.
 func (s *Server) exportAudit(ctx context.Context, in *auditInput, filter store.AuditFilter, format string) (*huma.StreamResponse, error) {
 	span, err := s.auditSpan(ctx, filter)
 	if err != nil {
@@ -203,8 +203,8 @@ func (in *auditInput) filter() (f store.AuditFilter, before int64, err error) {
 	return f, before, nil
 }
 
-// format returns the format that the query parameter names, or else the one that
-// Accept prefers.
+// format returns the format that the query parameter names, or else the one
+// that Accept prefers.
 func (in *auditInput) format() (string, error) {
 	if in.Format != "" {
 		return in.Format, nil
@@ -250,7 +250,8 @@ func (in *auditInput) described() string {
 	return "all"
 }
 
-// next returns the path and query of the page of events older than the given id.
+// next returns the path and query of the page of events older than the given
+// id.
 func (in *auditInput) next(before int64) string {
 	q := in.query()
 	q.Set("limit", strconv.Itoa(in.Limit))

@@ -71,9 +71,9 @@ type bulk struct {
 	dryRun bool
 }
 
-// moveRequests moves many requests. It stops before the limit when its time is up
-// or when a step fails after earlier steps succeeded. The result then reports the
-// steps that were committed.
+// moveRequests moves many requests. It stops before the limit when its time is
+// up or when a step fails after earlier steps succeeded. The result then
+// reports the steps that were committed.
 func (s *Server) moveRequests(ctx context.Context, in *bulkInput) (*bulkOutput, error) {
 	body, err := in.read(s.cfg.MaxBody)
 	if err != nil {

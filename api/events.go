@@ -158,8 +158,8 @@ func (s *streamState) note(e *store.Event) {
 	}
 }
 
-// sendEvents writes events until the request is final, the server shuts down, or
-// an error occurs. An error always means that the client is gone.
+// sendEvents writes events until the request is final, the server shuts down,
+// or an error occurs. An error always means that the client is gone.
 func (s *Server) sendEvents(ctx context.Context, in *eventsInput, after int64) error {
 	out := sseWriter{Connection: in.Connection, patience: s.cfg.WriteTimeout}
 	if err := out.send(fmt.Appendf(nil, "retry: %d\n\n", reconnectAfter.Milliseconds())); err != nil {

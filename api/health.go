@@ -44,8 +44,8 @@ func (s *Server) live(context.Context, *struct{}) (*healthOutput, error) {
 }
 
 // ready tells a load balancer whether to send work. The body reports every
-// dependency, but the HTTP status depends only on Postgres and its schema, which
-// submissions need. Without Redis, submissions are committed and wait.
+// dependency, but the HTTP status depends only on Postgres and its schema,
+// which submissions need. Without Redis, submissions are committed and wait.
 func (s *Server) ready(ctx context.Context, _ *struct{}) (*healthOutput, error) {
 	checks, needed := s.readiness.check(ctx)
 	out := &healthOutput{Status: http.StatusOK, Body: Health{Status: healthOK, Version: s.cfg.Version, Checks: checks}}
@@ -105,8 +105,8 @@ func (r *readiness) check(ctx context.Context) (checks map[string]*Check, needed
 		return r.checks, r.needed
 	}
 	answers := make([]chan *Check, len(r.probes))
-	// The probes must not end with the request that started them: other requests
-	// read the same results.
+	// The probes must not end with the request that started them: other
+	// requests read the same results.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 	defer cancel()
 	for i, p := range r.probes {
@@ -123,8 +123,8 @@ func (r *readiness) check(ctx context.Context) (checks map[string]*Check, needed
 	return r.checks, r.needed
 }
 
-// answer waits for a probe's result until ctx ends and no longer, because a driver
-// whose server is frozen may ignore its context.
+// answer waits for a probe's result until ctx ends and no longer, because a
+// driver whose server is frozen may ignore its context.
 func answer(ctx context.Context, from <-chan *Check) *Check {
 	select {
 	case c := <-from:

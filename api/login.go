@@ -69,8 +69,8 @@ func (f *loginPage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.show(w, r, http.StatusOK, view)
 }
 
-// logIn handles the submitted form. The page itself reports faults in the form's
-// fields.
+// logIn handles the submitted form. The page itself reports faults in the
+// form's fields.
 func (f *loginPage) logIn(w http.ResponseWriter, r *http.Request) {
 	form, err := web.ReadForm(w, r, maxForm)
 	if err != nil {

@@ -34,8 +34,9 @@ const (
 	schemeSession = "session"
 )
 
-// humaConfig returns a configuration of huma without the parts that this package
-// implements itself: reading bodies, and serving and displaying the document.
+// humaConfig returns a configuration of huma without the parts that this
+// package implements itself: reading bodies, and serving and displaying the
+// document.
 func humaConfig(version string) huma.Config {
 	registry := huma.NewMapRegistry("#/components/schemas/", schemaName)
 	for from, to := range map[reflect.Type]reflect.Type{
@@ -99,8 +100,8 @@ func operation[I, O any](h func(context.Context, *I) (*O, error)) endpoint {
 }
 
 // adapter is huma's adapter for mux. It registers each path with and without a
-// trailing slash, HEAD along with GET, and puts the role check of the route before
-// every handler.
+// trailing slash, HEAD along with GET, and puts the role check of the route
+// before every handler.
 type adapter struct {
 	*mux.Router
 	guard *access.Guard
@@ -135,9 +136,9 @@ func (c blind) Header(name string) string {
 	return c.humaContext.Header(name)
 }
 
-// JSONBody lets the handler of a huma operation read the body itself. huma would
-// parse the body twice, into values that round numbers, and would report faults in
-// less detail.
+// JSONBody lets the handler of a huma operation read the body itself. huma
+// would parse the body twice, into values that round numbers, and would report
+// faults in less detail.
 type JSONBody struct{ request *http.Request }
 
 // Resolve implements huma.Resolver.
@@ -150,8 +151,8 @@ func (b *JSONBody) Resolve(ctx huma.Context) []error {
 // JSON.
 func (b *JSONBody) read(limit int64) ([]byte, error) { return web.ReadJSON(b.request, limit) }
 
-// Connection gives an input of a huma operation access to the HTTP request and to
-// the writer of the response.
+// Connection gives an input of a huma operation access to the HTTP request and
+// to the writer of the response.
 type Connection struct {
 	request *http.Request
 	writer  http.ResponseWriter
@@ -191,8 +192,8 @@ func checkQuery(ctx huma.Context, next func(huma.Context)) {
 	next(ctx)
 }
 
-// queryFault returns a parameter and the detail of its fault. An empty detail means
-// that the query has no fault.
+// queryFault returns a parameter and the detail of its fault. An empty detail
+// means that the query has no fault.
 func queryFault(raw string) (name, detail string) {
 	query, err := url.ParseQuery(raw)
 	if err != nil {
@@ -211,8 +212,8 @@ func queryFault(raw string) (name, detail string) {
 	return "", ""
 }
 
-// transformProblems is a huma.Transformer: it completes the problems of handlers
-// and turns huma's own errors into problems.
+// transformProblems is a huma.Transformer: it completes the problems of
+// handlers and turns huma's own errors into problems.
 func transformProblems(ctx huma.Context, _ string, v any) (any, error) {
 	switch v := v.(type) {
 	case *web.Problem:
@@ -239,8 +240,8 @@ func ofHuma(m *huma.ErrorModel) *web.Problem {
 	return p
 }
 
-// schemaName adds a prefix to the schemas of package signals, because their short
-// names could collide with those of other packages.
+// schemaName adds a prefix to the schemas of package signals, because their
+// short names could collide with those of other packages.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
 	if t.Kind() == reflect.Pointer {
@@ -269,8 +270,8 @@ func (statusSchema) Schema(huma.Registry) *huma.Schema { return enumOf(jobs.Stat
 // Schema implements huma.SchemaProvider.
 func (prioritySchema) Schema(huma.Registry) *huma.Schema { return enumOf(jobs.Priorities()) }
 
-// Schema implements huma.SchemaProvider. It lists the statuses that a client can
-// request.
+// Schema implements huma.SchemaProvider. It lists the statuses that a client
+// can request.
 func (targetSchema) Schema(huma.Registry) *huma.Schema {
 	var targets []jobs.Status
 	for _, t := range jobs.Transitions() {
@@ -303,8 +304,8 @@ func (timeSchema) Schema(huma.Registry) *huma.Schema {
 }
 
 // Schema implements huma.SchemaProvider. A payload is a free-form object or a
-// signals document. huma derives the schema of the document from the structs into
-// which signals.Decode decodes it.
+// signals document. huma derives the schema of the document from the structs
+// into which signals.Decode decodes it.
 func (payloadSchema) Schema(r huma.Registry) *huma.Schema {
 	free := &huma.Schema{
 		Type: huma.TypeObject, Title: "Free form", Description: "Any JSON object; schema_version is absent or 1.0-simple.",
@@ -319,8 +320,8 @@ func (payloadSchema) Schema(r huma.Registry) *huma.Schema {
 	}
 }
 
-// TransformSchema implements huma.SchemaTransformer. It adds the types of members
-// that are raw JSON, which huma cannot derive.
+// TransformSchema implements huma.SchemaTransformer. It adds the types of
+// members that are raw JSON, which huma cannot derive.
 func (MassRequest) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
 	raw := func(name, kind string) *huma.Schema {
 		p := s.Properties[name]

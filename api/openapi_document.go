@@ -30,16 +30,16 @@ type routeDoc struct {
 	complete               func(documentedOp) // adds bodies and examples; nil: nothing to add
 }
 
-// documentedOp is an operation of the document, to which bodies and examples are
-// being added.
+// documentedOp is an operation of the document, to which bodies and examples
+// are being added.
 type documentedOp struct {
 	doc *huma.OpenAPI
 	*huma.Operation
 }
 
-// document serves the OpenAPI document. huma describes the operations; this file
-// adds the bodies that the operations read themselves and an example of each
-// response.
+// document serves the OpenAPI document. huma describes the operations; this
+// file adds the bodies that the operations read themselves and an example of
+// each response.
 type document struct{ json []byte }
 
 // ServeHTTP implements http.Handler.
@@ -49,8 +49,8 @@ func (d *document) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(d.json) // fails only when the client is gone
 }
 
-// render completes the document and stores it as JSON. No route may be added after
-// that.
+// render completes the document and stores it as JSON. No route may be added
+// after that.
 func (d *document) render(doc *huma.OpenAPI, routes []route) (err error) {
 	for _, r := range routes {
 		if r.doc.complete != nil {
@@ -159,8 +159,8 @@ func documentAccess(doc *huma.OpenAPI, routes []route) {
 	}
 }
 
-// documentLogin describes the form of the login page and the responses to a form
-// that the page refuses.
+// documentLogin describes the form of the login page and the responses to a
+// form that the page refuses.
 func documentLogin(op documentedOp) {
 	op.RequestBody = loginBody()
 	problem := op.schema(reflect.TypeFor[web.Problem]())

@@ -35,7 +35,7 @@ const (
 	describeList   = "All filters must match. Follow `next` for the next page: rows inserted while you page cause neither duplicates nor gaps."
 	describeStatus = "`cancelled` stops a pending or processing MassRequest; `pending` processes a done, failed or cancelled one again. " +
 		"Any other change is answered with 409 and the statuses that are allowed now."
-	describeDelete   = "Works in any status; a worker that is processing the MassRequest is told to stop. Its audit events are kept."
+	describeDelete   = "Works in any status; a worker that is processing the MassRequest stops. The audit events of the MassRequest are kept."
 	describeCallback = "When a MassRequest with a `callback_url` becomes done, failed or cancelled, a message is posted there: " +
 		"`{\"type\": \"mass_request.done\", \"timestamp\": …, \"data\": {\"id\", \"status\", \"error\", \"faults\", \"attempt\", \"failures\", \"site_id\", " +
 		"\"cluster_id\", \"correlation_id\", \"schema_version\", \"created_at\", \"finished_at\", \"url\"}}`, without payload and result, signed as " +
@@ -168,8 +168,8 @@ func documentBulk(op documentedOp) {
 	op.answers(http.StatusOK, BulkResult{Matched: bulkDefault, Changed: bulkDefault, More: true, Cursor: &cursor})
 }
 
-// documentAudit describes the media types of the audit trail, which this package
-// writes without huma.
+// documentAudit describes the media types of the audit trail, which this
+// package writes without huma.
 func documentAudit(op documentedOp) {
 	request, from, to, client, exchange := int64(42), "processing", "cancelled", "192.0.2.7", "WRXY3FPYOUJZ4L6W2PPXG53QCV"
 	event := trail.AuditEvent{

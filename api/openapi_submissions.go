@@ -31,8 +31,8 @@ type BatchSubmission struct {
 	IdempotencyKey string `json:"idempotency_key,omitempty" minLength:"1" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"printable ASCII without spaces" doc:"Does for this item what the header Idempotency-Key does for a single submission" example:"oslo-1:2026-03-01T10:00Z"`
 }
 
-// documentManySubmissions describes the bodies of POST /batch, which this package
-// reads and writes without huma.
+// documentManySubmissions describes the bodies of POST /batch, which this
+// package reads and writes without huma.
 func documentManySubmissions(op documentedOp) {
 	free := map[string]any{"payload": map[string]any{"site_id": "site-1", "it_load_kw": 812.5}, "idempotency_key": "site-1:17"}
 	signal := map[string]any{"payload": json.RawMessage(signals.Example()), "priority": jobs.High}

@@ -20,8 +20,8 @@ const (
 	describeKey = "An API key is for machines. It is shown once; only its digest is stored."
 )
 
-// The types below are the bodies of the operations on users and keys. Only their
-// schemas are used.
+// The types below are the bodies of the operations on users and keys. Only
+// their schemas are used.
 type (
 	// Credentials is the body of a login.
 	Credentials struct {

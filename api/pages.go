@@ -35,9 +35,9 @@ func docsPage() http.Handler {
 	})
 }
 
-// monitoring serves Asynqmon on the server's own Redis client. Only an admin gets
-// the page that can act on the queues; other callers get a read-only page. The
-// role check of the route comes before both pages.
+// monitoring serves Asynqmon on the server's own Redis client. Only an admin
+// gets the page that can act on the queues; other callers get a read-only page.
+// The role check of the route comes before both pages.
 func (s *Server) monitoring() http.Handler {
 	acting, reading := s.asynqmon(false), s.asynqmon(true)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -54,9 +54,9 @@ func (s *Server) monitoring() http.Handler {
 	})
 }
 
-// asynqmon serves Asynqmon, either read-only or with actions. Asynqmon serves its
-// page at every path that belongs neither to its API nor to an asset, so the page
-// is recognized by its content.
+// asynqmon serves Asynqmon, either read-only or with actions. Asynqmon serves
+// its page at every path that belongs neither to its API nor to an asset, so
+// the page is recognized by its content.
 func (s *Server) asynqmon(readOnly bool) http.Handler {
 	mon := asynqmon.New(asynqmon.Options{
 		RootPath:         pathMonitoring,

@@ -156,8 +156,9 @@ func (s *Server) deleteRequest(ctx context.Context, in *requestInput) (*struct{}
 	return nil, nil //nolint:nilnil // huma: no body
 }
 
-// decodeSubmission decodes a submission. The caller may allow further members. The
-// shape of the payload is checked here; a worker checks the payload's meaning.
+// decodeSubmission decodes a submission. The caller may allow further members.
+// The shape of the payload is checked here; a worker checks the payload's
+// meaning.
 func decodeSubmission(body []byte, lim rules, further ...web.Member) (store.NewRequest, error) {
 	r := store.NewRequest{Priority: jobs.Default}
 	var faults payload.Faults
@@ -190,9 +191,9 @@ func decodeStatusChange(body []byte) (jobs.Status, error) {
 	return to, err
 }
 
-// filter returns the filter of the query. huma has checked each parameter against
-// its schema; filter makes the checks that involve several parameters or that a
-// schema cannot express.
+// filter returns the filter of the query. huma has checked each parameter
+// against its schema; filter makes the checks that involve several parameters
+// or that a schema cannot express.
 func (in *listInput) filter() (store.Filter, error) {
 	f := store.Filter{
 		Status: in.Status, SiteID: payload.CleanText(in.SiteID), ClusterID: payload.CleanText(in.ClusterID),

@@ -28,9 +28,9 @@ const (
 	pathMonitoring = "/monitoring"
 )
 
-// route is one row of the API: a method and a path, the required role, the handler
-// and the documentation. Each path is served with and without a trailing slash,
-// and each GET route also serves HEAD.
+// route is one row of the API: a method and a path, the required role, the
+// handler and the documentation. Each path is served with and without a
+// trailing slash, and each GET route also serves HEAD.
 type route struct {
 	method, path string
 	role         auth.Role // lowest role that may call it; without a role the server does not start
@@ -226,8 +226,8 @@ func bothForms(path string) []string {
 	return []string{bare, bare + "/"}
 }
 
-// methodNotAllowed answers 405 and lists the methods that the path allows, which
-// mux itself does not.
+// methodNotAllowed answers 405 and lists the methods that the path allows,
+// which mux itself does not.
 func methodNotAllowed(router *mux.Router) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var allowed []string

@@ -43,10 +43,10 @@ func (s *Server) newManySubmissions() *manySubmissions {
 	return &manySubmissions{Server: s, arrays: make(chan struct{}, maxArrays)}
 }
 
-// submit refuses a batch submission that cannot be accepted as a whole. An array
-// is checked completely before any of its items is stored. The function that
-// writes the body of the response also does the work, because the response is sent
-// while the steps are committed.
+// submit refuses a batch submission that cannot be accepted as a whole. An
+// array is checked completely before any of its items is stored. The function
+// that writes the body of the response also does the work, because the response
+// is sent while the steps are committed.
 func (b *manySubmissions) submit(ctx context.Context, in *manySubmissionsInput) (*manySubmissionsOutput, error) {
 	media, err := web.BodyMedia(in.request.Header, web.MediaJSON, web.MediaNDJSON)
 	if err != nil {
@@ -69,8 +69,9 @@ func (b *manySubmissions) submit(ctx context.Context, in *manySubmissionsInput) 
 		_ = rc.EnableFullDuplex() // not supported by test doubles, which do not need it
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
-		// With full duplex, net/http reads the rest of the body too late and panics
-		// in the next request of the connection. Closing the body reads it in time.
+		// With full duplex, net/http reads the rest of the body too late and
+		// panics in the next request of the connection. Closing the body reads
+		// it in time.
 		defer r.Body.Close()
 		r.Body = &pacedBody{ReadCloser: r.Body, rc: rc, left: b.cfg.ReadTimeout, most: b.cfg.ReadTimeout}
 		var src submissionSource
@@ -120,18 +121,18 @@ func (b *manySubmissions) readArray(r *http.Request) (*arraySource, error) {
 	return newArraySource(raw, b.cfg.MaxBody)
 }
 
-// submissionEntry is one submission of a batch submission that was checked but is
-// not stored yet.
+// submissionEntry is one submission of a batch submission that was checked but
+// is not stored yet.
 type submissionEntry struct {
 	request store.NewRequest
 	err     error // why the submission was refused; nil: store it
 	weight  int64 // bytes that count toward submissionBytes
 }
 
-// process stores the submissions of the source and answers them in order. Another
-// goroutine reads ahead while a step is committed, so steps grow with the load and
-// no item waits for a step to fill. The problem says why the batch submission
-// ended early; nil means that it was read to its end.
+// process stores the submissions of the source and answers them in order.
+// Another goroutine reads ahead while a step is committed, so steps grow with
+// the load and no item waits for a step to fill. The problem says why the batch
+// submission ended early; nil means that it was read to its end.
 func (b *manySubmissions) process(ctx context.Context, src submissionSource, out *submissionsAnswer) *web.Problem {
 	queue := make(chan submissionEntry, submissionStep)
 	room := semaphore.NewWeighted(submissionBytes)
@@ -190,8 +191,8 @@ func (b *manySubmissions) read(ctx context.Context, src submissionSource, queue 
 	}
 }
 
-// nextStep waits for an entry and returns it with the other entries that are ready.
-// An empty step means that the queue is closed.
+// nextStep waits for an entry and returns it with the other entries that are
+// ready. An empty step means that the queue is closed.
 func nextStep(queue <-chan submissionEntry) []submissionEntry {
 	first, ok := <-queue
 	if !ok {
@@ -264,8 +265,8 @@ func (b *manySubmissions) boundRate(ctx context.Context, step []submissionEntry)
 	}
 }
 
-// allAway returns an error if the store was unavailable for every item of a step.
-// It returns nil if further steps are worth attempting.
+// allAway returns an error if the store was unavailable for every item of a
+// step. It returns nil if further steps are worth attempting.
 func allAway(results []groupcommit.Result[store.Inserted]) error {
 	for _, r := range results {
 		if r.Err == nil || problemOf(r.Err).Status < http.StatusInternalServerError {

@@ -34,7 +34,8 @@ type ItemProblem struct {
 	Errors []web.FieldError `json:"errors,omitempty" doc:"What is wrong with the item: at most 20 faults per item and 5000 per response; pointers start at the item" nullable:"false"`
 }
 
-// BatchEnd is the last line of an NDJSON response and the end of a JSON response.
+// BatchEnd is the last line of an NDJSON response and the end of a JSON
+// response.
 type BatchEnd struct {
 	Created  int           `json:"created" minimum:"0" doc:"Number of submissions stored by this call" example:"1"`
 	Replayed int           `json:"replayed" minimum:"0" doc:"Number of submissions that were stored earlier with the same keys" example:"0"`
@@ -49,18 +50,19 @@ type BatchProblem struct {
 	Detail string `json:"detail" doc:"What went wrong, for people" example:"A batch may have at most 10000 items."`
 }
 
-// BatchResult is the JSON response to a batch submission. Only its schema is used:
-// submissionsAnswer writes the response piece by piece, and a test checks that the
-// two agree.
+// BatchResult is the JSON response to a batch submission. Only its schema is
+// used: submissionsAnswer writes the response piece by piece, and a test checks
+// that the two agree.
 type BatchResult struct {
 	Items []BatchItem `json:"items" nullable:"false" doc:"One for each submission, in the order of the batch"`
 	BatchEnd
 }
 
 // submissionsAnswer writes a response while the batch submission is still being
-// read. Adding an item never waits for the client, because a client that sends its
-// whole body before it reads the response would wait for the server at the same
-// time. maxSubmissions and maxAnswerErrors bound the bytes that wait to be written.
+// read. Adding an item never waits for the client, because a client that sends
+// its whole body before it reads the response would wait for the server at the
+// same time. maxSubmissions and maxAnswerErrors bound the bytes that wait to be
+// written.
 type submissionsAnswer struct {
 	w       http.ResponseWriter
 	rc      *http.ResponseController
@@ -134,8 +136,8 @@ func (a *submissionsAnswer) item(row store.Inserted, err error) BatchItem {
 
 const detailItemKeyReused = "This idempotency_key was used for another submission before. Use a new key for a new submission."
 
-// end completes the response. It returns when the whole response is written or the
-// client is gone.
+// end completes the response. It returns when the whole response is written or
+// the client is gone.
 func (a *submissionsAnswer) end(p *web.Problem) error {
 	if p != nil {
 		a.tally.Problem = &BatchProblem{Status: p.Status, Code: p.Code, Detail: p.Detail}

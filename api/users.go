@@ -13,7 +13,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// User is a person who may log in.
+// User is a person with a password and a role.
 type User struct {
 	ID          int64     `json:"id" doc:"Id of the user, which never changes" example:"12"`
 	Email       string    `json:"email" format:"email" doc:"E-mail address with which the user logs in" example:"ann@example.com"`
@@ -140,8 +140,8 @@ func (s *Server) setPassword(ctx context.Context, in *userBodyInput) (*struct{},
 	return nil, s.storePassword(ctx, in.ID, "password", password)
 }
 
-// storePassword stores a password. If the password is refused, the problem names
-// the member of the body that held it.
+// storePassword stores a password. If the password is refused, the problem
+// names the member of the body that held it.
 func (s *Server) storePassword(ctx context.Context, user int64, member, password string) error {
 	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
 	defer cancel()

@@ -32,8 +32,8 @@ func (t *waitTime) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// awaitEnd returns the request as soon as the request is final, the time is up, or
-// the server shuts down.
+// awaitEnd returns the request as soon as the request is final, the time is up,
+// or the server shuts down.
 func (s *Server) awaitEnd(ctx context.Context, in *getInput) (jobs.Request, error) {
 	web.Outlast(in.writer, in.Wait.Duration+s.cfg.AnswerTimeout+s.cfg.WriteTimeout)
 	return s.waiting.End(ctx, in.ID, in.Wait.Duration)

@@ -1,6 +1,7 @@
 // Package auth holds identities, roles, passwords, access tokens, the keys that
-// sign them, and API keys. It reads no HTTP request and no table: package access
-// authenticates requests with it, and package store stores its hashes and digests.
+// sign them, and API keys. It reads no HTTP request and no table: package
+// access authenticates requests with it, and package store stores its hashes
+// and digests.
 package auth
 
 import (
@@ -9,8 +10,8 @@ import (
 	"strconv"
 )
 
-// Role decides what an identity may do. Each role includes the permissions of the
-// roles below it.
+// Role decides what an identity may do. Each role includes the permissions of
+// the roles below it.
 type Role string
 
 // The roles, lowest first.
@@ -33,8 +34,8 @@ func ParseRole(s string) (Role, error) {
 	return "", fmt.Errorf("unknown role %q: want one of %v", s, Roles())
 }
 
-// Includes reports whether r has all permissions of other. An unknown role includes
-// no role and is included in none.
+// Includes reports whether r has all permissions of other. An unknown role
+// includes no role and is included in none.
 func (r Role) Includes(other Role) bool { return r.rank() >= other.rank() && other.rank() > 0 }
 
 func (r Role) rank() int {
@@ -54,8 +55,8 @@ const (
 	User Kind = "user" // a person, who logs in with a password
 	Key  Kind = "key"  // a machine, which sends an API key
 
-	// Nobody is the identity of every caller while MASS_AUTH is off. It has no row
-	// in a table.
+	// Nobody is the identity of every caller while MASS_AUTH is off. It has no
+	// row in a table.
 	Nobody Kind = "anonymous"
 )
 
@@ -67,9 +68,9 @@ type Identity struct {
 	Role Role
 }
 
-// Subject returns a permanent name of the identity, such as "user:12", which does
-// not change when the user or key is renamed. It is used in created_by, in the
-// audit trail and by the limits.
+// Subject returns a permanent name of the identity, such as "user:12", which
+// does not change when the user or key is renamed. It is used in created_by, in
+// the audit trail and by the limits.
 func (i Identity) Subject() string {
 	if i.Kind == Nobody {
 		return string(Nobody)
@@ -84,8 +85,8 @@ func WithIdentity(ctx context.Context, i Identity) context.Context {
 	return context.WithValue(ctx, identityKey{}, i)
 }
 
-// IdentityOf returns the identity of the caller. It returns false when the caller
-// is not authenticated.
+// IdentityOf returns the identity of the caller. It returns false when the
+// caller is not authenticated.
 func IdentityOf(ctx context.Context) (Identity, bool) {
 	i, ok := ctx.Value(identityKey{}).(Identity)
 	return i, ok

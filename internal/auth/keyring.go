@@ -25,8 +25,8 @@ const (
 	minRSABits = 2048
 )
 
-// key is one key of a Keyring. The algorithm is a property of the key, so a token
-// cannot choose another algorithm.
+// key is one key of a Keyring. The algorithm is a property of the key, so a
+// token cannot choose another algorithm.
 type key struct {
 	id     string
 	method jwt.SigningMethod
@@ -34,21 +34,21 @@ type key struct {
 	verify any
 }
 
-// Keyring holds the keys of access tokens: one key signs new tokens, and every key
-// verifies tokens.
+// Keyring holds the keys of access tokens: one key signs new tokens, and every
+// key verifies tokens.
 type Keyring struct {
 	signer *key
 	byID   map[string]*key
 }
 
 // LoadKeyring reads the keys that the settings name. secrets are HS256 secrets,
-// separated by spaces. files are PEM files or folders of PEM files, separated by
-// commas, with private or public Ed25519 or RSA keys. The id of a key from a file
-// is the name of the file without its extension.
+// separated by spaces. files are PEM files or folders of PEM files, separated
+// by commas, with private or public Ed25519 or RSA keys. The id of a key from a
+// file is the name of the file without its extension.
 //
 // The last private key signs; the files of a folder are read in order of their
-// names, so keys that are named by date rotate in the right direction. Without a
-// private key, the first secret signs.
+// names, so keys that are named by date rotate in the right direction. Without
+// a private key, the first secret signs.
 func LoadKeyring(secrets, files string) (*Keyring, error) {
 	k := &Keyring{byID: map[string]*key{}}
 	for _, secret := range strings.Fields(secrets) {
@@ -101,8 +101,8 @@ func secretID(secret string) string {
 	return hex.EncodeToString(mac.Sum(nil)[:6])
 }
 
-// keyFiles lists the files that the setting names. A folder contributes its *.pem
-// files in order of their names.
+// keyFiles lists the files that the setting names. A folder contributes its
+// *.pem files in order of their names.
 func keyFiles(setting string) ([]string, error) {
 	var list []string
 	for path := range strings.SplitSeq(setting, ",") {

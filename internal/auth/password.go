@@ -16,26 +16,27 @@ import (
 )
 
 // The limits of passwords and e-mail addresses. A password must be long rather
-// than complex (NIST SP 800-63B); its upper limit only bounds the work of hashing.
+// than complex (NIST SP 800-63B); its upper limit only bounds the work of
+// hashing.
 const (
 	MinPassword = 12  // characters
 	maxPassword = 256 // bytes
 	maxEmail    = 254 // bytes, from RFC 5321
 )
 
-// params are the minimum parameters that OWASP recommends for argon2id. Each hash
-// contains its own parameters, so params can be raised at any time: a password is
-// hashed again with the new parameters at the next login.
+// params are the minimum parameters that OWASP recommends for argon2id. Each
+// hash contains its own parameters, so params can be raised at any time: a
+// password is hashed again with the new parameters at the next login.
 var params = argon2id.Params{Memory: 19 << 10, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
 // hashing limits how many hashes are computed at the same time. Each hash takes
-// 19 MiB and one core for about 30 ms, and many simultaneous logins must leave room
-// for other work.
+// 19 MiB and one core for about 30 ms, and many simultaneous logins must leave
+// room for other work.
 var hashing = semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)/2)))
 
-// nobodysHash is the hash of an unknown random password, computed with params. A
-// login with an unknown e-mail address is compared with it, so that it takes as
-// long as any other login.
+// nobodysHash is the hash of an unknown random password, computed with params.
+// A login with an unknown e-mail address is compared with it, so that it takes
+// as long as any other login.
 const nobodysHash = "$argon2id$v=19$m=19456,t=2,p=1$p4n2teylS/MYbDgD2hMwGA$KfPqjTvc4hUcjMhLGRV6dUqxIR7SJjkYh2H3a+kQOpU"
 
 // HashPassword returns the hash of a password, to be stored. It returns a
@@ -85,9 +86,9 @@ type Match struct {
 	Upgraded string // a new hash to store if the stored one has outdated parameters; otherwise ""
 }
 
-// CheckPassword compares a password with a stored hash. An empty hash means that
-// the user does not exist; the comparison then takes the same time and never
-// matches.
+// CheckPassword compares a password with a stored hash. An empty hash means
+// that the user does not exist; the comparison then takes the same time and
+// never matches.
 func CheckPassword(ctx context.Context, password, stored string) (Match, error) {
 	known := stored != ""
 	if !known {
@@ -116,9 +117,9 @@ func compare(ctx context.Context, password, stored string) (ok bool, used *argon
 	return ok, used, nil
 }
 
-// ParseEmail returns an e-mail address as it is stored: in lower case and without
-// surrounding white space. A display name is refused. The domain may be a single
-// label, such as localhost.
+// ParseEmail returns an e-mail address as it is stored: in lower case and
+// without surrounding white space. A display name is refused. The domain may be
+// a single label, such as localhost.
 func ParseEmail(s string) (string, error) {
 	s = strings.ToLower(norm.NFC.String(strings.TrimSpace(s)))
 	address, err := mail.ParseAddress(s)

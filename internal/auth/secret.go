@@ -38,8 +38,8 @@ func FormatAPIKey(id int64, secret string) string {
 // IsAPIKey reports whether a bearer token has the prefix of an API key.
 func IsAPIKey(token string) bool { return strings.HasPrefix(token, keyPrefix) }
 
-// ParseAPIKey splits a key into its id and its secret. ok is false if FormatAPIKey
-// cannot have returned the token.
+// ParseAPIKey splits a key into its id and its secret. ok is false if
+// FormatAPIKey cannot have returned the token.
 func ParseAPIKey(token string) (id int64, secret string, ok bool) {
 	rest, ok := strings.CutPrefix(token, keyPrefix)
 	if !ok {
@@ -79,8 +79,8 @@ func NewOpaque() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// Digest returns the SHA-256 of a random secret. Only the digest of such a secret
-// is stored.
+// Digest returns the SHA-256 of a random secret. Only the digest of such a
+// secret is stored.
 func Digest(secret string) []byte {
 	sum := sha256.Sum256([]byte(secret))
 	return sum[:]

@@ -11,8 +11,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// ErrToken means that an access token is not valid. The errors that wrap it contain
-// the reason, which is meant for the log and must not be sent to the client.
+// ErrToken means that an access token is not valid. The errors that wrap it
+// contain the reason, which is meant for the log and must not be sent to the
+// client.
 var ErrToken = errors.New("the access token is not valid")
 
 const (
@@ -38,8 +39,8 @@ type TokenConfig struct {
 	Now              func() time.Time // nil: time.Now
 }
 
-// NewTokens returns a Tokens that issues access tokens and accepts only tokens with
-// its own issuer, audience and keys.
+// NewTokens returns a Tokens that issues access tokens and accepts only tokens
+// with its own issuer, audience and keys.
 func NewTokens(c TokenConfig) *Tokens {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -63,8 +64,8 @@ type claims struct {
 	Generation int    `json:"gen"`
 }
 
-// Access is the content of an access token: the identity to which it was issued,
-// with the name and role at that time.
+// Access is the content of an access token: the identity to which it was
+// issued, with the name and role at that time.
 type Access struct {
 	Identity
 	Generation int // generation of the user; the token is void once the user has another one

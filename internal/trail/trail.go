@@ -129,7 +129,8 @@ func (t *Writer) Flush() error {
 	return nil
 }
 
-// columns are the names of the members of an AuditEvent in JSON, in the same order.
+// columns are the names of the members of an AuditEvent in JSON, in the same
+// order.
 var columns = []string{
 	"id", "at", "action", "actor", "mass_request_id", "batch_id", "attempt", "from_status", "to_status", "detail", "http_request_id", "client",
 	"schema_version", "biocore_version", "input_digest", "output_digest", "trace_id", "span_id", "source_id", "process", "version", "commit",
