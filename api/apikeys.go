@@ -9,26 +9,26 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// Key is a machine's way in, without its secret.
+// Key is an API key without its secret.
 type Key struct {
-	ID         int64     `json:"id" doc:"The number in the key" example:"7"`
-	Name       string    `json:"name" doc:"What it is for" example:"collector oslo-1"`
-	Role       auth.Role `json:"role" enum:"viewer,operator,admin" doc:"What it may do" example:"operator"`
-	CreatedBy  string    `json:"created_by" doc:"Who made it" example:"user:12"`
-	CreatedAt  string    `json:"created_at" format:"date-time" doc:"When it was made" example:"2026-03-01T11:00:00.000000Z"`
-	LastUsedAt *string   `json:"last_used_at" format:"date-time" doc:"When it was used last, to about a minute" example:"2026-03-01T12:00:00.000000Z"`
-	RevokedAt  *string   `json:"revoked_at" format:"date-time" doc:"When it was revoked"`
+	ID         int64     `json:"id" doc:"Id of the API key, which is also the number in the key" example:"7"`
+	Name       string    `json:"name" doc:"What the key is for" example:"collector oslo-1"`
+	Role       auth.Role `json:"role" enum:"viewer,operator,admin" doc:"Role, which decides what the key may do" example:"operator"`
+	CreatedBy  string    `json:"created_by" doc:"Actor that created the key" example:"user:12"`
+	CreatedAt  string    `json:"created_at" format:"date-time" doc:"When the key was created" example:"2026-03-01T11:00:00.000000Z"`
+	LastUsedAt *string   `json:"last_used_at" format:"date-time" doc:"When the key was last used, accurate to about a minute" example:"2026-03-01T12:00:00.000000Z"`
+	RevokedAt  *string   `json:"revoked_at" format:"date-time" doc:"When the key was revoked"`
 }
 
-// NewKey is a key with its secret.
+// NewKey is a new API key with its secret.
 type NewKey struct {
 	Key
-	Secret string `json:"key" doc:"Sent as Authorization: Bearer. It is shown here and never again" example:"mass_7_3kq6xn2p7vj5yw4t2mzc6dq3hr5ab7ufeo4s2lgi"`
+	Secret string `json:"key" doc:"Send it in the header Authorization: Bearer. The key is never shown again" example:"mass_7_3kq6xn2p7vj5yw4t2mzc6dq3hr5ab7ufeo4s2lgi"`
 }
 
 // KeyList is one page of keys.
 type KeyList struct {
-	Items []Key   `json:"items" nullable:"false" doc:"In the order they were made"`
+	Items []Key   `json:"items" nullable:"false" doc:"API keys in the order in which they were created"`
 	Next  *string `json:"next" doc:"Path and query of the next page; null on the last one" example:"/api-keys?after=7&limit=50"`
 }
 
@@ -70,7 +70,7 @@ func (s *Server) addKey(ctx context.Context, in *authInput) (*newKeyOutput, erro
 func (s *Server) listKeys(ctx context.Context, in *pageInput) (*keyListOutput, error) {
 	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
 	defer cancel()
-	found, err := s.store.APIKeys(within, in.After, in.Limit+1) // one more tells whether there is a next page
+	found, err := s.store.APIKeys(within, in.After, in.Limit+1) // one extra row shows whether there is a next page
 	if err != nil {
 		return nil, err
 	}

@@ -18,22 +18,22 @@ import (
 
 const (
 	formatJSON  = "json"
-	auditStep   = 1000 // events of a stream that are in memory at once
+	auditStep   = 1000 // events that a stream holds in memory at once
 	exportBegun = "export"
 	exportEnded = "export_end"
 )
 
 type auditInput struct {
 	Connection
-	MassRequestID int64   `query:"mass_request_id" minimum:"1" doc:"Only what happened to this MassRequest" example:"42"`
-	Actor         string  `query:"actor" maxLength:"200" doc:"Only what they did" example:"user:12"`
-	Action        string  `query:"action" maxLength:"100" doc:"Only events of this kind" example:"cancel"`
-	HTTPRequestID string  `query:"http_request_id" maxLength:"128" doc:"Only what this HTTP request made happen" example:"WRXY3FPYOUJZ4L6W2PPXG53QCV"`
-	From          instant `query:"from" format:"date-time" doc:"Only what happened at this time or later (RFC 3339)" example:"2026-03-01T00:00:00Z"`
-	To            instant `query:"to" format:"date-time" doc:"Only what happened before this time (RFC 3339)" example:"2026-03-02T00:00:00Z"`
-	Format        string  `query:"format" enum:"json,csv,ndjson" doc:"Form of the answer, stronger than Accept; csv and ndjson have no pages" example:"json"`
-	Limit         int     `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"Length of a page" example:"100"`
-	Cursor        string  `query:"cursor" maxLength:"64" doc:"Where the page starts, out of the next of the page before" example:"AgAAAAAAAAQR"`
+	MassRequestID int64   `query:"mass_request_id" minimum:"1" doc:"Only events of this MassRequest" example:"42"`
+	Actor         string  `query:"actor" maxLength:"200" doc:"Only events caused by this actor" example:"user:12"`
+	Action        string  `query:"action" maxLength:"100" doc:"Only events with this action" example:"cancel"`
+	HTTPRequestID string  `query:"http_request_id" maxLength:"128" doc:"Only events caused by this HTTP request" example:"WRXY3FPYOUJZ4L6W2PPXG53QCV"`
+	From          instant `query:"from" format:"date-time" doc:"Only events at this time or later (RFC 3339)" example:"2026-03-01T00:00:00Z"`
+	To            instant `query:"to" format:"date-time" doc:"Only events before this time (RFC 3339)" example:"2026-03-02T00:00:00Z"`
+	Format        string  `query:"format" enum:"json,csv,ndjson" doc:"Format of the response, which overrides Accept; csv and ndjson are not paged" example:"json"`
+	Limit         int     `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"Maximum number of events on a page" example:"100"`
+	Cursor        string  `query:"cursor" maxLength:"64" doc:"Where the page starts; copy it from the previous page's next" example:"AgAAAAAAAAQR"`
 }
 
 // AuditPage is one page of the trail.
@@ -62,8 +62,8 @@ func (s *Server) audit(ctx context.Context, in *auditInput) (*huma.StreamRespons
 	return in.answerJSON(page)
 }
 
-// auditPage walks until the page is full, the trail ends, or half the time of an
-// answer is over.
+// auditPage searches the trail until the page is full, the trail ends, or half
+// of AnswerTimeout has passed.
 func (s *Server) auditPage(ctx context.Context, in *auditInput, filter store.AuditFilter, before int64) (AuditPage, error) {
 	page, begun := AuditPage{Items: []trail.AuditEvent{}}, time.Now()
 	rest, err := s.auditSpan(ctx, filter)
@@ -76,7 +76,7 @@ func (s *Server) auditPage(ctx context.Context, in *auditInput, filter store.Aud
 	for !rest.Empty() && time.Since(begun) < s.cfg.AnswerTimeout/2 {
 		var found []store.AuditEvent
 		room := in.Limit - len(page.Items)
-		if found, rest, err = s.walkAudit(ctx, filter, rest, true, room+1); err != nil { // one more tells whether there is a next page
+		if found, rest, err = s.walkAudit(ctx, filter, rest, true, room+1); err != nil { // one extra row shows whether there is a next page
 			return page, err
 		}
 		full := len(found) > room
@@ -111,8 +111,8 @@ func (s *Server) walkAudit(ctx context.Context, f store.AuditFilter, span store.
 	return s.store.WalkAudit(within, f, span, newestFirst, limit)
 }
 
-// exportAudit streams all events of the filter. Nothing leaves before the trail
-// says who takes it.
+// exportAudit streams all events that match the filter. It records the caller
+// of the export in the trail before it sends the first event.
 func (s *Server) exportAudit(ctx context.Context, in *auditInput, filter store.AuditFilter, format string) (*huma.StreamResponse, error) {
 	span, err := s.auditSpan(ctx, filter)
 	if err != nil {
@@ -141,7 +141,7 @@ func (s *Server) exportAudit(ctx context.Context, in *auditInput, filter store.A
 		}
 		if err != nil {
 			web.ExchangeOf(ctx).Err = err
-			panic(http.ErrAbortHandler) // half a trail must not look whole
+			panic(http.ErrAbortHandler) // a partial export must not look complete
 		}
 	}}, nil
 }
@@ -153,7 +153,8 @@ func (s *Server) recordExport(ctx context.Context, action, detail string) error 
 	return err
 }
 
-// streamAudit writes step by step; a client gets the time of an answer for each.
+// streamAudit reads and writes the events in steps of auditStep. The client has
+// WriteTimeout to receive each step.
 func (s *Server) streamAudit(ctx context.Context, in *auditInput, filter store.AuditFilter, rest store.Span, format string) (count int, err error) {
 	out := trail.NewWriter(in.writer, format)
 	flush := func() error {
@@ -185,7 +186,8 @@ func (s *Server) streamAudit(ctx context.Context, in *auditInput, filter store.A
 	return count, flush()
 }
 
-// filter is what the query asks for, and the event before which the page starts; 0: the newest.
+// filter returns the filter of the query. The page starts below the event id
+// before; 0 means that it starts at the newest event.
 func (in *auditInput) filter() (f store.AuditFilter, before int64, err error) {
 	f = store.AuditFilter{
 		RequestID: in.MassRequestID, Actor: in.Actor, Action: in.Action, HTTPRequestID: in.HTTPRequestID, From: in.From.Time, Before: in.To.Time,
@@ -201,7 +203,8 @@ func (in *auditInput) filter() (f store.AuditFilter, before int64, err error) {
 	return f, before, nil
 }
 
-// format is the one that the parameter names, else the one that Accept prefers.
+// format returns the format that the query parameter names, or else the one
+// that Accept prefers.
 func (in *auditInput) format() (string, error) {
 	if in.Format != "" {
 		return in.Format, nil
@@ -217,7 +220,7 @@ func acceptedFormat(accept []string) (string, error) {
 	return map[string]string{web.MediaJSON: formatJSON, web.MediaCSV: trail.CSV, web.MediaNDJSON: trail.NDJSON}[media], nil
 }
 
-// query is the filters as a URL has them.
+// query returns the filters as URL query parameters.
 func (in *auditInput) query() url.Values {
 	q := url.Values{}
 	set := func(name, value string) {
@@ -239,7 +242,7 @@ func (in *auditInput) query() url.Values {
 	return q
 }
 
-// described is the filters for the trail.
+// described returns the filters in the form in which the trail records them.
 func (in *auditInput) described() string {
 	if q := in.query(); len(q) > 0 {
 		return q.Encode()
@@ -247,7 +250,8 @@ func (in *auditInput) described() string {
 	return "all"
 }
 
-// next is the path and query of the page of what is older than the event.
+// next returns the path and query of the page of events older than the given
+// id.
 func (in *auditInput) next(before int64) string {
 	q := in.query()
 	q.Set("limit", strconv.Itoa(in.Limit))

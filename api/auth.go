@@ -10,23 +10,23 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-const maxAuthBody = 16 << 10 // bytes; these bodies are short
+const maxAuthBody = 16 << 10 // bytes
 
-// Tokens is the answer to a login.
+// Tokens is the response to a login or a refresh.
 type Tokens struct {
-	AccessToken      string `json:"access_token" doc:"Sent as Authorization: Bearer" example:"eyJhbGciOiJIUzI1NiIsImtpZCI6IjVkMGU…"`
-	TokenType        string `json:"token_type" enum:"Bearer" doc:"What kind of token it is" example:"Bearer"`
-	ExpiresIn        int    `json:"expires_in" doc:"Seconds that the access token is good for" example:"600"`
-	RefreshToken     string `json:"refresh_token" doc:"Good once, for POST /auth/refresh" example:"7UL3yqGNbQFh1V0bKc0pTnY2eUe0b9mZ4mJ2o8vX1aQ"`
-	RefreshExpiresAt string `json:"refresh_expires_at" format:"date-time" doc:"When a new login is needed" example:"2026-03-08T11:00:00.000000Z"`
+	AccessToken      string `json:"access_token" doc:"Send it in the header Authorization: Bearer" example:"eyJhbGciOiJIUzI1NiIsImtpZCI6IjVkMGU…"`
+	TokenType        string `json:"token_type" enum:"Bearer" doc:"Type of the access token" example:"Bearer"`
+	ExpiresIn        int    `json:"expires_in" doc:"Lifetime of the access token in seconds" example:"600"`
+	RefreshToken     string `json:"refresh_token" doc:"Valid for one POST /auth/refresh" example:"7UL3yqGNbQFh1V0bKc0pTnY2eUe0b9mZ4mJ2o8vX1aQ"`
+	RefreshExpiresAt string `json:"refresh_expires_at" format:"date-time" doc:"When the login ends; after that the user must log in again" example:"2026-03-08T11:00:00.000000Z"`
 }
 
-// Me is who makes a request.
+// Me describes the caller of a request.
 type Me struct {
-	Subject string    `json:"subject" doc:"What the trail and created_by call them" example:"user:12"`
-	Kind    auth.Kind `json:"kind" enum:"user,key,anonymous" doc:"A person, a machine, or anybody while MASS_AUTH is off" example:"user"`
-	Name    string    `json:"name" doc:"E-mail address of a user, name of a key" example:"ann@example.com"`
-	Role    auth.Role `json:"role" enum:"viewer,operator,admin" doc:"What they may do" example:"operator"`
+	Subject string    `json:"subject" doc:"Identifies the caller in the audit trail and in created_by" example:"user:12"`
+	Kind    auth.Kind `json:"kind" enum:"user,key,anonymous" doc:"user: a person. key: an API key. anonymous: any caller while MASS_AUTH is off" example:"user"`
+	Name    string    `json:"name" doc:"E-mail address of the user, or name of the API key" example:"ann@example.com"`
+	Role    auth.Role `json:"role" enum:"viewer,operator,admin" doc:"Role, which decides what the caller may do" example:"operator"`
 }
 
 type (
@@ -88,8 +88,8 @@ func (s *Server) me(ctx context.Context, _ *struct{}) (*meOutput, error) {
 	return &meOutput{Me{Subject: who.Subject(), Kind: who.Kind, Name: who.Name, Role: who.Role}}, nil
 }
 
-// changePassword asks for the current password, so that a stolen token is not
-// enough to take over an account. It is throttled as a login is.
+// changePassword requires the current password, so that a stolen token is not
+// enough to take over an account. Attempts are throttled like logins.
 func (s *Server) changePassword(ctx context.Context, in *authInput) (*struct{}, error) {
 	var current, next string
 	if err := in.decode(s.cfg, web.TextMember("current_password", true, &current), web.TextMember("new_password", true, &next)); err != nil {
@@ -105,7 +105,7 @@ func (s *Server) changePassword(ctx context.Context, in *authInput) (*struct{}, 
 	return nil, s.storePassword(ctx, who.ID, "new_password", next)
 }
 
-// decode reads a body of these members.
+// decode reads a JSON body that consists of the given members.
 func (in *authInput) decode(cfg Config, members ...web.Member) error {
 	body, err := in.read(min(cfg.MaxBody, maxAuthBody))
 	if err != nil {

@@ -17,38 +17,39 @@ import (
 )
 
 const (
-	bulkDefault = 1000   // requests a call, when it says nothing
-	bulkMax     = 10_000 // requests a call at most
-	bulkStep    = 500    // of them in one statement
-	bulkRetries = 3      // further looks at requests that somebody else held
-	bulkRetry   = 20 * time.Millisecond
+	bulkDefault = 1000                  // requests per call, unless the body has a limit
+	bulkMax     = 10_000                // most requests per call
+	bulkStep    = 500                   // requests per SQL statement
+	bulkRetries = 3                     // further attempts at requests locked by others
+	bulkRetry   = 20 * time.Millisecond // pause before the first further attempt
 )
 
-// BulkMove is the body of a bulk. Only its schema is used: decodeBulk reads it.
+// BulkMove is the body of POST /mass-requests/bulk. Only its schema is used:
+// decodeBulk reads the body.
 type BulkMove struct {
-	Action actionSchema `json:"action" doc:"What to do: cancel stops, replay does again" example:"replay"`
-	Filter *BulkFilter  `json:"filter,omitempty" nullable:"false" doc:"Which requests; what it names restricts together"`
-	All    bool         `json:"all,omitempty" doc:"true in place of a filter: all requests" example:"false"`
-	Limit  int          `json:"limit,omitempty" minimum:"1" maximum:"10000" default:"1000" doc:"Requests at most" example:"1000"`
-	DryRun bool         `json:"dry_run,omitempty" doc:"Only count" example:"false"`
-	Cursor string       `json:"cursor,omitempty" maxLength:"64" doc:"Where to go on, out of the answer before"`
+	Action actionSchema `json:"action" doc:"cancel stops the MassRequests; replay processes them again" example:"replay"`
+	Filter *BulkFilter  `json:"filter,omitempty" nullable:"false" doc:"Which MassRequests; all its members must match"`
+	All    bool         `json:"all,omitempty" doc:"true instead of a filter: all MassRequests" example:"false"`
+	Limit  int          `json:"limit,omitempty" minimum:"1" maximum:"10000" default:"1000" doc:"Maximum number of MassRequests per call" example:"1000"`
+	DryRun bool         `json:"dry_run,omitempty" doc:"true only counts the MassRequests and moves none" example:"false"`
+	Cursor string       `json:"cursor,omitempty" maxLength:"64" doc:"Where to continue; copy it from the previous response"`
 }
 
-// BulkFilter is the filter of a bulk: that of the list.
+// BulkFilter is the filter of a BulkMove. It has the filters of the list.
 type BulkFilter struct {
-	Status        jobs.Status  `json:"status,omitempty" doc:"Only those in this status" example:"failed"`
-	SiteID        string       `json:"site_id,omitempty" minLength:"1" maxLength:"200" doc:"Only those of this site" example:"site-1"`
-	ClusterID     string       `json:"cluster_id,omitempty" minLength:"1" maxLength:"200" doc:"Only those of this cluster" example:"gpu-a"`
-	CreatedFrom   signals.Time `json:"created_from,omitempty" doc:"Only those created at this time or later" example:"2026-03-01T00:00:00Z"`
-	CreatedBefore signals.Time `json:"created_before,omitempty" doc:"Only those created before this time" example:"2026-03-02T00:00:00Z"`
+	Status        jobs.Status  `json:"status,omitempty" doc:"Only MassRequests in this status" example:"failed"`
+	SiteID        string       `json:"site_id,omitempty" minLength:"1" maxLength:"200" doc:"Only MassRequests of this site" example:"site-1"`
+	ClusterID     string       `json:"cluster_id,omitempty" minLength:"1" maxLength:"200" doc:"Only MassRequests of this cluster" example:"gpu-a"`
+	CreatedFrom   signals.Time `json:"created_from,omitempty" doc:"Only MassRequests created at this time or later" example:"2026-03-01T00:00:00Z"`
+	CreatedBefore signals.Time `json:"created_before,omitempty" doc:"Only MassRequests created before this time" example:"2026-03-02T00:00:00Z"`
 }
 
-// BulkResult is what a bulk did.
+// BulkResult is the response to a BulkMove.
 type BulkResult struct {
-	Matched int     `json:"matched" minimum:"0" doc:"Requests that were found" example:"1000"`
-	Changed int     `json:"changed" minimum:"0" doc:"Requests that were moved; 0 in a dry run" example:"1000"`
-	More    bool    `json:"more" doc:"There may be others: send the same again, with this cursor" example:"true"`
-	Cursor  *string `json:"cursor" doc:"Where to go on; null when there is nothing more" example:"AQAGTEWX1tugAAAAAAAAACo"`
+	Matched int     `json:"matched" minimum:"0" doc:"Number of MassRequests that were found" example:"1000"`
+	Changed int     `json:"changed" minimum:"0" doc:"Number of MassRequests that were moved; 0 in a dry run" example:"1000"`
+	More    bool    `json:"more" doc:"true: more may match; send the same body again with this cursor" example:"true"`
+	Cursor  *string `json:"cursor" doc:"Where to continue; null when nothing is left" example:"AQAGTEWX1tugAAAAAAAAACo"`
 }
 
 type (
@@ -70,8 +71,9 @@ type bulk struct {
 	dryRun bool
 }
 
-// moveRequests moves many requests. It ends before its limit when its time is
-// over, or when a step fails after others succeeded: what was done is reported.
+// moveRequests moves many requests. It stops before the limit when its time is
+// up or when a step fails after earlier steps succeeded. The result then
+// reports the steps that were committed.
 func (s *Server) moveRequests(ctx context.Context, in *bulkInput) (*bulkOutput, error) {
 	body, err := in.read(s.cfg.MaxBody)
 	if err != nil {
@@ -110,7 +112,7 @@ func (s *Server) moveRequests(ctx context.Context, in *bulkInput) (*bulkOutput, 
 	return &bulkOutput{out}, nil
 }
 
-// moveStep moves one step and tells the workers.
+// moveStep moves the requests of one step and notifies the workers.
 func (s *Server) moveStep(ctx context.Context, m store.BulkMove) (store.Moved, error) {
 	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
 	defer cancel()
@@ -130,7 +132,8 @@ func (s *Server) moveStep(ctx context.Context, m store.BulkMove) (store.Moved, e
 	return did, nil
 }
 
-// moveBusy tries again what others held. They hold rows for milliseconds.
+// moveBusy retries the requests that other transactions had locked. Such locks
+// last for milliseconds.
 func (s *Server) moveBusy(ctx context.Context, m store.BulkMove, busy []int64) (changed int) {
 	m.Filter.After = store.Position{}
 	for try := 1; try <= bulkRetries && len(busy) > 0; try++ {
@@ -144,7 +147,7 @@ func (s *Server) moveBusy(ctx context.Context, m store.BulkMove, busy []int64) (
 			m.Only, m.Filter.Limit = part, len(part)
 			did, err := s.moveStep(ctx, m)
 			if err != nil {
-				return changed // it is counted as not changed, and stays as it is
+				return changed // the remaining requests stay as they are and count as not changed
 			}
 			changed += len(did.Changed)
 			still = append(still, did.Busy...)
@@ -173,7 +176,8 @@ func cursorOf(p store.Position) *string {
 	return &text
 }
 
-// decodeBulk reads the body of a bulk and holds it to the table of transitions.
+// decodeBulk reads a BulkMove and checks its status against the table of
+// transitions.
 func decodeBulk(body []byte) (bulk, error) {
 	b := bulk{limit: bulkDefault}
 	var (
@@ -185,7 +189,7 @@ func decodeBulk(body []byte) (bulk, error) {
 		web.ChoiceMember("action", true, &b.Action, bulkActions()),
 		web.Member{Name: "filter", Set: func(value jsontext.Value, faults *payload.Faults) {
 			var inner payload.Faults
-			after := b.Filter.After // the cursor may stand before the filter
+			after := b.Filter.After // the cursor may precede the filter in the body
 			b.Filter = decodeFilter(value, &inner)
 			for _, f := range inner {
 				faults.Add(jsontext.Pointer("/filter"+f.Pointer), "%s", f.Detail)
@@ -217,7 +221,7 @@ func decodeBulk(body []byte) (bulk, error) {
 	}
 	legal := b.Action.From()
 	switch status := b.Filter.Status; {
-	case len(legal) == 0: // the action is wrong already
+	case len(legal) == 0: // the action itself was refused
 	case status == "":
 		b.From = slices.DeleteFunc(slices.Clone(legal), func(s jobs.Status) bool { return s == jobs.StatusDone })
 	case slices.Contains(legal, status):
@@ -233,7 +237,7 @@ func decodeBulk(body []byte) (bulk, error) {
 
 func decodeFilter(value []byte, faults *payload.Faults) store.Filter {
 	var f store.Filter
-	// The value is a part of a body that was read, so it is JSON.
+	// The value is part of a body that was parsed, so it is valid JSON.
 	_ = web.Decode(value, faults,
 		web.ChoiceMember("status", false, &f.Status, jobs.Statuses()),
 		web.AssetMember("site_id", &f.SiteID),

@@ -12,43 +12,43 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/payload"
 )
 
-// maxDeliveries is how many deliveries of one request are shown. There is one for
-// each time that it came to an end, so more than one only after a replay.
+// maxDeliveries is how many deliveries of one request are shown. Each time that
+// the request becomes final adds one, so only replays lead to more than one.
 const maxDeliveries = 50
 
-// Callback is what became of a request's callback_url.
+// Callback lists the deliveries to a request's callback_url.
 type Callback struct {
-	URL        string             `json:"url" doc:"The callback_url" example:"https://example.com/hooks/mass"`
-	Deliveries []CallbackDelivery `json:"deliveries" nullable:"false" doc:"One for each time that the MassRequest came to an end, newest first, the newest 50; empty before the first"`
+	URL        string             `json:"url" doc:"The callback_url of the MassRequest" example:"https://example.com/hooks/mass"`
+	Deliveries []CallbackDelivery `json:"deliveries" nullable:"false" doc:"The newest 50 deliveries, newest first: one for each time that the MassRequest became final; empty before the first time"`
 }
 
 // CallbackDelivery is one message to the callback_url.
 type CallbackDelivery struct {
-	ID          string              `json:"id" doc:"The header webhook-id, the same for every try" example:"msg_6f1c9a54-5c0d-4c9e-a6a1-0d5b8a3a3f0e"`
-	Event       string              `json:"event" doc:"The type in the message" example:"mass_request.done"`
-	Status      jobs.DeliveryStatus `json:"status" enum:"pending,delivered,dead" doc:"dead is left alone until it is replayed" example:"delivered"`
-	Attempts    int                 `json:"attempts" minimum:"0" doc:"How many tries were begun" example:"1"`
-	Failures    int                 `json:"failures" minimum:"0" doc:"How many failed since the last replay" example:"0"`
-	LastStatus  *int                `json:"last_status" doc:"HTTP status of the latest answer; null when there was none" example:"204"`
-	LastError   *string             `json:"last_error" doc:"Why the latest try did not deliver it"`
-	CreatedAt   string              `json:"created_at" format:"date-time" doc:"When the MassRequest came to its end" example:"2026-03-01T11:00:02.500000Z"`
-	NextAt      *string             `json:"next_at" format:"date-time" doc:"While pending: when the next try is due, or when the one under way counts as lost"`
-	DeliveredAt *string             `json:"delivered_at" format:"date-time" doc:"When the receiver took it" example:"2026-03-01T11:00:02.600000Z"`
+	ID          string              `json:"id" doc:"Value of the header webhook-id, the same for every attempt" example:"msg_6f1c9a54-5c0d-4c9e-a6a1-0d5b8a3a3f0e"`
+	Event       string              `json:"event" doc:"Value of type in the message" example:"mass_request.done"`
+	Status      jobs.DeliveryStatus `json:"status" enum:"pending,delivered,dead" doc:"A dead delivery is not attempted again until it is replayed" example:"delivered"`
+	Attempts    int                 `json:"attempts" minimum:"0" doc:"How many attempts were started" example:"1"`
+	Failures    int                 `json:"failures" minimum:"0" doc:"How many attempts failed since the last replay" example:"0"`
+	LastStatus  *int                `json:"last_status" doc:"HTTP status of the latest response; null when there was none" example:"204"`
+	LastError   *string             `json:"last_error" doc:"Why the latest attempt failed"`
+	CreatedAt   string              `json:"created_at" format:"date-time" doc:"When the MassRequest became final" example:"2026-03-01T11:00:02.500000Z"`
+	NextAt      *string             `json:"next_at" format:"date-time" doc:"While pending: when the next attempt is due, or when the running attempt counts as lost"`
+	DeliveredAt *string             `json:"delivered_at" format:"date-time" doc:"When the receiver accepted the message" example:"2026-03-01T11:00:02.600000Z"`
 }
 
 type callbackOutput struct{ Body Callback }
 
-// rules are what decodeSubmission holds a submission to.
+// rules are the rules by which decodeSubmission checks a submission.
 type rules struct {
 	payload.Limits
-	callbacks *webhook.Guard // nil: none can be sent
+	callbacks *webhook.Guard // nil: callbacks cannot be sent
 }
 
 func (c Config) rules() rules {
 	return rules{Limits: payload.Limits{MaxDepth: c.MaxDepth}, callbacks: c.Callbacks}
 }
 
-// checkCallback accepts a URL that callbacks may go to.
+// checkCallback returns an error for a URL to which callbacks must not be sent.
 func (r rules) checkCallback(url string) (string, error) {
 	if r.callbacks == nil {
 		return "", errors.New("cannot be used: this server has no secret to sign with (MASS_WEBHOOK_SECRET)")
@@ -62,7 +62,8 @@ func (s *Server) getCallback(ctx context.Context, in *requestInput) (*callbackOu
 	return s.callbackOf(within, in.ID)
 }
 
-// replayCallback sends the latest message again, whether it died or arrived.
+// replayCallback sends the latest message again, whether the message is dead or
+// was delivered.
 func (s *Server) replayCallback(ctx context.Context, in *requestInput) (*callbackOutput, error) {
 	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
 	defer cancel()

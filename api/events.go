@@ -15,29 +15,29 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// reconnectAfter is how long a stream asks its client to wait before it connects
-// again.
+// reconnectAfter is how long a stream asks its client to wait before the client
+// reconnects.
 const reconnectAfter = 2 * time.Second
 
 type eventsInput struct {
 	Connection
 	ID    int64 `path:"id" minimum:"1" doc:"Id of the MassRequest" example:"42"`
-	Limit int   `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"Length of a page; a stream has no pages" example:"100"`
-	After int64 `query:"after" minimum:"0" doc:"Only events behind the one with this id" example:"1041"`
-	Last  int64 `header:"Last-Event-ID" minimum:"0" doc:"For a stream: the same as after, and stronger; browsers send it when they connect again" example:"1041"`
+	Limit int   `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"Maximum number of events on a page; a stream is not paged" example:"100"`
+	After int64 `query:"after" minimum:"0" doc:"Only events after the event with this id" example:"1041"`
+	Last  int64 `header:"Last-Event-ID" minimum:"0" doc:"For a stream: the same as after, which it overrides; browsers send it when they reconnect" example:"1041"`
 }
 
-// RequestEvent is one thing that happened to a request.
+// RequestEvent is one event in the history of a request.
 type RequestEvent struct {
-	ID         int64   `json:"id" doc:"Grows within a request" example:"1041"`
-	At         string  `json:"at" format:"date-time" doc:"When it happened" example:"2026-03-01T11:00:02.500000Z"`
-	Action     string  `json:"action" doc:"What happened: submit, claim, finish, fail, retry, release, rescue, cancel, replay, delete; more may come" example:"claim"`
-	FromStatus *string `json:"from_status" doc:"The status before" example:"pending"`
-	ToStatus   *string `json:"to_status" doc:"The status afterwards" example:"processing"`
-	Attempt    *int    `json:"attempt" doc:"Which attempt it was" example:"1"`
-	BatchID    *int64  `json:"batch_id" doc:"The batch that carried the MassRequest" example:"7"`
-	Actor      string  `json:"actor" doc:"Who did it" example:"worker:3"`
-	Detail     *string `json:"detail" doc:"More about it, such as an error" example:"worker 3 fell silent"`
+	ID         int64   `json:"id" doc:"Increases within the history of one MassRequest" example:"1041"`
+	At         string  `json:"at" format:"date-time" doc:"When the event happened" example:"2026-03-01T11:00:02.500000Z"`
+	Action     string  `json:"action" doc:"What happened: submit, claim, finish, fail, retry, release, rescue, cancel, replay or delete; later versions may add more" example:"claim"`
+	FromStatus *string `json:"from_status" doc:"Status before the event" example:"pending"`
+	ToStatus   *string `json:"to_status" doc:"Status after the event" example:"processing"`
+	Attempt    *int    `json:"attempt" doc:"Number of the attempt" example:"1"`
+	BatchID    *int64  `json:"batch_id" doc:"Id of the batch that carried the MassRequest" example:"7"`
+	Actor      string  `json:"actor" doc:"User, API key or process that caused the event" example:"worker:3"`
+	Detail     *string `json:"detail" doc:"Details, such as an error message" example:"worker 3 fell silent"`
 }
 
 // RequestEventList is one page of a request's history.
@@ -86,7 +86,7 @@ func (s *Server) eventPage(ctx context.Context, in *eventsInput) (RequestEventLi
 	page := RequestEventList{Items: []RequestEvent{}}
 	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
 	defer cancel()
-	found, err := s.store.Events(within, in.ID, in.After, in.Limit+1) // one more tells whether there is a next page
+	found, err := s.store.Events(within, in.ID, in.After, in.Limit+1) // one extra row shows whether there is a next page
 	if err == nil && len(found) == 0 {
 		_, err = s.lastChange(ctx, in.ID)
 	}
@@ -111,9 +111,9 @@ func (s *Server) lastChange(ctx context.Context, id int64) (store.Event, error) 
 	return s.store.LastChange(within, id)
 }
 
-// eventStream sends the history and goes on with what happens, until the request
-// is final and everything was sent. A client that comes again then is answered
-// 204, which tells browsers not to come any more.
+// eventStream sends the history and then each new event, until the request is
+// final and all its events were sent. A client that reconnects after that gets
+// 204, which tells browsers to stop reconnecting.
 func (s *Server) eventStream(ctx context.Context, in *eventsInput) (*huma.StreamResponse, error) {
 	last, err := s.lastChange(ctx, in.ID)
 	if err != nil {
@@ -125,7 +125,7 @@ func (s *Server) eventStream(ctx context.Context, in *eventsInput) (*huma.Stream
 	}
 	state := streamState{}
 	if after >= last.ID {
-		after = last.ID // what a client made up must not hide events
+		after = last.ID // an id that the client made up must not hide events
 		state.note(&last)
 	}
 	header := in.writer.Header()
@@ -146,7 +146,7 @@ func (s *Server) eventStream(ctx context.Context, in *eventsInput) (*huma.Stream
 	}}, nil
 }
 
-// streamState is where a request is after the events that were sent.
+// streamState is the state of a request after the events that were sent.
 type streamState struct {
 	ended  bool
 	status *string // null: deleted
@@ -158,8 +158,8 @@ func (s *streamState) note(e *store.Event) {
 	}
 }
 
-// sendEvents writes events until the end, the shutdown, or an error, which
-// always means that the client is gone.
+// sendEvents writes events until the request is final, the server shuts down,
+// or an error occurs. An error always means that the client is gone.
 func (s *Server) sendEvents(ctx context.Context, in *eventsInput, after int64) error {
 	out := sseWriter{Connection: in.Connection, patience: s.cfg.WriteTimeout}
 	if err := out.send(fmt.Appendf(nil, "retry: %d\n\n", reconnectAfter.Milliseconds())); err != nil {
@@ -176,7 +176,7 @@ func (s *Server) sendEvents(ctx context.Context, in *eventsInput, after int64) e
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.waiting.Closed():
-			return nil // the client comes again, to another process
+			return nil // the client reconnects, to another process
 		case <-alive.C:
 			text = []byte(": still here\n\n")
 		case <-stream.Ready():
@@ -197,18 +197,20 @@ func (s *Server) sendEvents(ctx context.Context, in *eventsInput, after int64) e
 	}
 }
 
-// appendEvent adds one event as server-sent events have it. JSON of our encoder has no line breaks.
+// appendEvent appends one event in the format of server-sent events. The data
+// fits on one line, because web.Encode writes no line breaks.
 func appendEvent(text []byte, id int64, name string, data any) []byte {
 	if id != 0 {
 		text = fmt.Appendf(text, "id: %d\n", id)
 	}
 	buf := bytes.NewBuffer(fmt.Appendf(text, "event: %s\ndata: ", name))
-	_ = web.Encode(buf, data) // strings and numbers have a JSON form
+	_ = web.Encode(buf, data) // strings and numbers can always be encoded
 	buf.WriteString("\n\n")
 	return buf.Bytes()
 }
 
-// sseWriter writes to a client that may be slow, but not for ever.
+// sseWriter writes to a client that may be slow. Each write has a time limit of
+// patience.
 type sseWriter struct {
 	Connection
 	patience time.Duration

@@ -11,10 +11,10 @@ import (
 
 const (
 	probeTimeout  = time.Second
-	probeLifetime = 500 * time.Millisecond // anybody may ask; the dependencies are asked this often at most
+	probeLifetime = 500 * time.Millisecond // for how long a result is reused, because these endpoints are public
 )
 
-// The verdicts of health reports.
+// The statuses of health reports.
 const (
 	healthOK          = "ok"
 	healthDegraded    = "degraded"
@@ -23,15 +23,15 @@ const (
 
 // Health is the body of the health endpoints.
 type Health struct {
-	Status  string            `json:"status" enum:"ok,degraded,unavailable" doc:"degraded: something is away, submissions are accepted nevertheless" example:"ok"`
+	Status  string            `json:"status" enum:"ok,degraded,unavailable" doc:"degraded: a dependency is unavailable, but submissions are accepted" example:"ok"`
 	Version string            `json:"version" doc:"Version of the server" example:"1.0.0"`
-	Checks  map[string]*Check `json:"checks,omitempty" doc:"Each dependency by its name: postgres, redis, migrations"`
+	Checks  map[string]*Check `json:"checks,omitempty" doc:"State of each dependency by name: postgres, redis, migrations"`
 }
 
 // Check is the state of one dependency.
 type Check struct {
 	Status string `json:"status" enum:"ok,unavailable" doc:"State of the dependency" example:"ok"`
-	Detail string `json:"detail,omitempty" doc:"What is wrong with it" example:"does not answer"`
+	Detail string `json:"detail,omitempty" doc:"What is wrong with the dependency" example:"does not answer"`
 }
 
 type healthOutput struct {
@@ -43,9 +43,9 @@ func (s *Server) live(context.Context, *struct{}) (*healthOutput, error) {
 	return &healthOutput{Status: http.StatusOK, Body: Health{Status: healthOK, Version: s.cfg.Version}}, nil
 }
 
-// ready tells a load balancer whether to send work. The report says the truth
-// about every dependency; the status goes by what submissions need, which is
-// Postgres and its schema. Without Redis they are committed and wait.
+// ready tells a load balancer whether to send work. The body reports every
+// dependency, but the HTTP status depends only on Postgres and its schema,
+// which submissions need. Without Redis, submissions are committed and wait.
 func (s *Server) ready(ctx context.Context, _ *struct{}) (*healthOutput, error) {
 	checks, needed := s.readiness.check(ctx)
 	out := &healthOutput{Status: http.StatusOK, Body: Health{Status: healthOK, Version: s.cfg.Version, Checks: checks}}
@@ -60,7 +60,8 @@ func (s *Server) ready(ctx context.Context, _ *struct{}) (*healthOutput, error) 
 	return out, nil
 }
 
-// probe asks one dependency. A detail is shown to anybody, an error is not.
+// probe checks one dependency. The report shows the detail, which must suit any
+// client; it never shows the error.
 type probe struct {
 	name   string
 	needed bool // no submission can be accepted without it
@@ -84,15 +85,15 @@ func (s *Server) probes() []probe {
 	return list
 }
 
-// readiness asks the probes side by side, and remembers for a moment what they
-// answered.
+// readiness runs the probes concurrently and reuses their results for
+// probeLifetime.
 type readiness struct {
 	probes []probe
 
 	mu     sync.Mutex
-	at     time.Time // of the checks below
+	at     time.Time // when the checks below were made
 	checks map[string]*Check
-	needed bool // everything needed is there
+	needed bool // every needed dependency is available
 }
 
 func newReadiness(probes []probe) *readiness { return &readiness{probes: probes} }
@@ -104,7 +105,8 @@ func (r *readiness) check(ctx context.Context) (checks map[string]*Check, needed
 		return r.checks, r.needed
 	}
 	answers := make([]chan *Check, len(r.probes))
-	// Not with the client that asks first: others read the same answer.
+	// The probes must not end with the request that started them: other
+	// requests read the same results.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 	defer cancel()
 	for i, p := range r.probes {
@@ -121,8 +123,8 @@ func (r *readiness) check(ctx context.Context) (checks map[string]*Check, needed
 	return r.checks, r.needed
 }
 
-// answer waits until ctx ends and no longer: not every client of a frozen server
-// looks at its context.
+// answer waits for a probe's result until ctx ends and no longer, because a
+// driver whose server is frozen may ignore its context.
 func answer(ctx context.Context, from <-chan *Check) *Check {
 	select {
 	case c := <-from:
@@ -130,7 +132,7 @@ func answer(ctx context.Context, from <-chan *Check) *Check {
 	case <-ctx.Done():
 	}
 	select {
-	case c := <-from: // given while another probe was waited for
+	case c := <-from: // the result arrived while check waited for another probe
 		return c
 	default:
 		return &Check{Status: healthUnavailable, Detail: "does not answer in time"}

@@ -3,7 +3,7 @@ package api
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed" // the page
+	_ "embed" // for login.html and login.css
 	"encoding/base64"
 	"html/template"
 	"net/http"
@@ -28,13 +28,13 @@ var loginHTML string
 //go:embed html/login.css
 var loginCSS string
 
-// loginView is what the page shows.
+// loginView is the data that the login page shows.
 type loginView struct {
 	Style   template.CSS
-	Message string // what went wrong
-	Email   string // as the person typed it
-	Next    string // where to go afterwards
-	Name    string // of the person who is logged in; "" when nobody is
+	Message string // why the login failed
+	Email   string // as typed by the person
+	Next    string // path to go to after the login
+	Name    string // name of the person who is logged in; "" without a session
 	Role    auth.Role
 }
 
@@ -69,7 +69,8 @@ func (f *loginPage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.show(w, r, http.StatusOK, view)
 }
 
-// logIn takes the form. What is wrong with its fields is said on the page.
+// logIn handles the submitted form. The page itself reports faults in the
+// form's fields.
 func (f *loginPage) logIn(w http.ResponseWriter, r *http.Request) {
 	form, err := web.ReadForm(w, r, maxForm)
 	if err != nil {
@@ -122,15 +123,16 @@ func (s *Server) endBrowserSession(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, pathLogin, http.StatusSeeOther)
 }
 
-// safeNext returns the page that a login leads to: a path of this server, and
-// /docs for anything else.
+// safeNext returns the path to which a login redirects: raw if it is a path on
+// this server, and /docs otherwise.
 func safeNext(raw string) string {
 	const otherwise = "/docs"
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
 		return otherwise
 	}
-	// Browsers take some of these for another host, in the given form or as URL writes it.
+	// Browsers may resolve these forms to another host, either as given or as
+	// url.URL writes them.
 	next := u.String()
 	if !strings.HasPrefix(next, "/") || strings.Contains(next, "//") || strings.ContainsAny(raw+next, "\\\t\r\n") {
 		return otherwise

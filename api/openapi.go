@@ -22,8 +22,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
-// This file and the others named openapi_* hold everything that knows huma, apart
-// from the tags of inputs and the answers that are streams.
+// This file and the files named openapi_* hold all code that depends on huma,
+// except for the struct tags of inputs and the responses that are streams.
 
 const (
 	tagRequests   = "MassRequests"
@@ -34,8 +34,9 @@ const (
 	schemeSession = "session"
 )
 
-// humaConfig is huma without the parts that this package does itself: reading
-// bodies, serving the document and showing it.
+// humaConfig returns a configuration of huma without the parts that this
+// package implements itself: reading bodies, and serving and displaying the
+// document.
 func humaConfig(version string) huma.Config {
 	registry := huma.NewMapRegistry("#/components/schemas/", schemaName)
 	for from, to := range map[reflect.Type]reflect.Type{
@@ -61,7 +62,7 @@ func humaConfig(version string) huma.Config {
 				Schemas: registry,
 				SecuritySchemes: map[string]*huma.SecurityScheme{
 					schemeBearer:  {Type: "http", Scheme: "bearer", Description: "An access token from /auth/login, or an API key"},
-					schemeSession: {Type: "apiKey", In: "cookie", Name: access.SecureCookie, Description: "The session of a browser, opened on the page /login"},
+					schemeSession: {Type: "apiKey", In: "cookie", Name: access.SecureCookie, Description: "A browser session, started on the page /login"},
 				},
 			},
 		},
@@ -72,11 +73,12 @@ func humaConfig(version string) huma.Config {
 	}
 }
 
-// metaRoute is where an operation of huma keeps its row of the table of routes.
+// metaRoute is the key under which the metadata of a huma operation holds its
+// route.
 const metaRoute = "route"
 
-// operation is an endpoint of the API: huma checks its parameters and describes
-// it. Any error of the handler becomes a problem here.
+// operation returns an endpoint whose parameters huma checks and documents. It
+// turns any error of the handler into a problem.
 func operation[I, O any](h func(context.Context, *I) (*O, error)) endpoint {
 	return func(s *Server, _ *mux.Router, r route) {
 		op := huma.Operation{
@@ -89,7 +91,7 @@ func operation[I, O any](h func(context.Context, *I) (*O, error)) endpoint {
 				return out, nil
 			}
 			p := problemOf(err)
-			if ctx.Err() != nil && p.Status >= http.StatusInternalServerError { // it failed because the client is gone
+			if ctx.Err() != nil && p.Status >= http.StatusInternalServerError { // the handler failed because the client is gone
 				p = problemOf(ctx.Err())
 			}
 			return nil, p
@@ -97,8 +99,9 @@ func operation[I, O any](h func(context.Context, *I) (*O, error)) endpoint {
 	}
 }
 
-// adapter is huma's adapter to mux. It registers each path in both forms, HEAD
-// where there is GET, and everything behind the role of its route.
+// adapter is huma's adapter for mux. It registers each path with and without a
+// trailing slash, HEAD along with GET, and puts the role check of the route
+// before every handler.
 type adapter struct {
 	*mux.Router
 	guard *access.Guard
@@ -106,7 +109,7 @@ type adapter struct {
 
 // Handle implements huma.Adapter.
 func (a adapter) Handle(op *huma.Operation, handler func(huma.Context)) {
-	r, _ := op.Metadata[metaRoute].(route) // without one the door is closed, and the server does not start
+	r, _ := op.Metadata[metaRoute].(route) // a missing route closes the door, and the server then refuses to start
 	door := a.guard.Door(r.role, r.page, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler(blind{humamux.NewContext(op, r, w)})
 	}))
@@ -115,9 +118,9 @@ func (a adapter) Handle(op *huma.Operation, handler func(huma.Context)) {
 	}
 }
 
-// blind hides the header Accept from huma, whose negotiation panics on some
-// values of it (";0 "). It would decide nothing: an operation has one media type,
-// and the operations with more negotiate themselves.
+// blind hides the header Accept from huma, whose content negotiation panics on
+// some values (";0 "). That negotiation is not needed: most operations have one
+// media type, and the others negotiate themselves.
 type blind struct{ humaContext }
 
 type humaContext = huma.Context // embedding it as huma.Context would hide its method Context
@@ -133,8 +136,9 @@ func (c blind) Header(name string) string {
 	return c.humaContext.Header(name)
 }
 
-// JSONBody makes an input of a huma operation read its body itself: huma would
-// parse it twice, into values that round numbers, and report less about faults.
+// JSONBody lets the handler of a huma operation read the body itself. huma
+// would parse the body twice, into values that round numbers, and would report
+// faults in less detail.
 type JSONBody struct{ request *http.Request }
 
 // Resolve implements huma.Resolver.
@@ -143,11 +147,12 @@ func (b *JSONBody) Resolve(ctx huma.Context) []error {
 	return nil
 }
 
-// read returns the body, which must declare itself as JSON.
+// read returns the body, of at most limit bytes. The request must declare it as
+// JSON.
 func (b *JSONBody) read(limit int64) ([]byte, error) { return web.ReadJSON(b.request, limit) }
 
-// Connection gives an input of a huma operation the request and the writer of its
-// answer.
+// Connection gives an input of a huma operation access to the HTTP request and
+// to the writer of the response.
 type Connection struct {
 	request *http.Request
 	writer  http.ResponseWriter
@@ -159,8 +164,8 @@ func (c *Connection) Resolve(ctx huma.Context) []error {
 	return nil
 }
 
-// answerJSON is the answer of an operation that has other media types than JSON,
-// too.
+// answerJSON returns a JSON response for an operation that also has other media
+// types.
 func (c *Connection) answerJSON(value any) (*huma.StreamResponse, error) {
 	var body bytes.Buffer
 	if err := web.Encode(&body, value); err != nil {
@@ -187,7 +192,8 @@ func checkQuery(ctx huma.Context, next func(huma.Context)) {
 	next(ctx)
 }
 
-// queryFault returns the first fault of a query; "" when it has none.
+// queryFault returns a parameter and the detail of its fault. An empty detail
+// means that the query has no fault.
 func queryFault(raw string) (name, detail string) {
 	query, err := url.ParseQuery(raw)
 	if err != nil {
@@ -206,8 +212,8 @@ func queryFault(raw string) (name, detail string) {
 	return "", ""
 }
 
-// transformProblems is a huma.Transformer: it completes the problems of handlers
-// and turns huma's own errors into problems.
+// transformProblems is a huma.Transformer: it completes the problems of
+// handlers and turns huma's own errors into problems.
 func transformProblems(ctx huma.Context, _ string, v any) (any, error) {
 	switch v := v.(type) {
 	case *web.Problem:
@@ -218,8 +224,8 @@ func transformProblems(ctx huma.Context, _ string, v any) (any, error) {
 	return v, nil
 }
 
-// ofHuma is the problem of a request whose parameters huma refused. It repeats
-// nothing of the request but the names of parameters.
+// ofHuma returns the problem for a request whose parameters huma refused. Apart
+// from the names of parameters, the problem repeats nothing from the request.
 func ofHuma(m *huma.ErrorModel) *web.Problem {
 	if m.Status != http.StatusUnprocessableEntity {
 		p := web.Internal(m)
@@ -234,8 +240,8 @@ func ofHuma(m *huma.ErrorModel) *web.Problem {
 	return p
 }
 
-// schemaName keeps the many short names of package signals apart from the names
-// of other packages.
+// schemaName adds a prefix to the schemas of package signals, because their
+// short names could collide with those of other packages.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
 	if t.Kind() == reflect.Pointer {
@@ -247,7 +253,7 @@ func schemaName(t reflect.Type, hint string) string {
 	return name
 }
 
-// The schemas below stand for Go types of packages that do not know huma.
+// The schemas below replace Go types of packages that do not depend on huma.
 type (
 	statusSchema   string
 	prioritySchema string
@@ -264,7 +270,8 @@ func (statusSchema) Schema(huma.Registry) *huma.Schema { return enumOf(jobs.Stat
 // Schema implements huma.SchemaProvider.
 func (prioritySchema) Schema(huma.Registry) *huma.Schema { return enumOf(jobs.Priorities()) }
 
-// Schema implements huma.SchemaProvider: the statuses that a person can ask for.
+// Schema implements huma.SchemaProvider. It lists the statuses that a client
+// can request.
 func (targetSchema) Schema(huma.Registry) *huma.Schema {
 	var targets []jobs.Status
 	for _, t := range jobs.Transitions() {
@@ -296,8 +303,9 @@ func (timeSchema) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Format: "date-time"}
 }
 
-// Schema implements huma.SchemaProvider: free form, or a signals document, whose
-// schema huma derives from the structs that signals.Decode reads.
+// Schema implements huma.SchemaProvider. A payload is a free-form object or a
+// signals document. huma derives the schema of the document from the structs
+// into which signals.Decode decodes it.
 func (payloadSchema) Schema(r huma.Registry) *huma.Schema {
 	free := &huma.Schema{
 		Type: huma.TypeObject, Title: "Free form", Description: "Any JSON object; schema_version is absent or 1.0-simple.",
@@ -312,8 +320,8 @@ func (payloadSchema) Schema(r huma.Registry) *huma.Schema {
 	}
 }
 
-// TransformSchema implements huma.SchemaTransformer: huma cannot see the type of
-// raw JSON.
+// TransformSchema implements huma.SchemaTransformer. It adds the types of
+// members that are raw JSON, which huma cannot derive.
 func (MassRequest) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
 	raw := func(name, kind string) *huma.Schema {
 		p := s.Properties[name]

@@ -24,20 +24,22 @@ import (
 // routeDoc is the documentation of a route.
 type routeDoc struct {
 	id, tag, summary, text string
-	status                 int                // of the answer, where it is not 200, or 204 without a body
-	errors                 []int              // statuses of its problems; 422 and 500 come by themselves
-	media                  string             // of a page; MediaHTML
-	complete               func(documentedOp) // adds bodies and examples; nil: there are none to add
+	status                 int                // of the response; 0: 200, or 204 without a body
+	errors                 []int              // statuses of its problems; huma adds 422 and 500
+	media                  string             // media type of a page; "": web.MediaHTML
+	complete               func(documentedOp) // adds bodies and examples; nil: nothing to add
 }
 
-// documentedOp is an operation of the document that is being completed.
+// documentedOp is an operation of the document, to which bodies and examples
+// are being added.
 type documentedOp struct {
 	doc *huma.OpenAPI
 	*huma.Operation
 }
 
-// document serves the OpenAPI document: what huma knows of the operations, with
-// the bodies that they read themselves and an example of each answer.
+// document serves the OpenAPI document. huma describes the operations; this
+// file adds the bodies that the operations read themselves and an example of
+// each response.
 type document struct{ json []byte }
 
 // ServeHTTP implements http.Handler.
@@ -47,8 +49,8 @@ func (d *document) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(d.json) // fails only when the client is gone
 }
 
-// render completes the document and keeps its text. No route may be added
-// afterwards.
+// render completes the document and stores it as JSON. No route may be added
+// after that.
 func (d *document) render(doc *huma.OpenAPI, routes []route) (err error) {
 	for _, r := range routes {
 		if r.doc.complete != nil {
@@ -80,7 +82,7 @@ func (op documentedOp) reads(schema reflect.Type, examples map[string]*huma.Exam
 	}}
 }
 
-// answers gives the answer of a status its example.
+// answers sets the example of the response with the given status.
 func (op documentedOp) answers(status int, example any) {
 	op.Responses[strconv.Itoa(status)].Content[web.MediaJSON].Example = example
 }
@@ -89,12 +91,12 @@ func (op documentedOp) schema(of reflect.Type) *huma.Schema {
 	return op.doc.Components.Schemas.Schema(of, true, "")
 }
 
-// oneExample is the only example of a body.
+// oneExample returns the examples of a body that has only one.
 func oneExample(summary string, value any) map[string]*huma.Example {
 	return map[string]*huma.Example{"one": {Summary: summary, Value: value}}
 }
 
-// describePage adds a route to the document that is no operation of huma.
+// describePage adds a route that is not a huma operation to the document.
 func describePage(doc *huma.OpenAPI, r route) {
 	problem := doc.Components.Schemas.Schema(reflect.TypeFor[web.Problem](), true, "")
 	status := strconv.Itoa(cmp.Or(r.doc.status, http.StatusOK))
@@ -117,8 +119,8 @@ func documentDocument(op documentedOp) {
 	m.Schema, m.Example = &huma.Schema{Type: huma.TypeObject}, map[string]any{"openapi": op.doc.OpenAPI, "info": op.doc.Info}
 }
 
-// documentAccess says of every operation who may call it, and how other callers
-// are answered.
+// documentAccess documents which role every operation requires and which
+// responses other callers get.
 func documentAccess(doc *huma.OpenAPI, routes []route) {
 	problem := doc.Components.Schemas.Schema(reflect.TypeFor[web.Problem](), true, "")
 	for _, r := range routes {
@@ -142,7 +144,7 @@ func documentAccess(doc *huma.OpenAPI, routes []route) {
 		}
 		op.Security = []map[string][]string{{schemeBearer: {}}, {schemeSession: {}}}
 		op.Description = strings.TrimSpace(op.Description + "\n\nRequires the role " + string(r.role) + ".")
-		delete(op.Responses, "401") // where the operation names it itself: this one has a header
+		delete(op.Responses, "401") // replace the response that the operation lists; this one has a header
 		refusal(http.StatusUnauthorized, "no token, or one that is not valid")
 		op.Responses["401"].Headers = map[string]*huma.Param{
 			"WWW-Authenticate": {Description: "Bearer", Schema: &huma.Schema{Type: huma.TypeString}},
@@ -152,13 +154,13 @@ func documentAccess(doc *huma.OpenAPI, routes []route) {
 		refusal(http.StatusTooManyRequests, "the rate limit of the caller, or of the address of requests without a valid token, is exceeded")
 		refusal(http.StatusServiceUnavailable, "the caller cannot be looked up now")
 		if r.page && op.Responses["303"] == nil {
-			op.Responses["303"] = &huma.Response{Description: "To the login page, for a browser without a session"}
+			op.Responses["303"] = &huma.Response{Description: "Redirects a browser without a session to the login page"}
 		}
 	}
 }
 
-// documentLogin describes the form of the login page, and how the page answers a
-// form that it cannot accept.
+// documentLogin describes the form of the login page and the responses to a
+// form that the page refuses.
 func documentLogin(op documentedOp) {
 	op.RequestBody = loginBody()
 	problem := op.schema(reflect.TypeFor[web.Problem]())
@@ -194,7 +196,7 @@ func loginBody() *huma.RequestBody {
 	}}
 }
 
-// exampleProblems gives each error answer of an operation an example of its own.
+// exampleProblems gives each problem response of an operation its own example.
 func exampleProblems(path string, op *huma.Operation) {
 	path = strings.ReplaceAll(path, "{id}", "42")
 	for code, response := range op.Responses {

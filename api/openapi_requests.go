@@ -20,42 +20,42 @@ import (
 const (
 	describeAPI = "MASS accepts MassRequests (free-form JSON, or signals of a data center's energy, thermal, cooling and workload), " +
 		"processes them in the background and keeps their results.\n\n" +
-		"Every path works with and without the slash at its end. Every error is an RFC 9457 problem with a `code` for programs " +
+		"Every path works with and without a trailing slash. Every error is an RFC 9457 problem with a `code` for programs " +
 		"and a `request_id`, which the logs call `http_request_id`. An X-Request-Id that you send is used if it has 1 to 128 letters, digits, dots, dashes or underscores."
-	describeSubmit = "The answer is sent once the MassRequest is stored durably. From then on it will reach a final status, whatever " +
+	describeSubmit = "The response is sent once the MassRequest is stored durably. From then on it will reach a final status, whatever " +
 		"happens to the servers. A payload with schema_version 1.1 must have the shape of SignalsDocument; the worker checks its meaning " +
 		"later. In such a payload, null counts as absent. Duplicate names, U+0000 and lone surrogates are refused."
-	describeGet = "With `wait`, the answer is sent as soon as the MassRequest is final (done, failed or cancelled), or with its " +
-		"current status when the time is over. Any number of clients may wait: each one costs the database almost nothing."
-	describeEvents = "As JSON: the history, oldest first, in pages; follow `next`. As text/event-stream: the history, and then each " +
+	describeGet = "With `wait`, the response is sent as soon as the MassRequest is final (done, failed or cancelled), or with its " +
+		"current status when the time is up. Any number of clients may wait: each one costs the database almost nothing."
+	describeEvents = "As JSON: the history in pages, oldest first; follow `next`. As text/event-stream: the history, and then each " +
 		"event as it happens. The `id` of an event is that of the JSON form, its name is the `action`, and its data is the same JSON " +
 		"object. When the MassRequest is final and all its events were sent, an event `end` follows and the stream ends; close it " +
 		"then, because browsers reconnect. A client that reconnects with the last event's id gets 204. A stream that ends without `end` was " +
-		"interrupted: reconnect with Last-Event-ID, as browsers do by themselves. The events of a deleted MassRequest are kept."
+		"interrupted: reconnect with Last-Event-ID, as browsers do automatically. The events of a deleted MassRequest are kept."
 	describeList   = "All filters must match. Follow `next` for the next page: rows inserted while you page cause neither duplicates nor gaps."
 	describeStatus = "`cancelled` stops a pending or processing MassRequest; `pending` processes a done, failed or cancelled one again. " +
 		"Any other change is answered with 409 and the statuses that are allowed now."
-	describeDelete   = "Works in any status; a worker that is processing the MassRequest is told to stop. Its audit events are kept."
+	describeDelete   = "Works in any status; a worker that is processing the MassRequest stops. The audit events of the MassRequest are kept."
 	describeCallback = "When a MassRequest with a `callback_url` becomes done, failed or cancelled, a message is posted there: " +
 		"`{\"type\": \"mass_request.done\", \"timestamp\": …, \"data\": {\"id\", \"status\", \"error\", \"faults\", \"attempt\", \"failures\", \"site_id\", " +
 		"\"cluster_id\", \"correlation_id\", \"schema_version\", \"created_at\", \"finished_at\", \"url\"}}`, without payload and result, signed as " +
-		"described at standardwebhooks.com. An answer of 2xx accepts the message, and 410 stops all further attempts. After any other answer the " +
-		"message is sent again for about a day, and is dead then. A message may arrive more than once, with the same webhook-id."
+		"described at standardwebhooks.com. A 2xx response accepts the message, and 410 stops all further attempts. After any other response the " +
+		"message is sent again for about a day, and is then dead. A message may arrive more than once, with the same webhook-id."
 	describeReplay = "Sends the latest message again, at once and with all its attempts, whether it is dead or was delivered; the webhook-id " +
-		"stays the same. While the message is pending the answer is 409."
+		"stays the same. While the message is pending, the response is 409."
 	describeBulk = "The newest requests are taken first. A call moves at most `limit` requests, in steps that are committed one by one: when the call ends " +
-		"early, the steps that are done stay done. While `more` is true, send the same again with the `cursor` of the answer; requests that arrive in the " +
+		"early, the committed steps remain. While `more` is true, send the same body again with the `cursor` of the response; requests that arrive in the " +
 		"meantime are not touched. All filters must match; to take all requests, send `\"all\": true` instead of a filter.\n\n" +
 		"`cancel` takes pending and processing requests; `replay` takes failed and cancelled ones, and done ones only when the filter " +
-		"names that status. `changed` is less than `matched` when other callers moved a request at the same moment. With `dry_run` " +
+		"names that status. `changed` is less than `matched` when other callers moved a request at the same moment. With `dry_run`, " +
 		"nothing is moved, and `matched` is the number of requests that would be."
 	describeAudit = "Newest first. All filters must match; follow `next` for older events. Each call searches a bounded part of the trail: " +
 		"a page may hold fewer events than `limit`, or none, while `next` says that there is more to search. " +
-		"`mass_request_id`, `from` and `to` make the search short. With `format` (or Accept: text/csv, application/x-ndjson) the answer is a stream of all " +
+		"`mass_request_id`, `from` and `to` make the search short. With `format` (or Accept: text/csv, application/x-ndjson) the response is a stream of all " +
 		"matching events, oldest first. The export itself is recorded in the trail: as `export` when it begins, and as `export_end` with the count when it ends. " +
 		"A stream whose last chunk is missing was interrupted."
 	describeReady = "200 as long as submissions can be accepted, which requires Postgres and its schema. Without Redis the status is " +
-		"degraded: submissions are stored, and processed when Redis is back. 503 also while the server shuts down."
+		"degraded: submissions are stored, and processed when Redis is back. The status is also 503 while the server shuts down."
 	describeQueues = "Asynqmon: the queues and their tasks"
 )
 
@@ -118,7 +118,8 @@ func exampleRequest() MassRequest {
 	return viewOf(&r)
 }
 
-// documentEvents describes the two forms of a history, which this package writes.
+// documentEvents describes the two media types of a history, which this package
+// writes without huma.
 func documentEvents(op documentedOp) {
 	pending, processing := string(jobs.StatusPending), string(jobs.StatusProcessing)
 	attempt, batch := 1, int64(7)
@@ -136,10 +137,10 @@ func documentEvents(op documentedOp) {
 		},
 		web.MediaEventStream: {Schema: &huma.Schema{Type: huma.TypeString}, Example: string(stream)},
 	}
-	op.Responses["204"] = &huma.Response{Description: "To the client of a stream that reconnects with the last event's id: there are no more events"}
+	op.Responses["204"] = &huma.Response{Description: "A client reconnected to the stream with the last event's id: there are no more events"}
 }
 
-// exampleCallback is a callback that was delivered.
+// exampleCallback returns a callback that was delivered.
 func exampleCallback() Callback {
 	took, delivered := http.StatusNoContent, "2026-03-01T11:00:02.600000Z"
 	return Callback{URL: "https://example.com/hooks/mass", Deliveries: []CallbackDelivery{{
@@ -167,7 +168,8 @@ func documentBulk(op documentedOp) {
 	op.answers(http.StatusOK, BulkResult{Matched: bulkDefault, Changed: bulkDefault, More: true, Cursor: &cursor})
 }
 
-// documentAudit describes the forms of the audit trail, which this package writes.
+// documentAudit describes the media types of the audit trail, which this
+// package writes without huma.
 func documentAudit(op documentedOp) {
 	request, from, to, client, exchange := int64(42), "processing", "cancelled", "192.0.2.7", "WRXY3FPYOUJZ4L6W2PPXG53QCV"
 	event := trail.AuditEvent{

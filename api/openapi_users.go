@@ -8,57 +8,58 @@ import (
 )
 
 const (
-	describeLogin = "Attempts are limited for each account and for each client address. The answer is the same, and takes as long, whether " +
+	describeLogin = "Attempts are limited for each account and for each client address. The response, and the time it takes, are the same whether " +
 		"the user exists or not."
-	describeRefresh = "A refresh token can be used once: the answer has the next one. When a token is used a second time, it must have been copied, so " +
-		"everything that was issued after its login is revoked. A chain of refresh tokens ends when the first one would have expired."
+	describeRefresh = "A refresh token can be used once: the response has the next one. A token that is used twice must have been copied, so its second use " +
+		"revokes everything that was issued since its login. A chain of refresh tokens ends when the first one would have expired."
 	describeLogout = "Ends the login that the refresh token belongs to. Access tokens stay valid until they expire, some minutes later. " +
-		"The answer is the same when there is nothing to end."
-	describePassword = "At least 12 characters. Every token and session of the user ends."
+		"The response is the same when there is nothing to end."
+	describePassword = "The new password must have at least 12 characters. Every token and session of the user ends."
 	describeUser     = "The tokens and sessions of a disabled user end, within seconds on every server. The last admin can neither be disabled " +
 		"nor be given another role."
-	describeKey = "For machines. The key is shown once; only its digest is stored."
+	describeKey = "An API key is for machines. It is shown once; only its digest is stored."
 )
 
-// The bodies of the operations on users and keys. Only their schemas are used.
+// The types below are the bodies of the operations on users and keys. Only
+// their schemas are used.
 type (
 	// Credentials is the body of a login.
 	Credentials struct {
-		Email    string `json:"email" doc:"Address that the user logs in with" example:"ann@example.com"`
+		Email    string `json:"email" doc:"E-mail address with which the user logs in" example:"ann@example.com"`
 		Password string `json:"password" format:"password" doc:"The user's password" example:"correct horse battery"`
 	}
-	// RefreshToken is the body of a refresh, and of a logout.
+	// RefreshToken is the body of a refresh and of a logout.
 	RefreshToken struct {
 		RefreshToken string `json:"refresh_token" doc:"The latest refresh token of the login" example:"7UL3yqGNbQFh1V0bKc0pTnY2eUe0b9mZ4mJ2o8vX1aQ"`
 	}
-	// PasswordChange is the body of a change of one's own password.
+	// PasswordChange is the body with which users change their own password.
 	PasswordChange struct {
 		CurrentPassword string `json:"current_password" format:"password" doc:"The current password" example:"correct horse battery"`
 		NewPassword     string `json:"new_password" format:"password" minLength:"12" doc:"The new password" example:"staple of another kind"`
 	}
-	// NewPassword is the body that sets another user's password.
+	// NewPassword is the body with which an admin sets a user's password.
 	NewPassword struct {
 		Password string `json:"password" format:"password" minLength:"12" doc:"The new password" example:"staple of another kind"`
 	}
 	// NewUser is the body of a registration.
 	NewUser struct {
-		Email    string    `json:"email" format:"email" maxLength:"254" doc:"Address that the user logs in with" example:"ann@example.com"`
+		Email    string    `json:"email" format:"email" maxLength:"254" doc:"E-mail address with which the user logs in" example:"ann@example.com"`
 		Password string    `json:"password" format:"password" minLength:"12" doc:"At least 12 characters" example:"correct horse battery"`
 		Role     auth.Role `json:"role,omitempty" enum:"viewer,operator,admin" default:"viewer" doc:"What the user may do" example:"operator"`
 	}
-	// UserChange is the body of a change of a user.
+	// UserChange is the body with which an admin changes a user.
 	UserChange struct {
 		Role     auth.Role `json:"role,omitempty" enum:"viewer,operator,admin" doc:"What the user may do" example:"operator"`
 		Disabled *bool     `json:"disabled,omitempty" nullable:"false" doc:"true disables the user" example:"true"`
 	}
-	// KeyRequest is the body that makes an API key.
+	// KeyRequest is the body that creates an API key.
 	KeyRequest struct {
 		Name string    `json:"name" minLength:"1" maxLength:"100" doc:"What the key is for" example:"collector oslo-1"`
 		Role auth.Role `json:"role" enum:"viewer,operator,admin" doc:"What the key may do" example:"operator"`
 	}
 )
 
-// The values of the examples.
+// These passwords appear in the examples.
 const (
 	examplePassword    = "correct horse battery"
 	exampleNewPassword = "staple of another kind"

@@ -17,7 +17,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// docsPage is Swagger UI; its assets are part of the binary.
+// docsPage serves Swagger UI, whose assets are embedded in the binary.
 func docsPage() http.Handler {
 	ui := v5emb.New("MASS", "/openapi.json", "/docs/")
 	front := web.NewNoncePage(web.AnswerOf(ui, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/docs/"}}).Body())
@@ -31,17 +31,17 @@ func docsPage() http.Handler {
 			web.NotFound(w, r)
 			return
 		}
-		asset.Send(w, "private, no-cache") // revalidated each time, and seldom sent again
+		asset.Send(w, "private, no-cache") // browsers revalidate it each time, and usually get 304
 	})
 }
 
-// monitoring is Asynqmon on the server's own Redis client. Whoever may not act
-// on the queues is shown a page without the means; the table of access stands
-// before both.
+// monitoring serves Asynqmon on the server's own Redis client. Only an admin
+// gets the page that can act on the queues; other callers get a read-only page.
+// The role check of the route comes before both pages.
 func (s *Server) monitoring() http.Handler {
 	acting, reading := s.asynqmon(false), s.asynqmon(true)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodHead { // the server leaves the body out by itself
+		if r.Method == http.MethodHead { // net/http omits the body of the response
 			get := *r
 			get.Method = http.MethodGet
 			r = &get
@@ -54,8 +54,9 @@ func (s *Server) monitoring() http.Handler {
 	})
 }
 
-// asynqmon serves one form of Asynqmon. Its page stands at every path that is
-// neither its API's nor an asset's, so it is known by its content.
+// asynqmon serves Asynqmon, either read-only or with actions. Asynqmon serves
+// its page at every path that belongs neither to its API nor to an asset, so
+// the page is recognized by its content.
 func (s *Server) asynqmon(readOnly bool) http.Handler {
 	mon := asynqmon.New(asynqmon.Options{
 		RootPath:         pathMonitoring,
@@ -80,14 +81,15 @@ func (s *Server) asynqmon(readOnly bool) http.Handler {
 	})
 }
 
-// shared lends Asynqmon a client that others use, too. Asynqmon must not be
-// closed, therefore: it would close the client.
+// shared gives Asynqmon a Redis client that other parts of the server also use.
+// Asynqmon must therefore never be closed, because it would close the client.
 type shared struct{ rdb redis.UniversalClient }
 
 // MakeRedisClient implements asynq.RedisConnOpt.
 func (s shared) MakeRedisClient() any { return s.rdb }
 
-// formatPayload is what Asynqmon shows of a task: "batch 42: requests 100 to 163".
+// formatPayload returns what Asynqmon shows for a task, such as
+// "batch 42: requests 100 to 163".
 func formatPayload(taskType string, raw []byte) string {
 	if taskType != jobs.TypeBatch {
 		return asynqmon.DefaultPayloadFormatter(taskType, raw)
@@ -108,7 +110,8 @@ func formatPayload(taskType string, raw []byte) string {
 	}
 }
 
-// formatResult is what Asynqmon shows of a finished task: "3 claimed: 2 done, 1 failed".
+// formatResult returns what Asynqmon shows for a finished task, such as
+// "3 claimed: 2 done, 1 failed".
 func formatResult(taskType string, raw []byte) string {
 	var sum jobs.BatchSummary
 	if len(raw) == 0 || json.Unmarshal(raw, &sum) != nil {

@@ -21,11 +21,11 @@ import (
 type (
 	submitInput struct {
 		JSONBody
-		IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"printable ASCII without spaces" doc:"Makes the submission repeatable: for 24 hours the same key with the same body gives the first answer again, with another body 422" example:"3f0c6e1a-7f0e-4d0e-9a5c-2f6f4d1b8a11"`
+		IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"printable ASCII without spaces" doc:"Makes the submission safe to repeat: for 24 hours, the same key with the same body gets the first response again, and the same key with another body gets 422" example:"3f0c6e1a-7f0e-4d0e-9a5c-2f6f4d1b8a11"`
 	}
 	submitOutput struct {
 		Location string `header:"Location" doc:"Path of the MassRequest" example:"/mass-requests/42"`
-		Replayed string `header:"Idempotency-Replayed" enum:"true" doc:"true when this is the answer to an earlier submission with the same key; absent otherwise" example:"true"`
+		Replayed string `header:"Idempotency-Replayed" enum:"true" doc:"true when this is the response to an earlier submission with the same key; absent otherwise" example:"true"`
 		Body     MassRequest
 	}
 	requestInput struct {
@@ -37,13 +37,13 @@ type (
 		ID int64 `path:"id" minimum:"1" doc:"Id of the MassRequest" example:"42"`
 	}
 	listInput struct {
-		Status        jobs.Status `query:"status" doc:"Only those in this status" example:"done"`
-		SiteID        string      `query:"site_id" maxLength:"200" doc:"Only those of this site" example:"site-1"`
-		ClusterID     string      `query:"cluster_id" maxLength:"200" doc:"Only those of this cluster" example:"gpu-a"`
-		CreatedFrom   instant     `query:"created_from" format:"date-time" doc:"Only those created at this time or later (RFC 3339)" example:"2026-03-01T00:00:00Z"`
-		CreatedBefore instant     `query:"created_before" format:"date-time" doc:"Only those created before this time (RFC 3339)" example:"2026-03-02T00:00:00Z"`
-		Limit         int         `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Length of a page" example:"50"`
-		Cursor        string      `query:"cursor" maxLength:"64" doc:"Where the page starts, out of the next of the page before" example:"AQAGTEWX1tugAAAAAAAAACo"`
+		Status        jobs.Status `query:"status" doc:"Only MassRequests in this status" example:"done"`
+		SiteID        string      `query:"site_id" maxLength:"200" doc:"Only MassRequests of this site" example:"site-1"`
+		ClusterID     string      `query:"cluster_id" maxLength:"200" doc:"Only MassRequests of this cluster" example:"gpu-a"`
+		CreatedFrom   instant     `query:"created_from" format:"date-time" doc:"Only MassRequests created at this time or later (RFC 3339)" example:"2026-03-01T00:00:00Z"`
+		CreatedBefore instant     `query:"created_before" format:"date-time" doc:"Only MassRequests created before this time (RFC 3339)" example:"2026-03-02T00:00:00Z"`
+		Limit         int         `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Maximum number of MassRequests on a page" example:"50"`
+		Cursor        string      `query:"cursor" maxLength:"64" doc:"Where the page starts; copy it from the previous page's next" example:"AQAGTEWX1tugAAAAAAAAACo"`
 	}
 	listOutput struct{ Body MassRequestList }
 )
@@ -97,7 +97,7 @@ func (s *Server) listRequests(ctx context.Context, in *listInput) (*listOutput, 
 	if err != nil {
 		return nil, err
 	}
-	f.Limit = in.Limit + 1 // one more tells whether there is a next page
+	f.Limit = in.Limit + 1 // one extra row shows whether there is a next page
 	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
 	defer cancel()
 	found, err := s.store.ListRequests(within, f)
@@ -156,8 +156,9 @@ func (s *Server) deleteRequest(ctx context.Context, in *requestInput) (*struct{}
 	return nil, nil //nolint:nilnil // huma: no body
 }
 
-// decodeSubmission decodes a submission, with further members if there are any.
-// The shape of a payload is checked here, its meaning by the worker.
+// decodeSubmission decodes a submission. The caller may allow further members.
+// The shape of the payload is checked here; a worker checks the payload's
+// meaning.
 func decodeSubmission(body []byte, lim rules, further ...web.Member) (store.NewRequest, error) {
 	r := store.NewRequest{Priority: jobs.Default}
 	var faults payload.Faults
@@ -190,8 +191,9 @@ func decodeStatusChange(body []byte) (jobs.Status, error) {
 	return to, err
 }
 
-// filter is what the query asks for. huma has looked at single parameters; here
-// is what takes more than one of them, or more than a schema.
+// filter returns the filter of the query. huma has checked each parameter
+// against its schema; filter makes the checks that involve several parameters
+// or that a schema cannot express.
 func (in *listInput) filter() (store.Filter, error) {
 	f := store.Filter{
 		Status: in.Status, SiteID: payload.CleanText(in.SiteID), ClusterID: payload.CleanText(in.ClusterID),
@@ -214,7 +216,8 @@ func (in *listInput) filter() (store.Filter, error) {
 	return f, nil
 }
 
-// next is the path and query of the page behind the position, with the same filters.
+// next returns the path and query of the page after the position, with the same
+// filters.
 func (in *listInput) next(p store.Position) string {
 	q := url.Values{"limit": {strconv.Itoa(in.Limit)}, "cursor": {encodeCursor(p)}}
 	set := func(name, value string) {
@@ -234,7 +237,8 @@ func (in *listInput) next(p store.Position) string {
 	return pathRequests + "?" + q.Encode()
 }
 
-// instant is a query parameter in RFC 3339; the zero value is an absent one.
+// instant is a time in RFC 3339 as a query parameter. Its zero value means that
+// the parameter is absent.
 type instant struct{ time.Time }
 
 // UnmarshalText implements encoding.TextUnmarshaler, for huma.

@@ -28,13 +28,13 @@ const (
 	pathMonitoring = "/monitoring"
 )
 
-// route is one row of the API: a method and a path, who may call it, what serves
-// it, and the words of its documentation. A path stands for both of its forms,
-// with and without the slash at its end, and HEAD goes with GET.
+// route is one row of the API: a method and a path, the required role, the
+// handler and the documentation. Each path is served with and without a
+// trailing slash, and each GET route also serves HEAD.
 type route struct {
 	method, path string
-	role         auth.Role // the least one that may call it; without a role the server does not start
-	page         bool      // for people: a browser without a session is sent to the login page
+	role         auth.Role // lowest role that may call it; without a role the server does not start
+	page         bool      // a page for people; a browser without a session is sent to the login page
 	serve        endpoint  // operation, page or tree
 	doc          routeDoc
 }
@@ -123,12 +123,13 @@ func (s *Server) routes() []route {
 	}
 }
 
-// bodyErrors are the statuses of an operation that reads a body, and others.
+// bodyErrors returns the error statuses that every operation with a body has,
+// followed by others.
 func bodyErrors(others ...int) []int { return append([]int{400, 408, 413, 415}, others...) }
 
-// route sets up every route and, around them, every middleware.
+// route registers every route and wraps the router in the middleware.
 func (s *Server) route() error {
-	router := mux.NewRouter().SkipClean(true) // no redirects: another spelling is another path
+	router := mux.NewRouter().SkipClean(true) // do not redirect: each spelling of a path is a path of its own
 	s.huma = huma.NewAPI(humaConfig(s.cfg.Version), adapter{router, s.guard})
 	s.huma.UseMiddleware(checkQuery)
 	s.document = new(document)
@@ -150,7 +151,7 @@ func (s *Server) route() error {
 	return nil
 }
 
-// checkRoles holds that each route has a role, and stands in the table once.
+// checkRoles reports routes that have no known role or that are listed twice.
 func checkRoles(routes []route) error {
 	var errs []error
 	seen := map[string]bool{}
@@ -170,7 +171,7 @@ func checkRoles(routes []route) error {
 	return errors.Join(errs...)
 }
 
-// checkDoors holds that no route of the router leads past the check of roles.
+// checkDoors reports routes of the router that bypass the role check.
 func checkDoors(router *mux.Router) error {
 	var errs []error
 	err := router.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
@@ -185,10 +186,10 @@ func checkDoors(router *mux.Router) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// endpoint registers what serves a route.
+// endpoint registers the handler of a route.
 type endpoint func(s *Server, router *mux.Router, r route)
 
-// page is an endpoint that is no operation of the API.
+// page returns an endpoint that is not a huma operation.
 func page(h http.Handler) endpoint {
 	return func(s *Server, router *mux.Router, r route) {
 		for _, form := range bothForms(r.path) {
@@ -198,7 +199,7 @@ func page(h http.Handler) endpoint {
 	}
 }
 
-// tree is a page with everything below its path.
+// tree returns an endpoint that serves a path and all paths below it.
 func tree(h http.Handler) endpoint {
 	return func(s *Server, router *mux.Router, r route) {
 		for _, m := range []*mux.Route{router.Path(r.path), router.PathPrefix(r.path + "/")} {
@@ -208,7 +209,7 @@ func tree(h http.Handler) endpoint {
 	}
 }
 
-// withHead adds HEAD to GET.
+// withHead returns the method, and for GET also HEAD.
 func withHead(method string) []string {
 	if method == http.MethodGet {
 		return []string{http.MethodGet, http.MethodHead}
@@ -216,7 +217,7 @@ func withHead(method string) []string {
 	return []string{method}
 }
 
-// bothForms returns a path without and with the slash at its end.
+// bothForms returns a path without and with a trailing slash.
 func bothForms(path string) []string {
 	if path == "/" {
 		return []string{path}
@@ -225,7 +226,8 @@ func bothForms(path string) []string {
 	return []string{bare, bare + "/"}
 }
 
-// methodNotAllowed names the methods that a path has, which mux does not.
+// methodNotAllowed answers 405 and lists the methods that the path allows,
+// which mux itself does not.
 func methodNotAllowed(router *mux.Router) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var allowed []string

@@ -20,10 +20,10 @@ import (
 )
 
 const (
-	maxSubmissions  = 10_000  // submissions a batch at most
-	submissionStep  = 500     // of them handed to the group commit at once
-	submissionBytes = 4 << 20 // bytes of them read and not yet stored, apart from a single larger one
-	maxArrays       = 4       // arrays held in memory at once; a stream is not held
+	maxSubmissions  = 10_000  // most submissions per HTTP request
+	submissionStep  = 500     // most submissions passed to the group commit at once
+	submissionBytes = 4 << 20 // most bytes that are read but not stored; one larger item may exceed it
+	maxArrays       = 4       // most arrays in memory at once; streams are not kept in memory
 )
 
 type (
@@ -31,21 +31,22 @@ type (
 	manySubmissionsOutput struct{ Body func(huma.Context) }
 )
 
-// manySubmissions takes many submissions in one request. What makes each of them a
-// request of its own is the same as for a single one: decodeSubmission judges
-// it, the submitter stores it.
+// manySubmissions accepts many submissions in one HTTP request. Each of them is
+// treated like a single submission: decodeSubmission checks it, and the intake
+// stores it.
 type manySubmissions struct {
 	*Server
-	arrays chan struct{} // one place for each array in memory
+	arrays chan struct{} // holds one element for each array in memory
 }
 
 func (s *Server) newManySubmissions() *manySubmissions {
 	return &manySubmissions{Server: s, arrays: make(chan struct{}, maxArrays)}
 }
 
-// submit reads what says that a batch cannot be taken as a whole, which an array
-// says before anything of it is stored. The answer is the work: it goes out while
-// the steps are committed.
+// submit refuses a batch submission that cannot be accepted as a whole. An
+// array is checked completely before any of its items is stored. The function
+// that writes the body of the response also does the work, because the response
+// is sent while the steps are committed.
 func (b *manySubmissions) submit(ctx context.Context, in *manySubmissionsInput) (*manySubmissionsOutput, error) {
 	media, err := web.BodyMedia(in.request.Header, web.MediaJSON, web.MediaNDJSON)
 	if err != nil {
@@ -68,8 +69,9 @@ func (b *manySubmissions) submit(ctx context.Context, in *manySubmissionsInput) 
 		_ = rc.EnableFullDuplex() // not supported by test doubles, which do not need it
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
-		// net/http reads what is left of a body too late for full duplex (it panics
-		// in the next request of the connection), so that is done here.
+		// With full duplex, net/http reads the rest of the body too late and
+		// panics in the next request of the connection. Closing the body reads
+		// it in time.
 		defer r.Body.Close()
 		r.Body = &pacedBody{ReadCloser: r.Body, rc: rc, left: b.cfg.ReadTimeout, most: b.cfg.ReadTimeout}
 		var src submissionSource
@@ -92,7 +94,8 @@ func (b *manySubmissions) submit(ctx context.Context, in *manySubmissionsInput) 
 	return &manySubmissionsOutput{body}, nil
 }
 
-// admitArray waits until there is memory for one more array.
+// admitArray waits until one more array may be in memory. The caller must call
+// release when the array is no longer needed.
 func (b *manySubmissions) admitArray(ctx context.Context) (release func(), err error) {
 	wait := time.NewTimer(b.cfg.AnswerTimeout)
 	defer wait.Stop()
@@ -109,7 +112,7 @@ func (b *manySubmissions) admitArray(ctx context.Context) (release func(), err e
 	}
 }
 
-// readArray reads a whole array, of which nothing is stored yet.
+// readArray reads a whole array into memory.
 func (b *manySubmissions) readArray(r *http.Request) (*arraySource, error) {
 	raw, err := web.ReadJSON(r, b.cfg.MaxBatchBody)
 	if err != nil {
@@ -118,16 +121,18 @@ func (b *manySubmissions) readArray(r *http.Request) (*arraySource, error) {
 	return newArraySource(raw, b.cfg.MaxBody)
 }
 
-// submissionEntry is one submission of a batch, judged and not yet stored.
+// submissionEntry is one submission of a batch submission that was checked but
+// is not stored yet.
 type submissionEntry struct {
 	request store.NewRequest
-	err     error // why it is not to be stored
-	weight  int64 // of submissionBytes
+	err     error // why the submission was refused; nil: store it
+	weight  int64 // bytes that count toward submissionBytes
 }
 
-// process stores what the source gives and answers each item, in order. The
-// reading goes on while a step is committed, so steps grow with the load and
-// nobody waits for a step to fill. The problem is what ended the batch early.
+// process stores the submissions of the source and answers them in order.
+// Another goroutine reads ahead while a step is committed, so steps grow with
+// the load and no item waits for a step to fill. The problem says why the batch
+// submission ended early; nil means that it was read to its end.
 func (b *manySubmissions) process(ctx context.Context, src submissionSource, out *submissionsAnswer) *web.Problem {
 	queue := make(chan submissionEntry, submissionStep)
 	room := semaphore.NewWeighted(submissionBytes)
@@ -136,7 +141,7 @@ func (b *manySubmissions) process(ctx context.Context, src submissionSource, out
 		defer close(queue)
 		ended = b.read(ctx, src, queue, room)
 	}()
-	var away error // Postgres did not take a whole step: the rest is not tried
+	var away error // why no item of a step could be stored; later steps are then not attempted
 	for step := nextStep(queue); len(step) > 0; step = nextStep(queue) {
 		if err := ctx.Err(); err != nil {
 			away = err
@@ -146,16 +151,17 @@ func (b *manySubmissions) process(ctx context.Context, src submissionSource, out
 			room.Release(step[i].weight)
 		}
 	}
-	if ended == nil { // safe: the queue is closed
+	if ended == nil { // no data race: the reader wrote ended before it closed the queue
 		return nil
 	}
 	return problemOf(ended)
 }
 
-// read fills the queue until the source ends, and says why when it is not the end of the batch.
+// read fills the queue until the source ends. It returns an error if reading
+// stopped before the end of the body.
 func (b *manySubmissions) read(ctx context.Context, src submissionSource, queue chan<- submissionEntry, room *semaphore.Weighted) (err error) {
 	defer func() {
-		if p := recover(); p != nil { // nobody else would: this is not the goroutine of the request
+		if p := recover(); p != nil { // RecoverPanics covers only the goroutine of the request
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
@@ -181,11 +187,12 @@ func (b *manySubmissions) read(ctx context.Context, src submissionSource, queue 
 		} else {
 			e.request, e.err = decodeItem(raw, b.cfg.rules())
 		}
-		queue <- e // the other side reads until the queue is closed
+		queue <- e // never blocks for good: process reads until the queue is closed
 	}
 }
 
-// nextStep waits for an entry and takes what else is there; nothing means the end.
+// nextStep waits for an entry and returns it with the other entries that are
+// ready. An empty step means that the queue is closed.
 func nextStep(queue <-chan submissionEntry) []submissionEntry {
 	first, ok := <-queue
 	if !ok {
@@ -206,8 +213,8 @@ func nextStep(queue <-chan submissionEntry) []submissionEntry {
 	return step
 }
 
-// storeStep stores a step and answers its items. It returns why nothing more should
-// be tried, if so.
+// storeStep stores a step and answers its items. It returns an error if later
+// steps should not be attempted.
 func (b *manySubmissions) storeStep(ctx context.Context, step []submissionEntry, away error, out *submissionsAnswer) error {
 	var list []store.NewRequest
 	b.boundRate(ctx, step)
@@ -239,7 +246,7 @@ func (b *manySubmissions) storeStep(ctx context.Context, step []submissionEntry,
 	return away
 }
 
-// boundRate refuses the items of a step that are beyond the caller's rate.
+// boundRate refuses the items of a step that exceed the caller's rate limit.
 func (b *manySubmissions) boundRate(ctx context.Context, step []submissionEntry) {
 	well := 0
 	for i := range step {
@@ -258,8 +265,8 @@ func (b *manySubmissions) boundRate(ctx context.Context, step []submissionEntry)
 	}
 }
 
-// allAway returns the error of a step of which nothing was stored because the
-// store is not there; nil when trying on is worth it.
+// allAway returns an error if the store was unavailable for every item of a
+// step. It returns nil if further steps are worth attempting.
 func allAway(results []groupcommit.Result[store.Inserted]) error {
 	for _, r := range results {
 		if r.Err == nil || problemOf(r.Err).Status < http.StatusInternalServerError {

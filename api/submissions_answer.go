@@ -11,60 +11,64 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// What an answer repeats of faults: a batch may have a million of them.
+// These limits bound the faults that one response reports, because a batch
+// submission may have a million of them.
 const (
-	maxItemErrors   = 20    // of one item
-	maxAnswerErrors = 5_000 // of all items together
+	maxItemErrors   = 20    // per item
+	maxAnswerErrors = 5_000 // per response
 )
 
-// BatchItem says what became of one submission of a batch.
+// BatchItem is the outcome of one submission of a batch submission.
 type BatchItem struct {
-	Index    int          `json:"index" minimum:"0" doc:"Place in the batch, from 0; blank lines do not count" example:"0"`
-	Status   int          `json:"status" doc:"What a POST of this submission alone would have been answered with: 201, or why not" example:"201"`
+	Index    int          `json:"index" minimum:"0" doc:"Position in the batch, from 0; blank lines do not count" example:"0"`
+	Status   int          `json:"status" doc:"HTTP status that a single POST of this submission would have received; 201 means that it is stored" example:"201"`
 	ID       int64        `json:"id,omitzero" minimum:"1" doc:"With 201: id of the MassRequest" example:"42"`
-	Replayed *bool        `json:"replayed,omitempty" doc:"With 201: it was stored before, under the same key" example:"false"`
-	Problem  *ItemProblem `json:"problem,omitempty" doc:"Otherwise: what is wrong. 429 and 503 are worth another try, the others are not"`
+	Replayed *bool        `json:"replayed,omitempty" doc:"With 201: true if it was stored earlier with the same key" example:"false"`
+	Problem  *ItemProblem `json:"problem,omitempty" doc:"Without 201: why the submission was not stored. Only 429 and 503 are worth another attempt"`
 }
 
-// ItemProblem is why a submission of a batch was not stored.
+// ItemProblem says why one submission of a batch submission was not stored.
 type ItemProblem struct {
-	Code   string           `json:"code" doc:"Kind of the problem, for programs; the codes are those of Problem" example:"validation_failed"`
+	Code   string           `json:"code" doc:"Kind of problem, for programs; uses the codes of Problem" example:"validation_failed"`
 	Detail string           `json:"detail" doc:"What went wrong, for people" example:"The request was refused; errors lists what is wrong with it."`
-	Errors []web.FieldError `json:"errors,omitempty" doc:"What is wrong with the item: the first 20, and 5000 in one answer; pointers start at the item" nullable:"false"`
+	Errors []web.FieldError `json:"errors,omitempty" doc:"What is wrong with the item: at most 20 faults per item and 5000 per response; pointers start at the item" nullable:"false"`
 }
 
-// BatchEnd is the last line of an NDJSON answer, and the end of a JSON one.
+// BatchEnd is the last line of an NDJSON response and the end of a JSON
+// response.
 type BatchEnd struct {
-	Created  int           `json:"created" minimum:"0" doc:"Submissions stored now" example:"1"`
-	Replayed int           `json:"replayed" minimum:"0" doc:"Submissions stored before, under the same keys" example:"0"`
-	Refused  int           `json:"refused" minimum:"0" doc:"Submissions not stored" example:"1"`
-	Problem  *BatchProblem `json:"problem,omitempty" doc:"Why the batch was not read to its end; what stands in items holds all the same"`
+	Created  int           `json:"created" minimum:"0" doc:"Number of submissions stored by this call" example:"1"`
+	Replayed int           `json:"replayed" minimum:"0" doc:"Number of submissions that were stored earlier with the same keys" example:"0"`
+	Refused  int           `json:"refused" minimum:"0" doc:"Number of submissions that were not stored" example:"1"`
+	Problem  *BatchProblem `json:"problem,omitempty" doc:"Why the batch was not read to its end; the items that were answered remain valid"`
 }
 
-// BatchProblem is what ended a batch that was already being answered.
+// BatchProblem says why a batch submission ended after its response had begun.
 type BatchProblem struct {
-	Status int    `json:"status" doc:"What the answer would have been, had nothing been answered yet" example:"413"`
-	Code   string `json:"code" doc:"Kind of the problem, for programs" example:"payload_too_large"`
+	Status int    `json:"status" doc:"HTTP status that the response would have had if it had not begun" example:"413"`
+	Code   string `json:"code" doc:"Kind of problem, for programs" example:"payload_too_large"`
 	Detail string `json:"detail" doc:"What went wrong, for people" example:"A batch may have at most 10000 items."`
 }
 
-// BatchResult is the answer to a batch as JSON. Only its schema is used: an
-// answer is written piece by piece, and a test holds the two together.
+// BatchResult is the JSON response to a batch submission. Only its schema is
+// used: submissionsAnswer writes the response piece by piece, and a test checks
+// that the two agree.
 type BatchResult struct {
-	Items []BatchItem `json:"items" nullable:"false" doc:"One for each submission, in their order"`
+	Items []BatchItem `json:"items" nullable:"false" doc:"One for each submission, in the order of the batch"`
 	BatchEnd
 }
 
-// submissionsAnswer writes an answer while the batch is still being read. Adding to it
-// never waits for the client: one that sends everything before it reads anything
-// would wait for us in turn. What waits to be written is bounded by maxSubmissions
-// and maxAnswerErrors.
+// submissionsAnswer writes a response while the batch submission is still being
+// read. Adding an item never waits for the client, because a client that sends
+// its whole body before it reads the response would wait for the server at the
+// same time. maxSubmissions and maxAnswerErrors bound the bytes that wait to be
+// written.
 type submissionsAnswer struct {
 	w       http.ResponseWriter
 	rc      *http.ResponseController
 	stream  bool
-	timeout time.Duration // of one write
-	gone    func()        // called when the client does not take the answer
+	timeout time.Duration // time limit of one write
+	gone    func()        // called when writing to the client fails
 	done    chan struct{} // closed when everything is written
 
 	tally  BatchEnd
@@ -92,7 +96,7 @@ func newSubmissionsAnswer(w http.ResponseWriter, rc *http.ResponseController, st
 	return a
 }
 
-// add answers the next item.
+// add appends the outcome of the next item to the response.
 func (a *submissionsAnswer) add(row store.Inserted, err error) {
 	it := a.item(row, err)
 	a.mu.Lock()
@@ -106,7 +110,7 @@ func (a *submissionsAnswer) add(row store.Inserted, err error) {
 	a.put(it)
 }
 
-// item is the answer to the next item, and counts it.
+// item returns the outcome of the next item and adds it to the tally.
 func (a *submissionsAnswer) item(row store.Inserted, err error) BatchItem {
 	if err == nil && row.Mismatch {
 		err = &web.Problem{Status: http.StatusUnprocessableEntity, Code: web.CodeKeyReused, Detail: detailItemKeyReused}
@@ -132,7 +136,8 @@ func (a *submissionsAnswer) item(row store.Inserted, err error) BatchItem {
 
 const detailItemKeyReused = "This idempotency_key was used for another submission before. Use a new key for a new submission."
 
-// end completes the answer, and returns when all of it is written or the client is gone.
+// end completes the response. It returns when the whole response is written or
+// the client is gone.
 func (a *submissionsAnswer) end(p *web.Problem) error {
 	if p != nil {
 		a.tally.Problem = &BatchProblem{Status: p.Status, Code: p.Code, Detail: p.Detail}
@@ -141,7 +146,7 @@ func (a *submissionsAnswer) end(p *web.Problem) error {
 	if !a.stream {
 		a.buf.WriteByte(']')
 		var tail bytes.Buffer
-		_ = web.Encode(&tail, a.tally) // into memory, of plain fields
+		_ = web.Encode(&tail, a.tally) // cannot fail: plain fields, written to memory
 		a.buf.WriteByte(',')
 		a.buf.Write(tail.Bytes()[1:]) // without its opening brace
 	} else {
@@ -154,16 +159,16 @@ func (a *submissionsAnswer) end(p *web.Problem) error {
 	return a.err
 }
 
-// put appends a value, and in a stream the end of its line.
+// put appends a value and, in a stream, a line break.
 func (a *submissionsAnswer) put(v any) {
-	_ = web.Encode(&a.buf, v) // into memory, of plain fields
+	_ = web.Encode(&a.buf, v) // cannot fail: plain fields, written to memory
 	if a.stream {
 		a.buf.WriteByte('\n')
 	}
 	a.more.Signal()
 }
 
-// write sends what was put, until the end.
+// write sends the buffered bytes until the response is complete.
 func (a *submissionsAnswer) write() {
 	defer close(a.done)
 	var sending bytes.Buffer

@@ -91,8 +91,8 @@ func (l *lineSource) next() ([]byte, error) {
 }
 
 // line returns the next line in memory of its own. A line that is too long is
-// read to its end and dropped. A last line without a line end counts only if the
-// whole body has arrived.
+// read to its end and dropped. A last line without a line end counts only if
+// the whole body has arrived.
 func (l *lineSource) line() ([]byte, error) {
 	var line []byte
 	tooLong := false
@@ -157,7 +157,7 @@ func decodeItem(raw []byte, lim rules) (store.NewRequest, error) {
 	return r, err
 }
 
-var acceptableKey = regexp.MustCompile(`^[!-~]{1,255}$`) // as the header's
+var acceptableKey = regexp.MustCompile(`^[!-~]{1,255}$`) // the pattern of the header Idempotency-Key
 
 func parseKey(key string) (string, error) {
 	if !acceptableKey.MatchString(key) {
@@ -166,10 +166,10 @@ func parseKey(key string) (string, error) {
 	return key, nil
 }
 
-// contentDigest is what an idempotency key stands for: the SHA-256 of everything
-// that a client says of a submission, and the payload as its very bytes. A POST
-// and an item of a POST /batch with the same content have the same digest,
-// whatever the order of their members.
+// contentDigest identifies the content to which an idempotency key belongs. It
+// is the SHA-256 of everything that a client says about a submission, including
+// the payload byte for byte. A POST and an item of a POST /batch with the same
+// content have the same digest, whatever the order of their members.
 func contentDigest(r *store.NewRequest) []byte {
 	h := sha256.New()
 	for _, member := range [][]byte{

@@ -13,20 +13,20 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// User is a person who may log in.
+// User is a person with a password and a role.
 type User struct {
-	ID          int64     `json:"id" doc:"Never changes" example:"12"`
-	Email       string    `json:"email" format:"email" doc:"What they log in with" example:"ann@example.com"`
-	Role        auth.Role `json:"role" enum:"viewer,operator,admin" doc:"What they may do" example:"operator"`
-	Disabled    bool      `json:"disabled" doc:"Whether they are shut out" example:"false"`
-	CreatedAt   string    `json:"created_at" format:"date-time" doc:"When they were added" example:"2026-03-01T11:00:00.000000Z"`
-	LastLoginAt *string   `json:"last_login_at" format:"date-time" doc:"When they logged in last" example:"2026-03-01T12:00:00.000000Z"`
-	DisabledAt  *string   `json:"disabled_at" format:"date-time" doc:"When they were disabled"`
+	ID          int64     `json:"id" doc:"Id of the user, which never changes" example:"12"`
+	Email       string    `json:"email" format:"email" doc:"E-mail address with which the user logs in" example:"ann@example.com"`
+	Role        auth.Role `json:"role" enum:"viewer,operator,admin" doc:"Role, which decides what the user may do" example:"operator"`
+	Disabled    bool      `json:"disabled" doc:"true: the user cannot log in" example:"false"`
+	CreatedAt   string    `json:"created_at" format:"date-time" doc:"When the user was added" example:"2026-03-01T11:00:00.000000Z"`
+	LastLoginAt *string   `json:"last_login_at" format:"date-time" doc:"When the user last logged in" example:"2026-03-01T12:00:00.000000Z"`
+	DisabledAt  *string   `json:"disabled_at" format:"date-time" doc:"When the user was disabled"`
 }
 
 // UserList is one page of users.
 type UserList struct {
-	Items []User  `json:"items" nullable:"false" doc:"In the order they were added"`
+	Items []User  `json:"items" nullable:"false" doc:"Users in the order in which they were added"`
 	Next  *string `json:"next" doc:"Path and query of the next page; null on the last one" example:"/users?after=12&limit=50"`
 }
 
@@ -39,8 +39,8 @@ type (
 		ID int64 `path:"id" minimum:"1" doc:"Id of the user" example:"12"`
 	}
 	pageInput struct {
-		Limit int   `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Length of a page" example:"50"`
-		After int64 `query:"after" minimum:"0" doc:"Only those behind the one with this id" example:"12"`
+		Limit int   `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Maximum number of users on a page" example:"50"`
+		After int64 `query:"after" minimum:"0" doc:"Only users after the user with this id" example:"12"`
 	}
 	userOutput     struct{ Body User }
 	userListOutput struct{ Body UserList }
@@ -80,7 +80,7 @@ func (s *Server) register(ctx context.Context, in *authInput) (*addedUser, error
 func (s *Server) listUsers(ctx context.Context, in *pageInput) (*userListOutput, error) {
 	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
 	defer cancel()
-	found, err := s.store.Users(within, in.After, in.Limit+1) // one more tells whether there is a next page
+	found, err := s.store.Users(within, in.After, in.Limit+1) // one extra row shows whether there is a next page
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,8 @@ func (s *Server) setPassword(ctx context.Context, in *userBodyInput) (*struct{},
 	return nil, s.storePassword(ctx, in.ID, "password", password)
 }
 
-// storePassword sets a password that came in a member of the body.
+// storePassword stores a password. If the password is refused, the problem
+// names the member of the body that held it.
 func (s *Server) storePassword(ctx context.Context, user int64, member, password string) error {
 	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
 	defer cancel()

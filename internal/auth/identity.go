@@ -1,6 +1,7 @@
-// Package auth knows who somebody is and what they may be: identities, roles,
-// passwords, tokens and the keys that sign them. It reads no request and no
-// table; package api asks it, package store keeps what it makes.
+// Package auth holds identities, roles, passwords, access tokens, the keys that
+// sign them, and API keys. It reads no HTTP request and no table: package
+// access authenticates requests with it, and package store stores its hashes
+// and digests.
 package auth
 
 import (
@@ -9,17 +10,18 @@ import (
 	"strconv"
 )
 
-// Role decides what an identity may do; a later role may all that an earlier one may.
+// Role decides what an identity may do. Each role includes the permissions of
+// the roles below it.
 type Role string
 
-// The roles, least first.
+// The roles, lowest first.
 const (
 	Viewer   Role = "viewer"   // reads
 	Operator Role = "operator" // submits, cancels, replays
 	Admin    Role = "admin"    // deletes, manages users and keys, acts on queues
 )
 
-// Roles lists every role, least first.
+// Roles lists every role, lowest first.
 func Roles() []Role { return []Role{Viewer, Operator, Admin} }
 
 // ParseRole returns the role named s.
@@ -32,7 +34,8 @@ func ParseRole(s string) (Role, error) {
 	return "", fmt.Errorf("unknown role %q: want one of %v", s, Roles())
 }
 
-// Includes tells whether r may do what other may.
+// Includes reports whether r has all permissions of other. An unknown role
+// includes no role and is included in none.
 func (r Role) Includes(other Role) bool { return r.rank() >= other.rank() && other.rank() > 0 }
 
 func (r Role) rank() int {
@@ -44,19 +47,20 @@ func (r Role) rank() int {
 	return 0
 }
 
-// Kind tells people from machines.
+// Kind distinguishes people from machines.
 type Kind string
 
 // The kinds of identities.
 const (
-	User Kind = "user" // a person, by password and token
-	Key  Kind = "key"  // a machine, by API key
+	User Kind = "user" // a person, who logs in with a password
+	Key  Kind = "key"  // a machine, which sends an API key
 
-	// Nobody is whoever asks while MASS_AUTH is off. There is one of it, without a row.
+	// Nobody is the identity of every caller while MASS_AUTH is off. It has no
+	// row in a table.
 	Nobody Kind = "anonymous"
 )
 
-// Identity is who makes a request.
+// Identity identifies the caller of a request.
 type Identity struct {
 	Kind Kind
 	ID   int64  // of the row in users or api_keys
@@ -64,8 +68,9 @@ type Identity struct {
 	Role Role
 }
 
-// Subject names the identity for ever, whatever it is called later: "user:12".
-// It is what created_by, the trail and the limits know.
+// Subject returns a permanent name of the identity, such as "user:12", which
+// does not change when the user or key is renamed. It is used in created_by, in
+// the audit trail and by the limits.
 func (i Identity) Subject() string {
 	if i.Kind == Nobody {
 		return string(Nobody)
@@ -75,12 +80,13 @@ func (i Identity) Subject() string {
 
 type identityKey struct{}
 
-// WithIdentity returns a context that carries who makes the request.
+// WithIdentity returns a context that carries the identity of the caller.
 func WithIdentity(ctx context.Context, i Identity) context.Context {
 	return context.WithValue(ctx, identityKey{}, i)
 }
 
-// IdentityOf returns who makes the request; false when nobody has shown who they are.
+// IdentityOf returns the identity of the caller. It returns false when the
+// caller is not authenticated.
 func IdentityOf(ctx context.Context) (Identity, bool) {
 	i, ok := ctx.Value(identityKey{}).(Identity)
 	return i, ok

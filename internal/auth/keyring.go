@@ -20,34 +20,35 @@ import (
 )
 
 const (
-	// MinSecret is the length of a signing secret at least, in bytes.
+	// MinSecret is the minimum length of a signing secret, in bytes.
 	MinSecret  = 32
 	minRSABits = 2048
 )
 
-// key is one key of a Keyring. Its algorithm is a property of the key, so no
-// token can choose another one for it.
+// key is one key of a Keyring. The algorithm is a property of the key, so a
+// token cannot choose another algorithm.
 type key struct {
 	id     string
 	method jwt.SigningMethod
-	sign   any // nil: it only verifies
+	sign   any // nil: the key only verifies
 	verify any
 }
 
-// Keyring holds the keys that access tokens are signed with: one signs, all verify.
+// Keyring holds the keys of access tokens: one key signs new tokens, and every
+// key verifies tokens.
 type Keyring struct {
 	signer *key
 	byID   map[string]*key
 }
 
-// LoadKeyring reads the keys of the settings. secrets are HS256 secrets, separated
-// by spaces; files are PEM files or folders of them, separated by commas, with
-// Ed25519 or RSA keys, private or public. The id of a key from a file is the
-// file's name without its ending.
+// LoadKeyring reads the keys that the settings name. secrets are HS256 secrets,
+// separated by spaces. files are PEM files or folders of PEM files, separated
+// by commas, with private or public Ed25519 or RSA keys. The id of a key from a
+// file is the name of the file without its extension.
 //
-// The first secret signs; a private key goes before any secret, and the one whose
-// file comes last, in order of name within its folder, before the others. So keys
-// named by date rotate in the right direction.
+// The last private key signs; the files of a folder are read in order of their
+// names, so keys that are named by date rotate in the right direction. Without
+// a private key, the first secret signs.
 func LoadKeyring(secrets, files string) (*Keyring, error) {
 	k := &Keyring{byID: map[string]*key{}}
 	for _, secret := range strings.Fields(secrets) {
@@ -93,14 +94,15 @@ func (k *Keyring) add(added *key) (*key, error) {
 	return added, nil
 }
 
-// secretID names a secret without telling anything about it.
+// secretID returns an id for a secret that reveals nothing about the secret.
 func secretID(secret string) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write([]byte("kid"))
 	return hex.EncodeToString(mac.Sum(nil)[:6])
 }
 
-// keyFiles lists the files that the setting names, a folder's *.pem in order of name.
+// keyFiles lists the files that the setting names. A folder contributes its
+// *.pem files in order of their names.
 func keyFiles(setting string) ([]string, error) {
 	var list []string
 	for path := range strings.SplitSeq(setting, ",") {
@@ -137,7 +139,7 @@ func readKey(path string) (*key, error) {
 	k := &key{id: strings.TrimSuffix(filepath.Base(path), ".pem")}
 	private, public, err := parseKey(block)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err) // the parsers' errors show nothing of a key
+		return nil, fmt.Errorf("%s: %w", path, err) // the errors of the parsers reveal nothing of a key
 	}
 	if private != nil {
 		k.sign = private
@@ -156,7 +158,7 @@ func readKey(path string) (*key, error) {
 	return k, nil
 }
 
-// parseKey reads a private key, with its public one, or a public key alone.
+// parseKey returns a private key and its public key, or a public key alone.
 func parseKey(block *pem.Block) (private crypto.Signer, public crypto.PublicKey, err error) {
 	var parsed any
 	switch block.Type {

@@ -15,28 +15,32 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// The bounds of passwords and addresses. Length is what counts (NIST SP 800-63B);
-// the upper bound only keeps the work small.
+// The limits of passwords and e-mail addresses. A password must be long rather
+// than complex (NIST SP 800-63B); its upper limit only bounds the work of
+// hashing.
 const (
 	MinPassword = 12  // characters
 	maxPassword = 256 // bytes
-	maxEmail    = 254 // bytes, of RFC 5321
+	maxEmail    = 254 // bytes, from RFC 5321
 )
 
-// params is OWASP's minimum for argon2id. Hashes carry their own parameters, so
-// these may grow: each password is hashed anew at its next login.
+// params are the minimum parameters that OWASP recommends for argon2id. Each
+// hash contains its own parameters, so params can be raised at any time: a
+// password is hashed again with the new parameters at the next login.
 var params = argon2id.Params{Memory: 19 << 10, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
-// hashing bounds how many hashes are computed at once: each takes 19 MiB and a
-// core for some 30 ms, and a flood of logins must leave room for other work.
+// hashing limits how many hashes are computed at the same time. Each hash takes
+// 19 MiB and one core for about 30 ms, and many simultaneous logins must leave
+// room for other work.
 var hashing = semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)/2)))
 
-// nobodysHash is the hash of a password that nobody knows, with the parameters
-// above. Whoever logs in as nobody waits for it as long as for any other.
+// nobodysHash is the hash of an unknown random password, computed with params.
+// A login with an unknown e-mail address is compared with it, so that it takes
+// as long as any other login.
 const nobodysHash = "$argon2id$v=19$m=19456,t=2,p=1$p4n2teylS/MYbDgD2hMwGA$KfPqjTvc4hUcjMhLGRV6dUqxIR7SJjkYh2H3a+kQOpU"
 
-// HashPassword returns the hash of a password that keeps the rules, to be stored.
-// Anything but the end of ctx is the fault of the password, in words for its owner.
+// HashPassword returns the hash of a password, to be stored. It returns a
+// PasswordError, which may be shown to the user, if the password breaks a rule.
 func HashPassword(ctx context.Context, password string) (string, error) {
 	if err := checkPassword(password); err != nil {
 		return "", err
@@ -56,9 +60,9 @@ func hash(ctx context.Context, password string) (string, error) {
 	return h, nil
 }
 
-// PasswordError is a new password that breaks a rule.
+// PasswordError reports that a new password breaks a rule.
 type PasswordError struct {
-	Rule string // what a password must be like: "must have at least 12 characters"
+	Rule string // the broken rule, such as "must have at least 12 characters"
 }
 
 // Error implements error.
@@ -76,14 +80,15 @@ func checkPassword(password string) error {
 	return nil
 }
 
-// Match is what came of a password.
+// Match is the result of CheckPassword.
 type Match struct {
 	OK       bool
-	Upgraded string // the hash to store instead, when the old one has other parameters than new ones; "" else
+	Upgraded string // a new hash to store if the stored one has outdated parameters; otherwise ""
 }
 
-// CheckPassword compares a password with a stored hash. An empty hash stands for
-// a user who does not exist: it takes the same time, and never matches.
+// CheckPassword compares a password with a stored hash. An empty hash means
+// that the user does not exist; the comparison then takes the same time and
+// never matches.
 func CheckPassword(ctx context.Context, password, stored string) (Match, error) {
 	known := stored != ""
 	if !known {
@@ -112,8 +117,9 @@ func compare(ctx context.Context, password, stored string) (ok bool, used *argon
 	return ok, used, nil
 }
 
-// ParseEmail returns an address as it is stored: in lower case, without anything
-// around it. What comes behind the @ may be a single name, such as localhost.
+// ParseEmail returns an e-mail address as it is stored: in lower case and
+// without surrounding white space. A display name is refused. The domain may be
+// a single label, such as localhost.
 func ParseEmail(s string) (string, error) {
 	s = strings.ToLower(norm.NFC.String(strings.TrimSpace(s)))
 	address, err := mail.ParseAddress(s)

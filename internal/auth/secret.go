@@ -13,31 +13,33 @@ import (
 	"unicode/utf8"
 )
 
-// keyPrefix begins every API key, for scanners of leaked secrets, and to tell it
-// from a token.
+// keyPrefix begins every API key. It lets scanners find leaked keys and
+// distinguishes API keys from access tokens.
 const keyPrefix = "mass_"
 
-// keySecretBytes of chance are in an API key: no guess finds one, so a fast hash hides it.
+// keySecretBytes is the number of random bytes in an API key. A key cannot be
+// guessed, so a fast hash is enough to protect the stored digest.
 const keySecretBytes = 25
 
 var keyEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// NewKeySecret makes the secret part of an API key.
+// NewKeySecret returns a new secret part of an API key.
 func NewKeySecret() string {
 	var b [keySecretBytes]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return keyEncoding.EncodeToString(b[:])
 }
 
-// FormatAPIKey returns the key as its owner sends it: mass_12_….
+// FormatAPIKey returns the key in the form in which clients send it: mass_12_….
 func FormatAPIKey(id int64, secret string) string {
 	return keyPrefix + strconv.FormatInt(id, 10) + "_" + secret
 }
 
-// IsAPIKey tells whether a bearer token claims to be an API key.
+// IsAPIKey reports whether a bearer token has the prefix of an API key.
 func IsAPIKey(token string) bool { return strings.HasPrefix(token, keyPrefix) }
 
-// ParseAPIKey takes a key apart. ok is false for what FormatAPIKey never returns.
+// ParseAPIKey splits a key into its id and its secret. ok is false if
+// FormatAPIKey cannot have returned the token.
 func ParseAPIKey(token string) (id int64, secret string, ok bool) {
 	rest, ok := strings.CutPrefix(token, keyPrefix)
 	if !ok {
@@ -57,8 +59,8 @@ func ParseAPIKey(token string) (id int64, secret string, ok bool) {
 	return id, secret, true
 }
 
-// ParseKeyName returns the name of an API key as it is stored: what a person can
-// tell keys apart by.
+// ParseKeyName returns the name of an API key as it is stored. People tell keys
+// apart by their names, so every character must be printable.
 func ParseKeyName(s string) (string, error) {
 	const most = 100
 	s = strings.TrimSpace(s)
@@ -69,20 +71,22 @@ func ParseKeyName(s string) (string, error) {
 	return s, nil
 }
 
-// NewOpaque makes a token that says nothing: a refresh token, or a browser's session.
+// NewOpaque returns a random token without content, for a refresh token or a
+// browser session.
 func NewOpaque() string {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// Digest is what is stored of a secret full of chance: its SHA-256.
+// Digest returns the SHA-256 of a random secret. Only the digest of such a
+// secret is stored.
 func Digest(secret string) []byte {
 	sum := sha256.Sum256([]byte(secret))
 	return sum[:]
 }
 
-// SameDigest tells, in constant time, whether a secret has this digest.
+// SameDigest reports, in constant time, whether a secret has the given digest.
 func SameDigest(secret string, digest []byte) bool {
 	return subtle.ConstantTimeCompare(Digest(secret), digest) == 1
 }

@@ -11,12 +11,13 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// ErrToken is an access token that does not hold, for whatever reason. The reason
-// is for the log; who sent it is told nothing.
+// ErrToken means that an access token is not valid. The errors that wrap it
+// contain the reason, which is meant for the log and must not be sent to the
+// client.
 var ErrToken = errors.New("the access token is not valid")
 
 const (
-	maxToken = 4096 // bytes; ours have some 450
+	maxToken = 4096 // bytes; the tokens of Issue have about 450
 	leeway   = 5 * time.Second
 )
 
@@ -30,15 +31,16 @@ type Tokens struct {
 	parser   *jwt.Parser
 }
 
-// TokenConfig says how access tokens look.
+// TokenConfig configures the access tokens that are issued and accepted.
 type TokenConfig struct {
 	Keys             *Keyring
 	Issuer, Audience string
 	TTL              time.Duration
-	Now              func() time.Time // time.Now
+	Now              func() time.Time // nil: time.Now
 }
 
-// NewTokens returns what issues tokens and takes only its own.
+// NewTokens returns a Tokens that issues access tokens and accepts only tokens
+// with its own issuer, audience and keys.
 func NewTokens(c TokenConfig) *Tokens {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -54,7 +56,7 @@ func NewTokens(c TokenConfig) *Tokens {
 	}
 }
 
-// claims are those of an access token.
+// claims are the claims of an access token.
 type claims struct {
 	jwt.RegisteredClaims
 	Role       Role   `json:"role"`
@@ -62,13 +64,14 @@ type claims struct {
 	Generation int    `json:"gen"`
 }
 
-// Access is what an access token says: who it was issued to, as they were then.
+// Access is the content of an access token: the identity to which it was
+// issued, with the name and role at that time.
 type Access struct {
 	Identity
-	Generation int // of the user; the token is void under another one
+	Generation int // generation of the user; the token is void once the user has another one
 }
 
-// Issue returns an access token and how long it is good.
+// Issue returns an access token and its lifetime.
 func (t *Tokens) Issue(a Access) (token string, ttl time.Duration, err error) {
 	now := t.now()
 	unsigned := jwt.NewWithClaims(t.keys.signer.method, claims{
@@ -86,7 +89,7 @@ func (t *Tokens) Issue(a Access) (token string, ttl time.Duration, err error) {
 	return token, t.ttl, nil
 }
 
-// Verify returns what a token says, or an ErrToken.
+// Verify returns the content of a valid token, or an error that wraps ErrToken.
 func (t *Tokens) Verify(token string) (Access, error) {
 	if len(token) > maxToken {
 		return Access{}, fmt.Errorf("%w: it has %d bytes", ErrToken, len(token))
@@ -105,7 +108,8 @@ func (t *Tokens) Verify(token string) (Access, error) {
 	return Access{Identity: Identity{Kind: User, ID: id, Name: c.Name, Role: c.Role}, Generation: c.Generation}, nil
 }
 
-// find returns the key that a token names, if that key has the token's algorithm.
+// find returns the key that a token names. It refuses a token whose algorithm
+// differs from that of the key.
 func (t *Tokens) find(token *jwt.Token) (any, error) {
 	id, _ := token.Header["kid"].(string)
 	k := t.keys.byID[id]

@@ -1,6 +1,6 @@
-// Package trail gives the audit trail out: the form of an event in JSON, and the
-// streams of many, as CSV and NDJSON. The API and the command line share it. It
-// reads no table and decides nothing about who may see what.
+// Package trail encodes the audit trail: single events as JSON, and streams of
+// events as CSV or NDJSON. The API and the command line share the package. It
+// reads no table and makes no access decisions.
 package trail
 
 import (
@@ -19,31 +19,31 @@ import (
 
 // AuditEvent is one row of the trail.
 type AuditEvent struct {
-	ID             int64   `json:"id" doc:"Grows with time, with gaps" example:"1041"`
-	At             string  `json:"at" format:"date-time" doc:"When it happened" example:"2026-03-01T11:00:02.500000Z"`
+	ID             int64   `json:"id" doc:"Increases over time, with gaps" example:"1041"`
+	At             string  `json:"at" format:"date-time" doc:"When the event happened" example:"2026-03-01T11:00:02.500000Z"`
 	Action         string  `json:"action" doc:"What happened" example:"cancel"`
-	Actor          string  `json:"actor" doc:"Who did it" example:"user:12"`
-	MassRequestID  *int64  `json:"mass_request_id" doc:"The MassRequest that it happened to" example:"42"`
-	BatchID        *int64  `json:"batch_id" doc:"The batch that carried the MassRequest" example:"7"`
-	Attempt        *int    `json:"attempt" doc:"Which attempt it was" example:"1"`
-	FromStatus     *string `json:"from_status" doc:"The status before" example:"processing"`
-	ToStatus       *string `json:"to_status" doc:"The status afterwards" example:"cancelled"`
-	Detail         *string `json:"detail" doc:"More about it, such as an error"`
-	HTTPRequestID  *string `json:"http_request_id" doc:"Id of the HTTP request that made it happen, as in X-Request-Id and in the logs" example:"WRXY3FPYOUJZ4L6W2PPXG53QCV"`
-	Client         *string `json:"client" doc:"Address it came from" example:"192.0.2.7"`
+	Actor          string  `json:"actor" doc:"User, API key or process that caused the event" example:"user:12"`
+	MassRequestID  *int64  `json:"mass_request_id" doc:"Id of the MassRequest that the event is about" example:"42"`
+	BatchID        *int64  `json:"batch_id" doc:"Id of the batch that carried the MassRequest" example:"7"`
+	Attempt        *int    `json:"attempt" doc:"Number of the attempt" example:"1"`
+	FromStatus     *string `json:"from_status" doc:"Status before the event" example:"processing"`
+	ToStatus       *string `json:"to_status" doc:"Status after the event" example:"cancelled"`
+	Detail         *string `json:"detail" doc:"Details, such as an error message"`
+	HTTPRequestID  *string `json:"http_request_id" doc:"Id of the HTTP request that caused the event, as in X-Request-Id and in the logs" example:"WRXY3FPYOUJZ4L6W2PPXG53QCV"`
+	Client         *string `json:"client" doc:"Client address of that HTTP request" example:"192.0.2.7"`
 	SchemaVersion  *string `json:"schema_version" doc:"Shape of the payload" example:"1.1"`
-	BioCoreVersion *string `json:"biocore_version" doc:"Version of BioCore, where one took part"`
+	BioCoreVersion *string `json:"biocore_version" doc:"Version of BioCore, if BioCore took part"`
 	InputDigest    *string `json:"input_digest" doc:"SHA-256 of the payload, byte for byte as it was submitted, in hexadecimal"`
 	OutputDigest   *string `json:"output_digest" doc:"SHA-256 of the result as it is stored, in hexadecimal"`
 	TraceID        *string `json:"trace_id" doc:"W3C trace id" example:"4bf92f3577b34da6a3ce929d0e0e4736"`
 	SpanID         *string `json:"span_id" doc:"W3C span id" example:"00f067aa0ba902b7"`
-	SourceID       *int64  `json:"source_id" doc:"The start of a process that wrote it" example:"3"`
+	SourceID       *int64  `json:"source_id" doc:"Id of the process run that wrote the event; each start of a process gets a new id" example:"3"`
 	Process        *string `json:"process" doc:"Kind of that process" example:"api"`
-	Version        *string `json:"version" doc:"Version of its build"`
-	Commit         *string `json:"commit" doc:"Commit of its build"`
+	Version        *string `json:"version" doc:"Version of the build of that process"`
+	Commit         *string `json:"commit" doc:"Commit of the build of that process"`
 }
 
-// Of is the event as clients see it.
+// Of returns an event as clients see it.
 func Of(e *store.AuditEvent) AuditEvent {
 	return AuditEvent{
 		ID: e.ID, At: e.At.UTC().Format("2006-01-02T15:04:05.000000Z"), Action: e.Action, Actor: e.Actor,
@@ -71,7 +71,7 @@ const (
 	NDJSON = "ndjson"
 )
 
-// MediaType of a format.
+// MediaType returns the media type of a format.
 func MediaType(format string) string {
 	if format == CSV {
 		return "text/csv; charset=utf-8; header=present"
@@ -79,18 +79,19 @@ func MediaType(format string) string {
 	return "application/x-ndjson"
 }
 
-// Writer writes events, one a line.
+// Writer writes events as a stream, one record per event.
 type Writer struct {
 	out *bufio.Writer
 	csv *csv.Writer // nil: NDJSON
 }
 
-// NewWriter returns a Writer of a format; CSV starts with the names of the columns.
+// NewWriter returns a Writer of the given format. A CSV stream starts with the
+// names of the columns.
 func NewWriter(w io.Writer, format string) *Writer {
 	t := &Writer{out: bufio.NewWriterSize(w, 64<<10)}
 	if format == CSV {
 		t.csv = csv.NewWriter(t.out)
-		_ = t.csv.Write(columns) // into memory: Flush says what became of it
+		_ = t.csv.Write(columns) // buffered; Flush reports errors
 	}
 	return t
 }
@@ -112,7 +113,7 @@ func (t *Writer) Write(events []store.AuditEvent) error {
 	return nil
 }
 
-// Flush hands everything on that was written.
+// Flush passes all buffered bytes to the underlying writer.
 func (t *Writer) Flush() error {
 	var err error
 	if t.csv != nil {
@@ -128,7 +129,8 @@ func (t *Writer) Flush() error {
 	return nil
 }
 
-// columns are the names of the JSON form, in its order.
+// columns are the names of the members of an AuditEvent in JSON, in the same
+// order.
 var columns = []string{
 	"id", "at", "action", "actor", "mass_request_id", "batch_id", "attempt", "from_status", "to_status", "detail", "http_request_id", "client",
 	"schema_version", "biocore_version", "input_digest", "output_digest", "trace_id", "span_id", "source_id", "process", "version", "commit",
@@ -147,7 +149,8 @@ func record(e *AuditEvent) []string {
 	return cells
 }
 
-// guarded keeps a spreadsheet from taking text that somebody made up for a formula (OWASP, CSV injection).
+// guarded keeps a spreadsheet from executing client-supplied text as a formula
+// (OWASP, CSV injection).
 func guarded(cell string) string {
 	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
 		return "'" + cell
