@@ -3,8 +3,8 @@ package simulate
 import "math"
 
 // idleShare is the share of its peak power that an idle server draws. Between
-// the two, power is about linear in utilization (Fan, Weber, Barroso: Power
-// Provisioning for a Warehouse-sized Computer, ISCA 2007).
+// idle and peak, power is roughly linear in utilization (Fan, Weber, Barroso:
+// Power Provisioning for a Warehouse-sized Computer, ISCA 2007).
 const idleShare = 0.35
 
 // work describes what runs on the machines of a site: interactive load follows
