@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// batch sends submissions in one body. When a response breaks off, the part that
-// arrived counts: an item with an answer is stored.
+// batch sends submissions in one body. When a response breaks off, the part
+// that arrived counts: an item with an answer is stored.
 func (l *load) batch(ctx context.Context, how form, list []*Sent) {
 	items := make([][]byte, len(list))
 	for i, s := range list {
@@ -47,8 +47,8 @@ func (l *load) batch(ctx context.Context, how form, list []*Sent) {
 	l.silent.Add(int64(max(0, len(list)-len(answers))))
 }
 
-// batchItem is the answer to one submission of a batch. Only the line of totals at
-// the end of the response has Created.
+// batchItem is the answer to one submission of a batch. Only the line of totals
+// at the end of the response has Created.
 type batchItem struct {
 	Index    int             `json:"index"`
 	Status   int             `json:"status"`

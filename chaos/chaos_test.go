@@ -29,12 +29,12 @@ var (
 	faults   = flag.String("faults", "", "comma-separated names of the faults to inject; empty means all")
 )
 
-// building lets only one build at a time fill the cache: the overlay changes the
-// whole standard library, so the first build compiles all of it.
+// building lets only one build at a time fill the cache: the overlay changes
+// the whole standard library, so the first build compiles all of it.
 var building sync.Mutex
 
-// setup builds the binary with the given tags, starts the servers, and returns the
-// configuration of a run on them.
+// setup builds the binary with the given tags, starts the servers, and returns
+// the configuration of a run on them.
 func setup(t *testing.T, tags string) chaos.Config {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "mass")

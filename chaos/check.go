@@ -70,7 +70,8 @@ func Check(h *History) []Violation {
 	return c.found
 }
 
-// checker collects violations, most of them about the request it currently checks.
+// checker collects violations, most of them about the request it currently
+// checks.
 type checker struct {
 	found []Violation
 	now   Violation // template of the next violation
@@ -89,8 +90,8 @@ func (c *checker) add(h Harm, format string, args ...any) {
 	c.found = append(c.found, v)
 }
 
-// submission checks that an acknowledged request is stored exactly once, under the
-// id that the client got.
+// submission checks that an acknowledged request is stored exactly once, under
+// the id that the client got.
 func (c *checker) submission(s *Sent, found []*Row) {
 	c.about(s, nil)
 	acked := !s.Acked.IsZero()
@@ -114,8 +115,8 @@ func (c *checker) submission(s *Sent, found []*Row) {
 	}
 }
 
-// request compares a row with its audit trail and with what the request was made
-// to do.
+// request compares a row with its audit trail and with the intended life of the
+// request.
 func (c *checker) request(s *Sent, r *Row, h *History) trail {
 	c.about(s, r)
 	t := c.trail(s, h.Events[r.ID])
@@ -140,7 +141,8 @@ func (c *checker) request(s *Sent, r *Row, h *History) trail {
 	return t
 }
 
-// outcome: the request ended as its kind must, with its own result or error.
+// outcome checks that the request ended as its kind must, with its own result
+// or error.
 func (c *checker) outcome(s *Sent, r *Row) {
 	switch r.Status {
 	case jobs.StatusDone:
@@ -153,7 +155,8 @@ func (c *checker) outcome(s *Sent, r *Row) {
 		if r.Error != "" {
 			c.add(Untrue, "done, and yet with the error %q", r.Error)
 		}
-		// The time of a later attempt may be that of one that came back from a dead worker.
+		// The time of a later attempt may belong to an attempt that came back
+		// from a dead worker.
 		if s.Kind.Expires && r.Attempt == 1 && !r.Started.Time.Before(s.ExpiresAt) {
 			c.add(Untrue, "begun at %v, although it expired at %v", r.Started.Time, s.ExpiresAt)
 		}
@@ -172,7 +175,7 @@ func (c *checker) outcome(s *Sent, r *Row) {
 }
 
 // moves checks that every acknowledged move of a person happened, and that no
-// request moved without being asked to.
+// request moved unless a person asked for it.
 func (c *checker) moves(s *Sent, r *Row, t trail) {
 	switch {
 	case s.Moved == jobs.StatusCancelled && r.Status != jobs.StatusCancelled:
@@ -188,8 +191,8 @@ func (c *checker) moves(s *Sent, r *Row, t trail) {
 	}
 }
 
-// deleted checks that the trail of a request that is no longer stored records its
-// deletion.
+// deleted checks that the trail of a request that is no longer stored records
+// its deletion.
 func (c *checker) deleted(s *Sent, h *History) {
 	t := c.trail(s, h.Events[s.ID])
 	if !t.gone {

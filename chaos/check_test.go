@@ -11,7 +11,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// kind returns what the clients submit under that name.
+// kind returns the kind of request that the clients submit under that name.
 func kind(name string) *chaos.Kind {
 	for _, k := range chaos.Kinds() {
 		if k.Name == name {
@@ -21,18 +21,18 @@ func kind(name string) *chaos.Kind {
 	panic("no kind " + name)
 }
 
-// story is the history of one request, to be spoilt by a test.
+// story is the history of one request, which a test then falsifies.
 type story struct {
 	sent       chaos.Sent
 	row        chaos.Row
-	gone       bool // there is no row
+	gone       bool // the request has no row
 	events     []chaos.Event
 	deliveries []chaos.Delivery
 	receipts   map[string]chaos.Receipt
 	bulks      []chaos.Bulk
 }
 
-// told is a quick request that ended as it should.
+// told returns the story of a quick request that ended as it should.
 func told() *story {
 	at := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 	s := &story{
@@ -55,7 +55,8 @@ func (s *story) happened(a jobs.Action, attempt int, from, to jobs.Status) {
 	})
 }
 
-// calledBack is a request with a callback_url, of whose end the receiver was told.
+// calledBack returns the story of a request with a callback_url whose receiver
+// got the callback.
 func calledBack() *story {
 	s := told()
 	s.sent.Callback = true
@@ -65,7 +66,7 @@ func calledBack() *story {
 	return s
 }
 
-// removed is a request that was deleted when it was done.
+// removed returns the story of a request that was deleted after it was done.
 func removed() *story {
 	s := told()
 	s.sent.Kind, s.sent.Asked, s.sent.Gone, s.gone = kind("deleted"), true, true, true
@@ -73,7 +74,8 @@ func removed() *story {
 	return s
 }
 
-// outdated is a request that nobody began before it expired.
+// outdated returns the story of a request that no worker began before it
+// expired.
 func outdated() *story {
 	s := told()
 	s.sent.Kind, s.sent.ExpiresAt = kind("expiring"), s.sent.At.Add(time.Second)
@@ -83,7 +85,8 @@ func outdated() *story {
 	return s
 }
 
-// oneOfMany is a request that failed, and failed again after a replay of many.
+// oneOfMany returns the story of a request that failed, and that failed again
+// after a bulk replay.
 func oneOfMany() *story {
 	s := told()
 	s.sent.Kind = kind("wrong")
@@ -137,10 +140,10 @@ func TestCheckAcceptsWhatIsLegal(t *testing.T) {
 	repeated := told()
 	repeated.sent.Key, repeated.sent.Told = "k", []chaos.Told{{ID: 1}, {ID: 1, Replayed: true}}
 
-	maybe := removed() // a deletion without an answer, which was carried out
+	maybe := removed() // its deletion got no answer but was carried out
 	maybe.sent.Gone = false
 
-	kept := told() // one that was not
+	kept := told() // its deletion was not carried out
 	kept.sent.Kind, kept.sent.Asked = kind("deleted"), true
 
 	inTime := told()

@@ -26,8 +26,8 @@ func newClient(addrs []string) client {
 	return client{addrs: addrs, http: &http.Client{Transport: transport, Timeout: httpTimeout}, turn: &atomic.Uint64{}}
 }
 
-// answer is an HTTP response. When it comes with an error, it holds the part that
-// arrived.
+// answer is an HTTP response. When it comes with an error, it holds the part
+// that arrived.
 type answer struct {
 	status int
 	header http.Header

@@ -12,15 +12,15 @@ import (
 )
 
 // A Go program asks the kernel for the time directly, with or without cgo, so a
-// preloaded library cannot change it. A Linux time namespace moves the monotonic
-// clock but not the wall clock. That leaves package time itself: the binary under
-// test is built with one additional line in time.Now, overlaid on the toolchain's
-// sources for that build only. The line affects everything in the process,
-// including Asynq and the drivers. As after a real jump of the clock, the monotonic
-// clock and all timers continue normally.
+// preloaded library cannot change it. A Linux time namespace moves the
+// monotonic clock but not the wall clock. That leaves package time itself: the
+// binary under test is built with one additional line in time.Now, overlaid on
+// the toolchain's sources for that build only. The line affects everything in
+// the process, including Asynq and the drivers. As after a real jump of the
+// clock, the monotonic clock and all timers continue normally.
 
-// clockVariable is the environment variable with the path of the file that holds
-// the offset of a process's wall clock in seconds.
+// clockVariable is the environment variable with the path of the file that
+// holds the offset of a process's wall clock in seconds.
 const clockVariable = "MASS_CHAOS_CLOCK"
 
 const (
@@ -61,9 +61,9 @@ func wrongBy() int64 {
 `
 )
 
-// ClockOverlay writes the files that "go build -overlay" needs to build a binary
-// whose wall clock the harness can move into dir, and returns the path of the
-// overlay. root is the toolchain's root, as printed by "go env GOROOT".
+// ClockOverlay writes the files that "go build -overlay" needs to build a
+// binary whose wall clock the harness can move into dir, and returns the path
+// of the overlay. root is the toolchain's root, as printed by "go env GOROOT".
 func ClockOverlay(root, dir string) (string, error) {
 	source := filepath.Join(root, "src", "time", "time.go")
 	original, err := os.ReadFile(source)
@@ -83,8 +83,8 @@ func ClockOverlay(root, dir string) (string, error) {
 		os.WriteFile(extra, []byte(clockSource), 0o600), os.WriteFile(overlay, list, 0o600))
 }
 
-// setClock immediately sets the error of the process's wall clock to d, in whole
-// seconds.
+// setClock immediately sets the error of the process's wall clock to d, in
+// whole seconds.
 func (p *process) setClock(d time.Duration) error {
 	f, err := os.OpenFile(p.clock, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {

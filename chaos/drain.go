@@ -2,14 +2,15 @@ package chaos
 
 import "time"
 
-// before is how long before a fault a request may have been acknowledged to count
-// as caught by the fault. Without it, instantaneous faults would catch no requests.
+// before is how long before a fault a request may have been acknowledged to
+// count as caught by the fault. Without it, instantaneous faults would catch no
+// requests.
 const before = time.Second
 
 // measureDrains computes for each fault how long after its end the last request
-// that it caught became final. A fault catches the requests acknowledged while it
-// was in force or just before. PostgreSQL and the harness share a clock. Requests
-// that are made to wait or fail, or that a client moves, do not count.
+// that it caught became final. A fault catches the requests acknowledged while
+// it was in force or just before. PostgreSQL and the harness share a clock.
+// Requests that are made to wait or fail, or that a client moves, do not count.
 func measureDrains(list []*Injection, h *History) {
 	rows := make(map[string]*Row, len(h.Rows))
 	for i := range h.Rows {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Target is what a fault breaks. Two faults with the same target are never in force
-// at the same time.
+// Target is what a fault breaks. Two faults with the same target are never in
+// force at the same time.
 type Target string
 
 // The targets.
@@ -27,8 +27,8 @@ type Fault struct {
 	Long   time.Duration // the same in a long run; zero means Hold
 	Tasks  bool          // it acts on live tasks and reports how many there were
 
-	// Inject breaks something and returns a function that repairs it. An error means
-	// that nothing was broken.
+	// Inject breaks something and returns a function that repairs it. An error
+	// means that nothing was broken.
 	Inject func(ctx context.Context, s *system, rng *rand.Rand) (heal, error)
 }
 

@@ -26,8 +26,8 @@ func killWorker(ctx context.Context, s *system, rng *rand.Rand) (heal, error) {
 	return func(context.Context) error { return w.start() }, nil
 }
 
-// freezeWorker makes a zombie: a worker that holds requests, is presumed dead, and
-// comes back.
+// freezeWorker makes a zombie: a worker that holds requests, is presumed dead,
+// and comes back.
 func freezeWorker(ctx context.Context, s *system, rng *rand.Rand) (heal, error) {
 	w := s.busyWorker(ctx, rng)
 	if err := w.signal(syscall.SIGSTOP); err != nil {
@@ -44,8 +44,8 @@ func killAPI(_ context.Context, s *system, rng *rand.Rand) (heal, error) {
 	return func(ctx context.Context) error { return s.startAPI(ctx, a) }, nil
 }
 
-// killAPIBeforeEnqueue arms the fail point of package api and waits until it has
-// killed one of the APIs.
+// killAPIBeforeEnqueue arms the fail point of package api and waits until it
+// has killed one of the APIs.
 func killAPIBeforeEnqueue(ctx context.Context, s *system, _ *rand.Rand) (heal, error) {
 	trigger := filepath.Join(s.marks, "die-before-enqueue")
 	if err := os.WriteFile(trigger, nil, 0o600); err != nil {
@@ -81,8 +81,8 @@ func rollingRestart(ctx context.Context, s *system, _ *rand.Rand) (heal, error) 
 	return nothing, errors.Join(errs...)
 }
 
-// busyWorker returns a worker that currently holds requests, or any worker if none
-// does.
+// busyWorker returns a worker that currently holds requests, or any worker if
+// none does.
 func (s *system) busyWorker(ctx context.Context, rng *rand.Rand) *process {
 	first := rng.IntN(len(s.workers))
 	chosen := s.workers[first]

@@ -43,8 +43,8 @@ func killPostgres(_ context.Context, s *system, _ *rand.Rand) (heal, error) {
 	return s.cfg.Servers.RestartPostgres, s.cfg.Servers.KillPostgres()
 }
 
-// exhaustPostgres takes every connection of the server, including those that the
-// processes already hold, and keeps every connection that becomes free.
+// exhaustPostgres takes every connection of the server, including those that
+// the processes already hold, and keeps every connection that becomes free.
 func exhaustPostgres(ctx context.Context, s *system, _ *rand.Rand) (heal, error) {
 	db, err := sql.Open("postgres", s.cfg.DatabaseURL+"&application_name=hog")
 	if err != nil {
@@ -78,7 +78,8 @@ func exhaustPostgres(ctx context.Context, s *system, _ *rand.Rand) (heal, error)
 	}, nil
 }
 
-// moveClock moves the wall clocks of one worker and one API by d, and later back.
+// moveClock moves the wall clocks of one worker and one API by d, and later
+// back.
 func moveClock(d time.Duration) func(context.Context, *system, *rand.Rand) (heal, error) {
 	return func(ctx context.Context, s *system, rng *rand.Rand) (heal, error) {
 		w, a := s.busyWorker(ctx, rng), s.apis[rng.IntN(len(s.apis))]
@@ -87,9 +88,9 @@ func moveClock(d time.Duration) func(context.Context, *system, *rand.Rand) (heal
 	}
 }
 
-// shiftLeases leaves Redis in the state that an Asynq server leaves behind when it
-// dies with a clock that is wrong by d: leases and retries end too late or too
-// early by that much.
+// shiftLeases leaves Redis in the state that an Asynq server leaves behind when
+// it dies with a clock that is wrong by d: leases and retries end too late or
+// too early by that much.
 func shiftLeases(d time.Duration) func(context.Context, *system, *rand.Rand) (heal, error) {
 	script := redis.NewScript(`
         for _, key in ipairs(KEYS) do
@@ -111,8 +112,9 @@ func shiftLeases(d time.Duration) func(context.Context, *system, *rand.Rand) (he
 		if err := shift(ctx); err != nil {
 			return nil, err
 		}
-		// A live server renews its leases; those of a dead one keep the wrong time. The
-		// second shift covers tasks that were postponed in the meantime.
+		// A live server renews its leases; those of a dead one keep the wrong
+		// time. The second shift covers tasks that were postponed in the
+		// meantime.
 		return func(ctx context.Context) error { return errors.Join(shift(ctx), w.start()) }, w.kill()
 	}
 }
@@ -123,7 +125,8 @@ func queueKey(queue, part string) string { return "asynq:{" + queue + "}:" + par
 // queues lists all queues: those of requests and that of callbacks.
 func queues() []string { return append(jobs.Queues(), jobs.WebhookQueue) }
 
-// operation is an action in Asynqmon on all tasks of a queue in certain states.
+// operation is an action in Asynqmon on all tasks of a queue that are in
+// certain states.
 type operation struct {
 	hold   bool // pause the queues first, so that live tasks accumulate
 	method string

@@ -9,16 +9,17 @@ import (
 	"time"
 )
 
-// spare is how many more goroutines a process that has worked may have at rest than
-// a fresh one: those of connections, and those that start with the first request.
+// spare is how many more goroutines a process that has worked may have at rest
+// than a fresh one: those of connections, and those that start with the first
+// request.
 const spare = 40
 
-// leakedGoroutines compares the oldest API and the oldest worker with fresh ones.
-// It counts with SIGQUIT, on which a Go program writes all goroutines to its log
-// and exits, so the program needs no code for it.
+// leakedGoroutines compares the oldest API and the oldest worker with fresh
+// ones. It counts with SIGQUIT, on which a Go program writes all goroutines to
+// its log and exits, so the program needs no code for it.
 func (s *system) leakedGoroutines(ctx context.Context) (found []Violation, counts string) {
 	s.load.http.CloseIdleConnections()
-	pause(ctx, 2*time.Second) // until the other end has noticed
+	pause(ctx, 2*time.Second) // until the processes have noticed that the connections were closed
 	for _, group := range [][]*process{s.apis, s.workers} {
 		p := oldest(group)
 		if p == nil {

@@ -34,7 +34,7 @@ type Sent struct {
 	Acked time.Time   // zero: no answer, or 503; the request may still be stored
 	ID    int64       // from the first answer
 	Told  []Told      // all answers that say it is stored; more than one only with a key
-	Moved jobs.Status // the move that a client asked for and got (200)
+	Moved jobs.Status // the move that a client asked for and that was carried out (200)
 	Asked bool        // a client asked for a move or the deletion, successfully or not
 	Gone  bool        // the deletion succeeded (204)
 
@@ -42,7 +42,7 @@ type Sent struct {
 	item []byte // item when sent in a batch, with its key
 }
 
-// Told is one answer that says that a submission is stored.
+// Told is one answer that confirms that a submission is stored.
 type Told struct {
 	ID       int64
 	Replayed bool // the answer says that it was already stored
@@ -51,7 +51,7 @@ type Told struct {
 // Bulk is one replay of many failed requests, as its client saw it.
 type Bulk struct {
 	At       time.Time
-	Until    time.Time // none of its moves is later
+	Until    time.Time // no move of the replay is later
 	Answered bool
 	Changed  int // according to the answer
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
-// Kind is what a submitted request is made to do, which determines how it must end.
+// Kind is the intended life of a submitted request, which determines how it
+// must end.
 type Kind struct {
 	Name     string
 	Share    int         // of all submissions; the shares of Kinds add up to 100
@@ -56,7 +57,8 @@ func pick(kinds []Kind, rng *rand.Rand) *Kind {
 	return &kinds[0]
 }
 
-// plain reports whether nothing but the system itself delays a request of the kind.
+// plain reports whether nothing but the system itself delays a request of the
+// kind.
 func (k *Kind) plain() bool {
 	return k.Failures == 0 && k.Move == "" && !k.Delete && !k.Waits && !k.Expires
 }
@@ -73,8 +75,8 @@ func freeForm(nonce string, o Orders) []byte {
 	return mustMarshal(map[string]any{"correlation_id": nonce, "chaos": o, "note": "a payload of the chaos harness"})
 }
 
-// signalsPayload returns the documented example with another correlation id, after
-// change has modified it.
+// signalsPayload returns the documented example with another correlation id,
+// after change has modified it.
 func signalsPayload(change func(doc map[string]any)) func(string, *rand.Rand) []byte {
 	return func(nonce string, _ *rand.Rand) []byte {
 		var doc map[string]any

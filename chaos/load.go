@@ -32,9 +32,10 @@ const (
 	bulkLimit = 10 // requests
 )
 
-// load is the known set of clients. Each submission has its own nonce. A client that
-// got no answer does not know whether its submission is stored. With an idempotency
-// key it sends the submission again until it knows; without one it moves on.
+// load is the known set of clients. Each submission has its own nonce. A client
+// that got no answer does not know whether its submission is stored. With an
+// idempotency key it sends the submission again until it knows; without one it
+// moves on.
 type load struct {
 	client
 
@@ -50,7 +51,7 @@ type load struct {
 	mu       sync.Mutex
 	sent     []*Sent
 	replays  []Bulk
-	nonsense []string // the first few answers that no fault excuses
+	nonsense []string // the first few answers that no fault explains
 }
 
 func newLoad(addrs []string, rate int, seed uint64) *load {
@@ -106,7 +107,8 @@ const (
 	asLines
 )
 
-// order sends one submission or a batch, and later the moves that its kinds require.
+// order sends one submission or a batch, and later the moves that its kinds
+// require.
 func (l *load) order(ctx context.Context, kinds []Kind, name string, rng *rand.Rand, later *sync.WaitGroup) {
 	how, count := alone, 1
 	if rng.IntN(batchShare) == 0 {
@@ -136,7 +138,8 @@ func (l *load) compose(kind *Kind, nonce string, rng *rand.Rand) *Sent {
 		"payload":  json.RawMessage(kind.payload(nonce, rng)),
 		"priority": []string{"high", "default", "default", "low"}[rng.IntN(4)],
 	}
-	// Times are sent in milliseconds, because Postgres keeps microseconds at most.
+	// Times are sent in milliseconds, because Postgres keeps microseconds at
+	// most.
 	ahead := func(from, to int) time.Time {
 		return s.At.Add(time.Duration(from+rng.IntN(to-from)) * time.Millisecond).UTC().Truncate(time.Millisecond)
 	}
@@ -195,7 +198,7 @@ func (l *load) single(ctx context.Context, s *Sent) {
 	}
 }
 
-// told records an answer that says that s is stored.
+// told records an answer that confirms that s is stored.
 func (l *load) told(s *Sent, t Told) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -245,8 +248,8 @@ func (l *load) answers(s *Sent) int {
 	return len(s.Told)
 }
 
-// follow makes the move or deletion that the kind of the request requires, after a
-// short delay.
+// follow makes the move or deletion that the kind of the request requires,
+// after a short delay.
 func (l *load) follow(ctx context.Context, s *Sent, rng *rand.Rand, later *sync.WaitGroup) {
 	var wait time.Duration
 	switch {
@@ -309,7 +312,7 @@ func (l *load) replayFailed(ctx context.Context) {
 		a, err := l.call(context.WithoutCancel(ctx), http.MethodPost, "/mass-requests/bulk", jsonHeader(), body)
 		b.Until = time.Now()
 		switch {
-		case err != nil: // an API that is still alive may have one statement under way
+		case err != nil: // an API that is still running may have one statement under way
 			b.Until = b.Until.Add(2 * httpTimeout)
 		case a.status == http.StatusOK:
 			var view struct {
@@ -328,7 +331,7 @@ func (l *load) replayFailed(ctx context.Context) {
 	}
 }
 
-// complain records an answer that nothing excuses.
+// complain records an answer that no fault explains.
 func (l *load) complain(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

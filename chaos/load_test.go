@@ -72,8 +72,8 @@ func TestReceiverBelievesOnlyWhatIsSigned(t *testing.T) {
 	assert.Len(t, complaints, 2, "another message under the same id")
 }
 
-// A new toolchain may need another anchor. This test finds out before a long run
-// does.
+// A new toolchain may need a different anchor. This test detects that before a
+// long run does.
 func TestClockOfThisToolchainCanBeMoved(t *testing.T) {
 	t.Parallel()
 	root, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()

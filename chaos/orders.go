@@ -26,15 +26,16 @@ type Orders struct {
 
 var errOrdered = errors.New("chaos: ordered to fail")
 
-// Pipeline is another pipeline, slowed down and failing as the payload orders. It
-// signs every result with the attempt that made it, so that the checker sees which
-// attempt wrote it.
+// Pipeline is another pipeline, slowed down and failing as the payload orders.
+// It signs every result with the attempt that made it, so that the checker sees
+// which attempt wrote it.
 type Pipeline struct {
 	next worker.Pipeline
 	dir  string // shared with the harness
 }
 
-// NewPipeline returns next under the orders of the payloads.
+// NewPipeline returns a pipeline that runs next and obeys the orders in the
+// payloads.
 func NewPipeline(next worker.Pipeline, dir string) Pipeline { return Pipeline{next: next, dir: dir} }
 
 // Run obeys the orders in the payload, and lets the next pipeline do the work.
@@ -46,8 +47,8 @@ func (p Pipeline) Run(ctx context.Context, raw []byte) (result json.RawMessage, 
 	if err := json.Unmarshal(raw, &in); err != nil {
 		return nil, false, fmt.Errorf("read the orders: %w", err)
 	}
-	// This ignores ctx on purpose: fencing exists for steps that do not heed the
-	// end of their context.
+	// The sleep ignores ctx on purpose: fencing exists for steps that continue
+	// after the end of their context.
 	time.Sleep(time.Duration(in.Orders.SleepMS) * time.Millisecond)
 	if mustFail(p.dir, in.Nonce, in.Orders.FailTimes) {
 		return nil, false, errOrdered
@@ -59,8 +60,9 @@ func (p Pipeline) Run(ctx context.Context, raw []byte) (result json.RawMessage, 
 	return sign(result, jobs.LeaseFromContext(ctx).Attempt), asSubmitted, nil
 }
 
-// mustFail counts the failures of a request in files, which all processes share and
-// which outlive them. An attempt that dies after it has made a file counts, too.
+// mustFail counts the failures of a request in files, which all processes share
+// and which outlive them. An attempt that dies after it has made a file counts,
+// too.
 func mustFail(dir, nonce string, times int) bool {
 	for i := range times {
 		mark, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("failed-%s-%d", nonce, i)), os.O_CREATE|os.O_EXCL, 0o600)
@@ -72,7 +74,7 @@ func mustFail(dir, nonce string, times int) bool {
 	return false
 }
 
-// sign adds a member to the object that a result is.
+// sign adds a member to a result, which is a JSON object.
 func sign(result json.RawMessage, attempt int) json.RawMessage {
 	head := bytes.TrimSuffix(bytes.TrimSpace(result), []byte("}"))
 	return fmt.Appendf(nil, `%s,"chaos":{"attempt":%d}}`, head, attempt)

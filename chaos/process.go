@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// process is one `mass api` or `mass worker` that is started repeatedly under the
-// same name. All of its lives write to one log.
+// process is one `mass api` or `mass worker` that is started repeatedly under
+// the same name. All of its lives write to one log.
 type process struct {
 	name   string
 	binary string
@@ -52,9 +52,9 @@ func (p *process) start() error {
 	l := &life{born: time.Now(), ended: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// The kernel kills the child when the thread that started it ends, so that no
-		// child outlives the harness. The thread must therefore live as long as the
-		// child.
+		// The kernel kills the child when the thread that started it ends, so
+		// that no child outlives the harness. The thread must therefore live as
+		// long as the child.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer log.Close()
@@ -127,8 +127,8 @@ func (p *process) kill() error {
 // errUnclean means that a process did not exit cleanly on SIGTERM.
 var errUnclean = errors.New("did not end cleanly")
 
-// terminate sends SIGTERM and waits for the end of the process. It kills a process
-// that takes too long.
+// terminate sends SIGTERM and waits for the end of the process. It kills a
+// process that takes too long.
 func (p *process) terminate(ctx context.Context, limit time.Duration) error {
 	l := p.current()
 	if l == nil || l.over() {

@@ -4,6 +4,7 @@ package chaos
 
 import "syscall"
 
-// childAttributes keep a Ctrl-C at the terminal from the child, which the
-// harness ends itself. Here a killed harness leaves its children behind.
+// childAttributes protects the child from a Ctrl-C at the terminal, because the
+// harness ends the child itself. On this system the children of a killed
+// harness continue to run.
 func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -22,8 +22,8 @@ const (
 	mostCallback  = 1 << 20                                              // bytes
 )
 
-// receiver accepts callbacks. It rejects those without a valid signature, and some
-// others on purpose.
+// receiver accepts callbacks. It rejects those without a valid signature, and
+// some others on purpose.
 type receiver struct {
 	verify   *standardwebhooks.Webhook
 	complain func(format string, args ...any)
@@ -83,7 +83,8 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.WriteHeader(r.take(req.Header.Get("webhook-id"), got, skewed))
 }
 
-// take decides about a signed message and returns the status of the answer.
+// take accepts or refuses a signed message and returns the status of the
+// answer.
 func (r *receiver) take(id string, got Receipt, skewed bool) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -61,8 +61,8 @@ type line struct {
 	late                  bool // a request caught by the fault never ended
 }
 
-// drained returns the median and the slowest drain. The schedule does not wait for a
-// drain to end, so the slowest one may overlap with later faults.
+// drained returns the median and the slowest drain. The schedule does not wait
+// for a drain to end, so the slowest one may overlap with later faults.
 func (l *line) drained() (median, slowest string) {
 	if len(l.drains) == 0 && !l.late {
 		return "–", "–"
@@ -80,9 +80,9 @@ func (l *line) drained() (median, slowest string) {
 	return median, slowest
 }
 
-// lines groups the injections by fault. A violation counts for every fault that was
-// in force, or not yet drained, during the life of its request. It counts for no
-// fault if it belongs to no request, or if the request met none.
+// lines groups the injections by fault. A violation counts for every fault that
+// was in force, or not yet drained, during the life of its request. It counts
+// for no fault if it belongs to no request, or if the request met none.
 func (r *Report) lines() map[string]*line {
 	lines := map[string]*line{}
 	for _, f := range r.Config.Faults {
@@ -123,7 +123,8 @@ func (r *Report) lines() map[string]*line {
 	return lines
 }
 
-// within reports whether two spans of time overlap; a zero end means open-ended.
+// within reports whether two spans of time overlap; a zero end means
+// open-ended.
 func within(from, until, begin, end time.Time) bool {
 	return (end.IsZero() || !from.After(end)) && (until.IsZero() || !until.Before(begin))
 }
@@ -182,8 +183,8 @@ func enumerate(count map[string]int) string {
 	return ": " + strings.Join(list, ", ")
 }
 
-// String returns the report: a table, a summary, and the first violations of each
-// kind.
+// String returns the report: a table, a summary, and the first violations of
+// each kind.
 func (r *Report) String() string {
 	var b strings.Builder
 	c := r.Config

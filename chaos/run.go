@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Servers are the private PostgreSQL and Redis of a run; *devtest.Servers is one.
+// Servers are the private PostgreSQL and Redis of a run; *devtest.Servers is
+// one.
 type Servers interface {
 	KillPostgres() error
 	RestartPostgres(ctx context.Context) error
@@ -31,7 +32,7 @@ type Config struct {
 
 	Seed     uint64
 	Duration time.Duration // how long load and faults last
-	Long     bool          // faults stay in force for their long duration, and leaks are waited out
+	Long     bool          // faults stay in force for their long duration, and the run waits long enough to detect leaks
 	Faults   []Fault
 	APIs     int
 	Workers  int
@@ -72,8 +73,8 @@ func (i *Injection) end() time.Time {
 	return i.Healed.Add(i.Drain)
 }
 
-// Run executes a whole run. An error means that the harness itself failed. Failures
-// of the system are in the report.
+// Run executes a whole run. An error means that the harness itself failed.
+// Failures of the system are in the report.
 func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	begun := time.Now()
 	s, err := newSystem(ctx, cfg)
@@ -116,8 +117,9 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	return r, ctx.Err()
 }
 
-// breakThings follows the schedule until the end, and returns when everything is
-// repaired. Faults that had no turn by then still get one, within a limit.
+// breakThings follows the schedule until the end, and returns when everything
+// is repaired. Faults that were not injected by then are still injected, within
+// a time limit.
 func (s *system) breakThings(ctx context.Context, end time.Time) []*Injection {
 	var done []*Injection
 	missing := map[string]bool{}
@@ -198,8 +200,8 @@ type Rest struct {
 }
 
 // comeToRest waits until all requests are final, then until all callbacks are
-// delivered, and then until no task is left. A callback of a killed worker may have
-// to wait for Asynq's own recovery.
+// delivered, and then until no task is left. A callback of a killed worker may
+// have to wait for Asynq's own recovery.
 func (s *system) comeToRest(ctx context.Context) Rest {
 	var r Rest
 	since := time.Now()
@@ -241,7 +243,8 @@ func (s *system) inspect(ctx context.Context, r *Rest) (found []Violation) {
 	leaks, counts := s.leakedGoroutines(ctx)
 	r.Goroutines = counts
 	found = append(found, leaks...)
-	// The leader removes killed workers after they have been silent for a while.
+	// The leader removes killed workers after they have been silent for a
+	// while.
 	if err := s.awaitRegistered(ctx, len(s.workers)); err != nil {
 		found = append(found, Violation{Harm: Untrue, Text: err.Error()})
 	}

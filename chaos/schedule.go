@@ -14,9 +14,9 @@ type Strike struct {
 	Seed   uint64 // for the choice of victims
 }
 
-// Schedule returns an endless sequence of strikes that depends only on the seed. It
-// repeatedly goes through all faults in random order. About every fourth strike
-// injects two faults.
+// Schedule returns an endless sequence of strikes that depends only on the
+// seed. It repeatedly goes through all faults in random order. About every
+// fourth strike injects two faults.
 func Schedule(seed uint64, faults []Fault) iter.Seq[Strike] {
 	return func(yield func(Strike) bool) {
 		rng := rand.New(rand.NewPCG(seed, 0))

@@ -42,7 +42,8 @@ type system struct {
 	notes []string
 }
 
-// newSystem starts all processes and returns when every API accepts connections.
+// newSystem starts all processes and returns when every API accepts
+// connections.
 func newSystem(ctx context.Context, cfg Config) (_ *system, err error) {
 	s := &system{cfg: cfg, marks: filepath.Join(cfg.Dir, "marks"), log: cfg.Logger}
 	defer func() {

@@ -11,15 +11,15 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 )
 
-// APIKey is a machine's way in, without its secret.
+// APIKey is the credential of a machine, without its secret.
 type APIKey struct {
 	ID         int64
 	Name       string
 	Role       auth.Role
 	CreatedBy  string
 	CreatedAt  time.Time
-	LastUsedAt time.Time // zero: never; true to a minute
-	RevokedAt  time.Time // zero: it works
+	LastUsedAt time.Time // zero: never; at most a minute too early
+	RevokedAt  time.Time // zero: not revoked
 	SecretHash []byte    // SHA-256
 }
 
@@ -65,7 +65,8 @@ func (s *Store) APIKey(ctx context.Context, id int64) (APIKey, error) {
 	return row.key(), wrap(fmt.Sprintf("read API key %d", id), missing(NounAPIKey, err))
 }
 
-// APIKeys lists up to limit keys behind the one with id after, in the order they were made.
+// APIKeys lists up to limit keys with ids greater than after, in the order in
+// which they were made.
 func (s *Store) APIKeys(ctx context.Context, after int64, limit int) ([]APIKey, error) {
 	var rows []apiKeyRow
 	err := s.db.SelectContext(ctx, &rows, `SELECT `+apiKeyColumns+` FROM api_keys WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
@@ -79,7 +80,8 @@ func (s *Store) APIKeys(ctx context.Context, after int64, limit int) ([]APIKey, 
 	return list, nil
 }
 
-// RevokeAPIKey ends a key for good. Revoking it again changes nothing.
+// RevokeAPIKey permanently revokes a key. Revoking the key again changes
+// nothing.
 func (s *Store) RevokeAPIKey(ctx context.Context, id int64, by Origin) error {
 	return s.transact(ctx, fmt.Sprintf("revoke API key %d", id), func(tx *sqlx.Tx) error {
 		var row apiKeyRow
@@ -110,7 +112,7 @@ func (s *Store) RevokeAPIKeysNamed(ctx context.Context, name string, by Origin) 
 	return nil
 }
 
-// UsedAPIKey notes that a key was used, once a minute at most.
+// UsedAPIKey records that a key was used, at most once a minute.
 func (s *Store) UsedAPIKey(ctx context.Context, id int64) error {
 	_, err := s.db.ExecContext(ctx, `
         UPDATE api_keys SET last_used_at = now()

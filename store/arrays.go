@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// The arrays of the statements that every request goes through, in the binary
-// format of the wire: no element is quoted here or unquoted by Postgres, which
-// for a payload is most of the work. lib/pq sends a []byte in that format when
-// the connection has binary_parameters.
+// These types are the array parameters of the statements that every request
+// goes through. They are sent in the binary format of the wire protocol, so no
+// element has to be quoted here and unquoted by Postgres, which for a payload
+// would be most of the work. lib/pq sends a []byte in that format when the
+// connection has binary_parameters.
 //
 // The format is that of array_recv in src/backend/utils/adt/arrayfuncs.c: the
-// number of dimensions, whether there are NULLs, the element type, the length and
-// lower bound of each dimension, and then each element after its length. A length
-// of -1 means NULL.
+// number of dimensions, whether there are NULLs, the element type, the length
+// and lower bound of each dimension, and then each element after its length. A
+// length of -1 means NULL.
 type (
 	textArray  []string    // text[]; "" is an empty string
 	nullArray  []string    // text[]; "" is NULL
@@ -28,7 +29,8 @@ type (
 	timeArray  []time.Time // timestamptz[]; the zero time is NULL
 )
 
-// The types of the elements: pg_type.oid of types that are built in.
+// The types of the elements, as the values of pg_type.oid for the built-in
+// types.
 const (
 	oidBool        = 16
 	oidBytea       = 17
@@ -51,7 +53,7 @@ func beginArray(oid uint32, n, size int) []byte {
 		dimensions = 0
 	}
 	b = binary.BigEndian.AppendUint32(b, dimensions)
-	b = binary.BigEndian.AppendUint32(b, 1) // NULLs are possible; Postgres looks for itself
+	b = binary.BigEndian.AppendUint32(b, 1) // NULLs are possible; Postgres checks each element anyway
 	b = binary.BigEndian.AppendUint32(b, oid)
 	if n > 0 {
 		b = binary.BigEndian.AppendUint32(b, uint32(n)) //nolint:gosec // the groups are hundreds long

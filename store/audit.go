@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// AuditEvent is one row of the trail with everything that is known about it.
+// AuditEvent is one row of the trail with everything known about it.
 type AuditEvent struct {
 	Event
 	HTTPRequestID  string `db:"http_request_id"`
@@ -35,8 +35,8 @@ const auditColumns = `e.id, e.at, coalesce(e.request_id, 0) AS request_id, coale
     e.input_digest, e.output_digest, e.trace_id, e.span_id, coalesce(e.source_id, 0) AS source_id,
     coalesce(s.kind, '') AS process, coalesce(s.version, '') AS version, coalesce(s.build_commit, '') AS build_commit`
 
-// AuditFilter restricts what is read of the trail. An event must satisfy all of
-// its parts.
+// AuditFilter restricts which events of the trail are read. An event must
+// satisfy all parts of the filter.
 type AuditFilter struct {
 	RequestID     int64 // of a MassRequest; 0: any
 	Actor         string
@@ -74,7 +74,7 @@ func (f *AuditFilter) conditions(args []any) ([]string, []any) {
 	return where, args
 }
 
-// Span is a range of event ids, both ends within.
+// Span is a range of event ids that includes both ends.
 type Span struct{ Low, High int64 }
 
 // Empty reports whether no id is in the range.
@@ -82,7 +82,8 @@ func (s Span) Empty() bool { return s.Low > s.High }
 
 // AuditWindow is how many events one statement walks at most, whatever the
 // filter is. The trail has indexes for its ids and for its requests only,
-// because each request would pay three times for every further index.
+// because a request writes about three events, and each would have to be added
+// to every further index.
 const AuditWindow = 50_000
 
 // auditSkew is by how much the order of the ids may differ from the order of
@@ -142,8 +143,8 @@ func firstSince(ctx context.Context, probe *sql.Stmt, span Span, t time.Time) (i
 
 // WalkAudit reads the next events of the filter within the span, up to limit,
 // from its old or its new end, in one bounded statement. It returns the rest of
-// the span: until the rest is empty there may be more events, also when none
-// was found.
+// the span: until the rest is empty there may be more events, even when this
+// call found none.
 func (s *Store) WalkAudit(ctx context.Context, f AuditFilter, span Span, newestFirst bool, limit int) ([]AuditEvent, Span, error) {
 	window, rest := span, Span{Low: 1}
 	if f.RequestID == 0 { // a request's events have an index

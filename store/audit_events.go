@@ -35,7 +35,7 @@ func (e *Event) Ends() (ends, changes bool) {
 }
 
 // Events lists what happened to a request, oldest first, up to limit events
-// with ids greater than after. A request that never existed has none.
+// with ids greater than after. A request that never existed has no events.
 func (s *Store) Events(ctx context.Context, request, after int64, limit int) ([]Event, error) {
 	var list []Event
 	err := s.db.SelectContext(ctx, &list,

@@ -15,7 +15,7 @@ import (
 	"github.com/lib/pq"
 )
 
-// Seal is a link of the chain that makes changes of the trail evident. It
+// Seal is a link of the chain that makes changes to the trail evident. It
 // consists of a hash over the events of a range of ids and the hash of the seal
 // before it.
 type Seal struct {
@@ -40,12 +40,12 @@ const (
 	sealedColumns = `id, at, request_id, batch_id, attempt, action, actor, from_status, to_status, detail, source_id,
     http_request_id, client, schema_version, biocore_version, input_digest, output_digest, trace_id, span_id`
 
-	// readBlock reads the events with ids from $1 to $2. The schema is named, so
-	// that no function elsewhere in a search_path can replace the one that is
-	// meant.
+	// readBlock reads the events with ids from $1 to $2. The schema is named,
+	// so that no function elsewhere in a search_path can replace the one that
+	// is meant.
 	readBlock = `SELECT id, pg_catalog.record_send(ROW(` + sealedColumns + `)) FROM audit_events WHERE id >= $1 AND id <= $2 ORDER BY id`
-	// hashBlock returns the ids and the hashes of the first $3 events of readBlock
-	// as one value, which costs a third less than the events as rows.
+	// hashBlock returns the ids and the hashes of the first $3 events of
+	// readBlock as one value, which costs a third less than the events as rows.
 	hashBlock = `
         SELECT pg_catalog.string_agg(pg_catalog.int8send(id) || pg_catalog.sha256(event), ''::bytea ORDER BY id)
         FROM (` + readBlock + ` LIMIT $3) block (id, event)`
@@ -122,8 +122,8 @@ const trailWriters = `
 // MarkTrail notes the latest event id that was drawn.
 func (s *Store) MarkTrail(ctx context.Context) (TrailMark, error) {
 	var m TrailMark
-	// The id is read before the writers, in a statement of its own: a transaction
-	// that begins in between draws a later id.
+	// The id is read before the writers, in a statement of its own: a
+	// transaction that begins in between draws a later id.
 	err := s.db.GetContext(ctx, &m.UpTo, `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM audit_events_id_seq`)
 	if err == nil {
 		err = s.db.QueryRowContext(ctx, `

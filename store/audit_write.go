@@ -18,7 +18,8 @@ type Origin struct {
 	SpanID    string // W3C, 16 hexadecimal digits
 }
 
-// The columns of an event, for the statements that write events of their rows.
+// The columns of an event, for statements that write events about the rows that
+// they change.
 const (
 	transitionColumns = `request_id, batch_id, attempt, action, actor, from_status, to_status, detail`
 
@@ -60,7 +61,7 @@ type newEvent struct {
 	Batch    int64
 	Attempt  int
 	Action   string
-	From, To string // states; "" when the event does not tell of one
+	From, To string // statuses; "" when the event does not change the status
 	Detail   string
 	Origin   Origin
 }
@@ -71,7 +72,7 @@ SELECT r.id, CASE WHEN r.id IS NOT NULL THEN @batch::bigint END, CASE WHEN r.id 
        @action::text, nullif(@from::text, ''), nullif(@to::text, ''), nullif(@detail::text, ''), ` + originValues + `
 FROM (SELECT nullif(@request::bigint, 0) AS id) r`)
 
-// writeEvent writes an event in the transaction of the act that it tells of.
+// writeEvent writes an event in the transaction of the act that it records.
 func writeEvent(ctx context.Context, tx execer, e newEvent) error {
 	values := e.Origin.queryValues()
 	values["request"], values["batch"], values["attempt"] = e.Request, e.Batch, e.Attempt
@@ -86,7 +87,8 @@ func appendEvent(ctx context.Context, tx execer, by Origin, action, detail strin
 	return writeEvent(ctx, tx, newEvent{Action: action, Detail: detail, Origin: by})
 }
 
-// clipDetail makes a text of any origin fit for the trail.
+// clipDetail shortens and cleans a text of any origin so that the trail can
+// store it.
 func clipDetail(text string) string {
 	text = strings.ReplaceAll(strings.ToValidUTF8(text, string(utf8.RuneError)), "\x00", "")
 	if len(text) <= maxDetail {

@@ -17,7 +17,7 @@ type BulkMove struct {
 	Action    jobs.Action // Cancel or Replay
 	From      []jobs.Status
 	Filter    Filter  // newest first, starting after Filter.After, at most Filter.Limit requests
-	Only      []int64 // when not nil, only these of them
+	Only      []int64 // when not nil, only those of the matching requests
 	BatchSize int     // requests in one new batch, at most
 	Origin    Origin
 }
@@ -32,10 +32,10 @@ type Moved struct {
 	Next    Position     // of the last one found; the zero value when there are no more
 }
 
-// MoveRequests moves the next requests of a bulk. It is one statement, which
-// walks the filter as a list does, locks what it found and is still in one of
-// the states, waits for no lock, and writes the trail. Replayed requests wait
-// in the crowd lane of the actor who asked for the replay.
+// MoveRequests moves the next requests of a bulk change. It runs one statement,
+// which walks the filter as a list does, locks the requests that are still in
+// one of the statuses, waits for no lock, and writes the trail. Replayed
+// requests wait in the overflow lane of the actor who asked for the replay.
 func (s *Store) MoveRequests(ctx context.Context, m BulkMove) (Moved, error) {
 	query, args, err := moveQuery(m)
 	if err != nil {
@@ -126,8 +126,8 @@ func moveQuery(m BulkMove) (query string, args []any, err error) {
 	return q.text, q.args(values), nil
 }
 
-// found is the part of the statement that walks the filter. It adds the values
-// of its parameters.
+// found returns the part of the statement that walks the filter, and adds the
+// values of its parameters.
 func (m *BulkMove) found(values queryValues) string {
 	by, implied := bySubmission, "" // what follows from the states is written out for the partial indexes
 	switch {
@@ -150,7 +150,7 @@ func (m *BulkMove) found(values queryValues) string {
 }
 
 // CountMoves counts the requests that a BulkMove would find, and returns the
-// position of the last of them; it moves none.
+// position of the last of them. It moves no request.
 func (s *Store) CountMoves(ctx context.Context, m BulkMove) (Moved, error) {
 	values := queryValues{}
 	q := nameParameters(`

@@ -9,9 +9,9 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// The doctor asks the following on behalf of an operator. Each statement is
-// bounded: none counts the requests that are done, and none reads more than a
-// sample.
+// mass doctor runs the statements of this file for an operator. Each statement
+// is bounded: none counts the requests that are done, and none reads more than
+// a sample.
 
 // Server describes the Postgres server.
 type Server struct {
@@ -102,7 +102,8 @@ const findOverdue = `
         SELECT id FROM mass_requests
         WHERE status = 'processing' AND started_at < now() - make_interval(secs => $1) LIMIT $2`
 
-// Overdue returns up to limit requests that have been processing for longer than age.
+// Overdue returns up to limit requests that have been processing for longer
+// than age.
 func (s *Store) Overdue(ctx context.Context, age time.Duration, limit int) ([]int64, error) {
 	var list []int64
 	err := s.db.SelectContext(ctx, &list, findOverdue, age.Seconds(), limit)
@@ -152,8 +153,8 @@ func (s *Store) Leader(ctx context.Context) (Leader, error) {
 	return l, wrap("look for the leader", missing(NounLeader, err))
 }
 
-// OverdueWebhooks counts up to most webhooks that should have been delivered, or
-// tried again, more than age ago. A schema without webhooks has none.
+// OverdueWebhooks counts up to most webhooks that should have been delivered,
+// or tried again, more than age ago. A schema without webhooks has none.
 func (s *Store) OverdueWebhooks(ctx context.Context, age time.Duration, most int) (int, error) {
 	var there bool
 	err := s.db.GetContext(ctx, &there, `SELECT to_regclass('webhook_deliveries') IS NOT NULL`)

@@ -14,30 +14,33 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/pgconn"
 )
 
-// The errors that callers may test for. All others are faults of this program.
+// The errors that callers may test for. Any other error is a fault of this
+// program.
 var (
 	// ErrNotFound: there is no such row. Its NotFoundError says of what.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict: the row is not in a state that allows this. Its ConflictError
-	// says which row and why.
+	// ErrConflict: the row is not in a state that allows this. Its
+	// ConflictError says which row and why.
 	ErrConflict = errors.New("conflict")
-	// ErrInvalid: Postgres refused a value; trying again cannot help.
+	// ErrInvalid: Postgres refused a value; another attempt cannot help.
 	ErrInvalid = errors.New("invalid value")
-	// ErrOutcomeUnknown: a statement was sent and its answer was lost, so it may
-	// have taken effect or not. It comes together with ErrUnavailable, or with
-	// context.Canceled.
+	// ErrOutcomeUnknown: a statement was sent and its answer was lost, so the
+	// statement may or may not have taken effect. This error comes together
+	// with ErrUnavailable or with context.Canceled.
 	ErrOutcomeUnknown = pgconn.ErrOutcomeUnknown
-	// ErrUnavailable: Postgres does not answer now; trying again later may help.
+	// ErrUnavailable: Postgres does not answer now; another attempt may help
+	// later.
 	ErrUnavailable = errors.New("database unavailable")
 
-	// ErrEmailTaken: another user has this e-mail address. It is an ErrConflict.
+	// ErrEmailTaken: another user has this e-mail address. It is an
+	// ErrConflict.
 	ErrEmailTaken error = &ConflictError{Noun: NounUser, Reason: "another user has this e-mail address"}
-	// ErrLastAdmin: no other admin is enabled, so no one could manage users any
-	// more. It is an ErrConflict.
+	// ErrLastAdmin: no other admin is enabled, so there would be no account
+	// left that can manage users. It is an ErrConflict.
 	ErrLastAdmin error = &ConflictError{Noun: NounUser, Reason: "no other admin is enabled"}
 )
 
-// Noun names what an error is about, as a person calls it.
+// Noun names the subject of an error in plain words.
 type Noun string
 
 // The nouns of errors.
@@ -54,7 +57,7 @@ const (
 	NounMark     Noun = "mark of the trail"
 )
 
-// NotFoundError says what was not found. errors.Is takes it for ErrNotFound.
+// NotFoundError says what was not found. errors.Is matches it with ErrNotFound.
 type NotFoundError struct{ Noun Noun }
 
 // Error implements error.
@@ -63,8 +66,8 @@ func (e *NotFoundError) Error() string { return string(e.Noun) + " not found" }
 // Is reports whether target is ErrNotFound.
 func (e *NotFoundError) Is(target error) bool { return target == ErrNotFound }
 
-// ConflictError says what was not in a state that allows an act, and why.
-// errors.Is takes it for ErrConflict.
+// ConflictError says which row is not in a state that allows an act, and why.
+// errors.Is matches it with ErrConflict.
 type ConflictError struct {
 	Noun   Noun
 	Reason string
@@ -76,8 +79,8 @@ func (e *ConflictError) Error() string { return e.Reason }
 // Is reports whether target is ErrConflict.
 func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
 
-// missing gives sql.ErrNoRows the noun of what has no row. It leaves other
-// errors, and nil, as they are.
+// missing turns sql.ErrNoRows into a NotFoundError with the noun of the missing
+// row. It leaves other errors, and nil, as they are.
 func missing(noun Noun, err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return &NotFoundError{Noun: noun}
@@ -85,14 +88,14 @@ func missing(noun Noun, err error) error {
 	return err
 }
 
-// constraintErrors are what violated constraints mean, by their names in the
-// schema. A violation of any other constraint is ErrInvalid.
+// constraintErrors maps the name of a constraint in the schema to the error
+// that its violation means. A violation of any other constraint is ErrInvalid.
 var constraintErrors = map[string]error{
 	"users_email_taken": ErrEmailTaken,
 }
 
-// wrap wraps a driver error with the act that failed and with the error of this
-// package that it means. nil stays nil.
+// wrap wraps a driver error with the act that failed and with the matching
+// error of this package. nil stays nil.
 func wrap(act string, err error) error {
 	if err == nil {
 		return nil
@@ -107,7 +110,8 @@ func wrap(act string, err error) error {
 	return fmt.Errorf("%s: %w", act, err)
 }
 
-// classify returns the error of this package that a driver's error means, or nil.
+// classify returns the error of this package that a driver's error means, or
+// nil.
 func classify(err error) error {
 	var answer *pq.Error
 	if errors.As(err, &answer) {
@@ -128,8 +132,8 @@ func classify(err error) error {
 	return nil
 }
 
-// classifyAnswer goes by the SQLSTATE (PostgreSQL manual, appendix A), never by
-// text.
+// classifyAnswer classifies an error by its SQLSTATE (PostgreSQL manual,
+// appendix A), never by its text.
 func classifyAnswer(answer *pq.Error) error {
 	switch code := string(answer.Code); {
 	case code[:2] == "08", // connection exception

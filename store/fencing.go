@@ -2,6 +2,6 @@
 
 package store
 
-// unfenced ends the condition of outcomeQuery that refuses outdated attempts.
-// It is empty here, and not in fencing_sabotage.go.
+// unfenced is appended to the condition of outcomeQuery that refuses outdated
+// attempts. It is empty in every build except that of fencing_sabotage.go.
 const unfenced = ``

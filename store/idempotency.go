@@ -12,8 +12,8 @@ import (
 // IdempotencyTTL is how long a key is remembered, by the clock of Postgres.
 const IdempotencyTTL = 24 * time.Hour
 
-// keyColumns are what an insertion takes besides insertColumns when at least
-// one of its items has a key.
+// keyColumns are the columns that an insertion takes in addition to
+// insertColumns when at least one of its items has a key.
 var keyColumns = []arrayColumn[NewRequest]{
 	{name: "key", element: "text",
 		values: columnOf[nullArray](func(r *NewRequest) string { return r.IdempotencyKey })},
@@ -68,7 +68,7 @@ func (s *Store) lookUpKeys(ctx context.Context, items []NewRequest, out []Insert
 			continue
 		}
 		at, ok := place[callerKey{items[i].CreatedBy, items[i].IdempotencyKey}]
-		if !ok { // it expired and was removed between the two statements
+		if !ok { // the key expired and was removed between the two statements
 			return fmt.Errorf("look up idempotency keys: %w: a key is gone", ErrUnavailable)
 		}
 		r := rows[at]

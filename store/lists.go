@@ -63,8 +63,8 @@ type listWalk struct {
 }
 
 var (
-	// bySubmission is the usual walk. The columns of mass_requests say the same,
-	// but have no index.
+	// bySubmission is the usual walk. mass_requests has the same values in
+	// columns of its own, but without an index.
 	bySubmission = listWalk{
 		from:      `mass_submissions JOIN mass_requests ON id = request_id`,
 		createdAt: `submitted_at`, id: `request_id`, siteID: `site`, clusterID: `cluster`,
@@ -79,8 +79,8 @@ func (w listWalk) newestFirst() string {
 	return ` ORDER BY ` + w.createdAt + ` DESC, ` + w.id + ` DESC LIMIT @limit`
 }
 
-// conditions returns what the filter asks of a row, and adds the values of the
-// filter's parameters.
+// conditions returns the conditions that the filter puts on a row, and adds the
+// values of the filter's parameters.
 func (f *Filter) conditions(by listWalk, values queryValues) []string {
 	var where []string
 	add := func(condition, name string, value any) {

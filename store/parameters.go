@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// queryValues are the values of a statement by the names of its parameters.
+// queryValues holds the values of a statement by the names of its parameters.
 type queryValues map[string]any
 
 // namedQuery is a statement whose parameters were written as @name. A name
-// means the same value wherever it occurs, also in parts of the statement
-// that another file contributes.
+// means the same value wherever it occurs, even in parts of the statement that
+// another file contributes.
 type namedQuery struct {
 	text  string   // with $1, $2 … in place of the names
 	names []string // the name of each of them
@@ -56,8 +56,9 @@ type arrayColumn[T any] struct {
 	element string // SQL type of an element
 	values  func(items []T) any
 
-	// Of an insertion: where the statement stores it, in columns of the same name.
-	// What is in neither has a use of its own in the text of the statement.
+	// For an insertion: the tables in which the statement stores the value, in
+	// columns of the same name. The text of the statement uses a value that is
+	// in neither table in its own way.
 	request bool // in mass_requests
 	event   bool // in audit_events
 }
@@ -73,8 +74,8 @@ func columnOf[A ~[]E, T, E any](value func(item *T) E) func(items []T) any {
 	}
 }
 
-// unnestColumns is what the FROM of a statement says to have the items as rows,
-// with ord as the place of each of them, from 1.
+// unnestColumns returns the FROM item that turns the arrays into rows, one for
+// each item, with ord as the position of the item, from 1.
 func unnestColumns[T any](columns []arrayColumn[T]) string {
 	var arrays, names []string
 	for _, c := range columns {
@@ -85,7 +86,7 @@ func unnestColumns[T any](columns []arrayColumn[T]) string {
          WITH ORDINALITY AS u(` + strings.Join(names, `, `) + `, ord)`
 }
 
-// addColumns adds the values of the columns to those of a statement.
+// addColumns adds the values of the columns to the values of a statement.
 func addColumns[T any](values queryValues, columns []arrayColumn[T], items []T) {
 	for _, c := range columns {
 		values[c.name] = c.values(items)

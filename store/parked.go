@@ -6,13 +6,14 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// Where the number of requests of one caller that run at once is limited,
-// further requests of that caller are parked: pending, without a task, until
-// some of those that run have ended. No request's turn depends on a task, so
-// that parking costs nothing in Redis and delays no other caller.
+// A worker may limit how many requests of one caller run at once. Further
+// requests of that caller are then parked: they are pending, without a task,
+// until some of the running requests have ended. A parked request does not need
+// a task to be found, so parking costs nothing in Redis and delays no other
+// caller.
 
-// claimLock makes limited claims take turns at counting what runs: "clam" in
-// ASCII.
+// claimLock is the advisory lock with which limited claims take turns at
+// counting the running requests: "clam" in ASCII.
 const claimLock = 0x636c616d
 
 const runningByCaller = `running AS MATERIALIZED (
@@ -20,8 +21,8 @@ const runningByCaller = `running AS MATERIALIZED (
     WHERE status = 'processing' AND created_by IS NOT NULL GROUP BY created_by
 )`
 
-// claimLimitedQuery claims what the limit @most leaves each caller, oldest
-// first, and parks the rest.
+// claimLimitedQuery claims as many requests of each caller as the limit @most
+// leaves, oldest first, and parks the rest.
 var claimLimitedQuery = nameParameters(`
 WITH ` + runningByCaller + `, candidate AS MATERIALIZED (
     SELECT id, created_by, row_number() OVER (PARTITION BY created_by ORDER BY id) AS place FROM mass_requests
@@ -59,22 +60,22 @@ WITH RECURSIVE caller AS ( -- a loose index scan: one probe for each caller, how
     RETURNING ` + claimColumns + `
 ), ` + claimEvents)
 
-// ClaimBatchesUpTo is ClaimBatches where no caller may have more than most
-// requests running at once, on all workers together. Requests beyond that are
-// parked for ClaimParked.
+// ClaimBatchesUpTo is ClaimBatches with a limit: no caller may have more than
+// most requests running at once, on all workers together. It parks the requests
+// beyond the limit for ClaimParked.
 func (s *Store) ClaimBatchesUpTo(ctx context.Context, worker int64, batches []int64, most int) ([]jobs.Claimed, error) {
 	return s.claimInTurn(ctx, "claim batches", claimLimitedQuery, queryValues{"worker": worker, "batch_ids": int64Array(batches), "most": most})
 }
 
 // ClaimParked gives the worker up to limit of the parked requests whose callers
-// have fewer than most requests running by now.
+// now have fewer than most requests running.
 func (s *Store) ClaimParked(ctx context.Context, worker int64, most, limit int) ([]jobs.Claimed, error) {
 	return s.claimInTurn(ctx, "claim parked requests", claimParkedQuery, queryValues{"worker": worker, "most": most, "limit": limit})
 }
 
 // Unpark makes up to limit parked requests ordinary pending ones and returns
-// how many. The reconciler calls it where there is no limit anymore, and then
-// finds that these requests have no task.
+// how many. The reconciler calls it when there is no limit anymore, and then
+// finds that these requests have no task and enqueues them.
 func (s *Store) Unpark(ctx context.Context, limit int) (int64, error) {
 	res, err := s.db.ExecContext(ctx, `
         UPDATE mass_requests SET parked = false, updated_at = now() WHERE id IN (
@@ -86,8 +87,9 @@ func (s *Store) Unpark(ctx context.Context, limit int) (int64, error) {
 	return n, wrap("unpark requests", err)
 }
 
-// claimInTurn runs a claim that counts what runs: after every other such claim
-// has ended, and with a snapshot that shows it.
+// claimInTurn runs a claim that counts the running requests. It waits until
+// every other such claim has ended, and uses a snapshot that shows their
+// results.
 func (s *Store) claimInTurn(ctx context.Context, act string, q namedQuery, values queryValues) ([]jobs.Claimed, error) {
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {

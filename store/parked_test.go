@@ -12,7 +12,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// of stores n requests of a caller, ten a batch, and returns their batches.
+// of stores n requests of a caller, ten to a batch, and returns their batches.
 func (b system) of(caller string, n int) []int64 {
 	b.t.Helper()
 	items := make([]store.NewRequest, n)
@@ -58,19 +58,19 @@ func TestACallerIsHeldAtItsLimit(t *testing.T) {
 	assert.Equal(t, 18, n)
 	open, err := b.OpenBatches(b.ctx, 0, 1000, 100)
 	require.NoError(t, err)
-	assert.Empty(t, open, "what is held needs no task")
+	assert.Empty(t, open, "a parked request needs no task")
 	again, err := b.ClaimBatches(b.ctx, 1, flood)
 	require.NoError(t, err)
 	assert.Empty(t, again, "a repeated delivery does not get around the limit")
 
-	held, err := b.ClaimParked(b.ctx, 1, 12, 100)
+	parked, err := b.ClaimParked(b.ctx, 1, 12, 100)
 	require.NoError(t, err)
-	assert.Empty(t, held, "nothing has ended")
+	assert.Empty(t, parked, "nothing has ended")
 	b.finish(1, claimed[:5])
-	held, err = b.ClaimParked(b.ctx, 2, 12, 100)
+	parked, err = b.ClaimParked(b.ctx, 2, 12, 100)
 	require.NoError(t, err)
-	assert.Len(t, held, 5, "as many as ended")
-	for _, c := range held {
+	assert.Len(t, parked, 5, "as many as ended")
+	for _, c := range parked {
 		assert.Equal(t, 1, c.Attempt)
 	}
 	let, err := b.Unpark(b.ctx, 100)
@@ -81,7 +81,7 @@ func TestACallerIsHeldAtItsLimit(t *testing.T) {
 	assert.Len(t, open, 2, "without a limit they need tasks again")
 }
 
-// Many workers at once never run more of a caller than the limit.
+// Many concurrent workers never run more requests of a caller than the limit.
 func TestTheLimitHoldsAmongWorkers(t *testing.T) {
 	t.Parallel()
 	const limit = 7
@@ -114,7 +114,7 @@ func TestTheLimitHoldsAmongWorkers(t *testing.T) {
 	assert.LessOrEqual(t, len(left), limit)
 }
 
-// One held caller does not keep another's turn.
+// Parked requests of one caller do not delay those of another.
 func TestHeldCallersTakeTurns(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

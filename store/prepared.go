@@ -9,13 +9,14 @@ import (
 )
 
 // prepared is a statement that is prepared at its first use. database/sql then
-// prepares it once on each connection, also after a restart of the server.
-// Without it each call costs a second round trip and a plan.
+// prepares it once on each connection, even after a restart of the server.
+// Without preparation, each call costs a second round trip and a plan.
 //
 // The server keeps the plan that it made. A plan that was made while the tables
-// were small reads all of them, until the server happens to analyze them. A
-// statement whose plan depends on the size of tables is therefore prepared again
-// at its first use after a while, which costs one plan instead of one per call.
+// were small reads whole tables, until the server happens to analyze them. A
+// statement whose plan depends on the size of tables is therefore prepared
+// again at its first use after a while, which costs one plan instead of one per
+// call.
 type prepared struct {
 	db    *sqlx.DB
 	query string
@@ -32,7 +33,7 @@ type statement struct {
 	*sqlx.Stmt
 	since    time.Time
 	users    int
-	outdated bool // another one took its place
+	outdated bool // another preparation took its place
 }
 
 func (p *prepared) selectInto(ctx context.Context, dest any, args ...any) error {
@@ -44,9 +45,10 @@ func (p *prepared) selectInto(ctx context.Context, dest any, args ...any) error 
 	return stmt.SelectContext(ctx, dest, args...)
 }
 
-// enter returns the current preparation, or makes one. A caller waits for the
-// preparation of another one only when there is none at all, and no longer than
-// its context lasts: p.mu is never held while the server is asked.
+// enter returns the current preparation, or makes one. A caller waits for a
+// preparation that another caller makes only when there is none at all, and no
+// longer than the caller's context lasts: p.mu is never locked during a call to
+// the server.
 func (p *prepared) enter(ctx context.Context) (*statement, error) {
 	for {
 		p.mu.Lock()
@@ -95,8 +97,8 @@ func (p *prepared) leave(stmt *statement) {
 	p.closeUnused(stmt)
 }
 
-// closeUnused closes an outdated statement without users. The connections of
-// package pgconn do not ask the server for that, so it does not wait.
+// closeUnused closes an outdated statement without users. It does not wait for
+// the server, because connections of package pgconn postpone that exchange.
 func (p *prepared) closeUnused(stmt *statement) {
 	if stmt.outdated && stmt.users == 0 {
 		_ = stmt.Close() // a connection that fails here is broken for all others, too

@@ -12,9 +12,9 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// BatchWatermark is the newest batch id drawn so far. A batch at or below a
-// watermark that was read some time ago is at least that old, by the clock of
-// its reader alone.
+// BatchWatermark returns the newest batch id drawn so far. A batch at or below
+// a watermark that was read some time ago is at least that old, and only the
+// reader's clock is needed to know that.
 func (s *Store) BatchWatermark(ctx context.Context) (int64, error) {
 	var n int64
 	err := s.db.GetContext(ctx, &n, `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM mass_batches`)
@@ -53,8 +53,8 @@ func (s *Store) OpenBatches(ctx context.Context, after, upTo int64, limit int) (
 	return list, nil
 }
 
-// LoadBatches returns the batches with their pending requests, to be enqueued;
-// batches without any are left out.
+// LoadBatches returns the batches with their pending requests, to be enqueued.
+// It leaves out batches without pending requests.
 func (s *Store) LoadBatches(ctx context.Context, ids []int64) ([]jobs.Batch, error) {
 	var rows []movedRow
 	err := s.db.SelectContext(ctx, &rows, `
@@ -76,7 +76,7 @@ func (s *Store) PendingBatches(ctx context.Context, ids []int64) ([]int64, error
 	return list, wrap("look up batches", err)
 }
 
-// Leadership is an advisory lock that one process at a time has. It lasts as
+// Leadership is an advisory lock that one process at a time holds. It lasts as
 // long as its connection: a process that loses Postgres loses the leadership.
 type Leadership struct {
 	conn *sqlx.Conn
@@ -106,7 +106,8 @@ func (s *Store) TryLead(ctx context.Context) (*Leadership, error) {
 		_ = conn.Close()
 		return nil, wrap("try to lead", &ConflictError{Noun: NounLeader, Reason: "another process leads"})
 	}
-	// Servers before PostgreSQL 14 do not have the setting, and work without it.
+	// Servers before PostgreSQL 14 do not have the setting, and work without
+	// it.
 	_, err = conn.ExecContext(ctx, `
         SELECT set_config(name, $1, false) FROM pg_settings WHERE name = 'idle_session_timeout'`, leaderPatience)
 	if err != nil {
@@ -126,8 +127,8 @@ func (l *Leadership) Resign(ctx context.Context) error {
 	return wrap("resign the leadership", errors.Join(err, l.end()))
 }
 
-// end closes the session, which must not go back to the pool: it may have the
-// lock, and it has the settings of a leader.
+// end closes the session, which must not go back to the pool: the session may
+// hold the lock, and it has the settings of a leader.
 func (l *Leadership) end() error {
 	err := l.conn.Raw(func(any) error { return driver.ErrBadConn })
 	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {

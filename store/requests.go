@@ -24,8 +24,9 @@ const (
 	isEndedBadly = `status IN ('failed', 'cancelled')`
 )
 
-// NewRequest is a request to be inserted. The requests of one call that have the
-// same Group belong to one new batch. They must share Priority, Lane and RunAt.
+// NewRequest is a request to be inserted. The requests of one call that have
+// the same Group belong to one new batch. They must share Priority, Lane and
+// RunAt.
 type NewRequest struct {
 	Payload       json.RawMessage
 	SchemaVersion string
@@ -50,12 +51,13 @@ type Inserted struct {
 	ID        int64
 	BatchID   int64
 	CreatedAt time.Time
-	Replayed  bool // the key was used before for this same submission: the values are those of its first use
-	Mismatch  bool // the key was used before for another submission: nothing was stored
+	Replayed  bool // the key was used before for the same submission: the values are those of its first use
+	Mismatch  bool // the key was used before for a different submission: nothing was stored
 }
 
-// insertColumns are the values of a NewRequest but its payload and its key. A
-// new column of mass_requests that comes with the submission is one entry here.
+// insertColumns are the values of a NewRequest, except its payload and its key.
+// A further column of mass_requests that a submission fills is one more entry
+// here.
 var insertColumns = []arrayColumn[NewRequest]{
 	{name: "schema_version", element: "text", request: true, event: true,
 		values: columnOf[textArray](func(r *NewRequest) string { return r.SchemaVersion })},
@@ -103,22 +105,22 @@ var (
 	insertKeyedQuery = nameParameters(insertStatement(append(slices.Clip(insertColumns), keyColumns...), true))
 )
 
-// insertStatement stores requests together with what lists look them up by and
-// with their events. It takes ids from the sequences before it inserts, so that
-// the answer maps each id to the place of its item, in whatever order Postgres
-// inserts rows.
+// insertStatement stores requests together with the rows through which lists
+// find them, and with their events. It takes ids from the sequences before it
+// inserts, so that the answer maps each id to the place of its item, in
+// whatever order Postgres inserts rows.
 //
-// A key is won by inserting it, or by taking over an expired one. Of two
-// statements with the same key the later one waits for the earlier one, and
-// then loses. Keys are taken in order, so that two statements cannot wait for
-// each other. An item that loses is not stored, and is missing in the answer.
-// Without keys there is nothing to lose: the simpler statement, which is the
-// usual one.
+// An item wins its key by inserting the key, or by taking over an expired one.
+// Of two statements with the same key the later one waits for the earlier one,
+// and then loses. Keys are taken in order, so that two statements cannot wait
+// for each other. An item that loses is not stored, and is missing from the
+// answer. Most calls have no keys, and use a simpler statement.
 //
-// The payloads are fetched from their array where they are stored: as a column
-// of item they would be copied twice on the way. @new_batches has an element
-// for each new batch. It is not a number for generate_series, because in a plan
-// that is kept the planner expects a thousand rows of that function.
+// The payloads are taken from their array only where they are stored: as a
+// column of item they would be copied twice on the way. @new_batches has an
+// element for each new batch. It is not a number for generate_series, because
+// the planner expects a thousand rows from that function in a plan that is
+// kept.
 func insertStatement(columns []arrayColumn[NewRequest], keyed bool) string {
 	var request, event []string
 	for _, c := range columns {
@@ -240,11 +242,11 @@ func (r *requestRow) request() jobs.Request {
 }
 
 // withNormalized puts the payload into a result whose member "normalized" was
-// left out, in the place in which the pipeline writes that member. The result
+// left out, at the place where the pipeline writes that member. The result
 // is as the pipeline wrote it: an object without white space around it. The SQL
 // function mass_result does the same.
 func withNormalized(result, payload []byte) []byte {
-	rest := result[1:] // what follows the brace: a member, or the end
+	rest := result[1:] // the text after the opening brace: a member, or the end
 	if len(rest) == 1 {
 		return slices.Concat([]byte(`{"normalized":`), payload, rest)
 	}
@@ -276,8 +278,8 @@ INSERT INTO audit_events (request_id, batch_id, attempt, action, from_status, ` 
 SELECT id, batch_id, attempt, 'delete', status, ` + originValues + ` FROM deleted
 RETURNING request_id`)
 
-// DeleteRequest removes a request, whatever its state; its events stay. A
-// worker that has claimed the request finds its writes refused. The error is
+// DeleteRequest removes a request, whatever its status; its events remain. The
+// writes of a worker that has claimed the request are refused. The error is
 // ErrNotFound when there is no such request.
 func (s *Store) DeleteRequest(ctx context.Context, id int64, by Origin) error {
 	values := by.queryValues()

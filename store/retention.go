@@ -9,13 +9,14 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// retainRequests walks the index of lists from its old end, so that retention
-// needs no index of its own: what was final for some time is at least that old.
-// Rows that somebody holds at the moment are passed over, and so are those that a
-// replay made pending between the walk and the lock.
+// retainRequests walks the index of lists from its oldest end, so that
+// retention needs no index of its own: a request that has been final for some
+// time is at least that old. The statement skips rows that another transaction
+// has locked, and rows that a replay made pending between the walk and the
+// lock.
 //
-// The trail gets one event a step, which names all that went as ranges of ids: an
-// event a row would give back a good part of the space.
+// The trail gets one event per step, which names the removed requests as ranges
+// of ids: one event per request would use up much of the space that was freed.
 const retainRequests = `
 WITH walked AS MATERIALIZED (
     SELECT id, submitted_at, status, finished_at FROM mass_submissions JOIN mass_requests ON id = request_id
@@ -40,10 +41,10 @@ WITH walked AS MATERIALIZED (
 SELECT (SELECT count(*) FROM walked) AS walked, (SELECT count(*) FROM gone) AS removed, last.submitted_at AS created_at, last.id
 FROM (SELECT submitted_at, id FROM walked ORDER BY submitted_at DESC, id DESC LIMIT 1) last`
 
-// Retained tells what a step of retention did.
+// Retained says what a step of retention did.
 type Retained struct {
 	Removed int
-	Next    Position // where the next step goes on; the zero value when there is nothing more
+	Next    Position // where the next step continues; the zero value when there is nothing more
 }
 
 // RetainRequests removes requests that have been final for longer than age. It

@@ -12,11 +12,11 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 )
 
-// ErrReused means that a refresh token was shown that had been rotated before, so
-// somebody has a copy. Its whole family is revoked.
+// ErrReused means that a client presented a refresh token that had been rotated
+// before, so a copy of the token exists. The whole chain of tokens is revoked.
 var ErrReused = errors.New("the refresh token was used before")
 
-// SessionKind is what a login leaves behind.
+// SessionKind is the kind of session that a login opens.
 type SessionKind string
 
 // The kinds of sessions.
@@ -29,14 +29,14 @@ const (
 type NewSession struct {
 	Kind       SessionKind
 	User       int64
-	Generation int    // that the password was checked under
+	Generation int    // of the user when the password was checked
 	TokenHash  []byte // SHA-256
 	TTL        time.Duration
 }
 
 // OpenSession stores the session of a login and returns when it expires.
-// ErrNotFound means that the user was disabled, or got another password, since
-// the password was checked.
+// ErrNotFound means that the user was disabled, or got a different password,
+// after the password was checked.
 func (s *Store) OpenSession(ctx context.Context, n NewSession, by Origin) (expires time.Time, err error) {
 	err = s.transact(ctx, fmt.Sprintf("open a session of user %d", n.User), func(tx *sqlx.Tx) error {
 		row, err := lockUser(ctx, tx, n.User)
@@ -46,7 +46,7 @@ func (s *Store) OpenSession(ctx context.Context, n NewSession, by Origin) (expir
 		if row.DisabledAt.Valid || row.Generation != n.Generation {
 			return &NotFoundError{Noun: NounUser}
 		}
-		// Here, because nothing else looks at tokens that have expired.
+		// Expired tokens are removed here, because nothing else looks at them.
 		if _, err := tx.ExecContext(ctx, `DELETE FROM refresh_tokens WHERE user_id = $1 AND expires_at < now()`, n.User); err != nil {
 			return err
 		}
@@ -66,7 +66,7 @@ func (s *Store) OpenSession(ctx context.Context, n NewSession, by Origin) (expir
 	return expires.UTC(), err
 }
 
-// RecordFailedLogin writes a login that was refused into the trail.
+// RecordFailedLogin records a refused login in the trail.
 func (s *Store) RecordFailedLogin(ctx context.Context, email string, by Origin) error {
 	return wrap("record a failed login", appendEvent(ctx, s.db, by, "login_failed", email))
 }
@@ -80,16 +80,16 @@ type tokenRow struct {
 	Void      bool         `db:"void"` // revoked, or expired by Postgres' clock
 }
 
-// Rotated is what came of a refresh token.
+// Rotated is the result of rotating a refresh token.
 type Rotated struct {
 	User    User
 	Expires time.Time // of the new token; the whole chain's
 }
 
-// RotateRefreshToken puts a new token in the place of an old one. The chain ends
-// when the first one would have. ErrNotFound means that the token is unknown,
-// expired or revoked, or that its user is disabled; ErrReused that it was rotated
-// before, and that its family is revoked now.
+// RotateRefreshToken replaces a refresh token with a new one. The chain expires
+// when its first token would have. ErrNotFound means that the token is unknown,
+// expired or revoked, or that its user is disabled. ErrReused means that the
+// token was rotated before, and that its whole chain is now revoked.
 func (s *Store) RotateRefreshToken(ctx context.Context, old, fresh []byte, by Origin) (Rotated, error) {
 	var out Rotated
 	reused := false
@@ -103,7 +103,7 @@ func (s *Store) RotateRefreshToken(ctx context.Context, old, fresh []byte, by Or
 		case token.Void || user.DisabledAt.Valid:
 			return &NotFoundError{Noun: NounSession}
 		case token.RotatedAt.Valid:
-			reused = true // which must be committed
+			reused = true // the revocation must be committed
 			if err := revokeFamily(ctx, tx, token.Family); err != nil {
 				return err
 			}
@@ -124,8 +124,9 @@ func (s *Store) RotateRefreshToken(ctx context.Context, old, fresh []byte, by Or
 	return out, err
 }
 
-// EndSession revokes the session that a token belongs to, be it the latest token
-// of a chain, an older one, or a browser's. ErrNotFound means that there is none to end.
+// EndSession revokes the session that a token belongs to. The token may be the
+// latest one of a chain, an older one, or that of a browser. ErrNotFound means
+// that there is no session to end.
 func (s *Store) EndSession(ctx context.Context, kind SessionKind, tokenHash []byte, by Origin) error {
 	return s.transact(ctx, "end a session", func(tx *sqlx.Tx) error {
 		token, user, err := lockToken(ctx, tx, tokenHash, kind)
@@ -147,11 +148,12 @@ func (s *Store) EndSession(ctx context.Context, kind SessionKind, tokenHash []by
 type Session struct {
 	User      User
 	ExpiresAt time.Time
-	SeenAt    time.Time // true to a minute
+	SeenAt    time.Time // at most a minute too early
 }
 
-// BrowserSession returns the session whose token has this hash. ErrNotFound means
-// that it is unknown, revoked, expired or unused for longer than idle.
+// BrowserSession returns the session whose token has this hash. ErrNotFound
+// means that the session is unknown, revoked, expired or unused for longer than
+// idle.
 func (s *Store) BrowserSession(ctx context.Context, tokenHash []byte, idle time.Duration) (Session, error) {
 	const act = "look up a session"
 	var row struct {
@@ -176,7 +178,7 @@ func (s *Store) BrowserSession(ctx context.Context, tokenHash []byte, idle time.
 	return Session{User: u, ExpiresAt: row.ExpiresAt.UTC(), SeenAt: row.SeenAt.UTC()}, nil
 }
 
-// SawSession notes that a session was used, once a minute at most.
+// SawSession records that a session was used, at most once a minute.
 func (s *Store) SawSession(ctx context.Context, tokenHash []byte) error {
 	_, err := s.db.ExecContext(ctx, `
         UPDATE refresh_tokens SET seen_at = now()
@@ -184,8 +186,8 @@ func (s *Store) SawSession(ctx context.Context, tokenHash []byte) error {
 	return wrap("note the use of a session", err)
 }
 
-// lockToken finds a token and locks its user first and then, as all do that
-// change tokens, so that what it returns is how things stand.
+// lockToken locks the user of a token and then reads the token. Every change of
+// tokens locks the user first, so the returned rows are current.
 func lockToken(ctx context.Context, tx *sqlx.Tx, hash []byte, kind SessionKind) (token tokenRow, user userRow, err error) {
 	var owner int64
 	err = tx.GetContext(ctx, &owner, `SELECT user_id FROM refresh_tokens WHERE token_hash = $1 AND kind = $2`, hash, string(kind))
@@ -206,7 +208,8 @@ func revokeFamily(ctx context.Context, tx execer, family int64) error {
 	return err
 }
 
-// revokeAll ends all sessions of a user, whose row the transaction holds.
+// revokeAll ends all sessions of a user. The transaction must have locked the
+// user's row.
 func revokeAll(ctx context.Context, tx execer, user int64) error {
 	_, err := tx.ExecContext(ctx, `UPDATE refresh_tokens SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL`, user)
 	return err

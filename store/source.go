@@ -25,10 +25,10 @@ type connector struct {
 	driver.Connector
 	source Source
 
-	// turn is held while id is read or made. It is a channel because a wait for it
-	// has to end with its context.
+	// turn is a lock for reading and creating id. It is a channel because the
+	// wait for it must end when its context ends.
 	turn chan struct{}
-	id   string // of the row in audit_sources; "" before the first connection
+	id   string // id of the row in audit_sources; "" before the first connection
 }
 
 func newConnector(dsn string, source Source) (driver.Connector, error) {
@@ -85,7 +85,8 @@ func (c *connector) register(ctx context.Context, conn driver.Conn) (string, err
 	return c.id, err
 }
 
-// ask runs a statement that returns one row of one column, and returns its value.
+// ask runs a statement that returns one row of one column, and returns its
+// value.
 func ask(ctx context.Context, conn driver.Conn, query string, args ...any) (string, error) {
 	named := make([]driver.NamedValue, len(args))
 	for i, a := range args {

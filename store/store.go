@@ -1,10 +1,10 @@
-// Package store owns all SQL of MASS and nothing else. It has one file per table
-// or aggregate, and each statement is next to the method that runs it. It returns
-// domain types of package jobs and the errors of errors.go. It must not know HTTP
-// or the queue.
+// Package store owns all SQL of MASS and nothing else. It has one file per
+// table or aggregate, and each statement is next to the method that runs it. It
+// returns domain types of package jobs and the errors of errors.go. It must not
+// know HTTP or the queue.
 //
-// A method returns as soon as its context ends, also when the server is silent
-// (see package pgconn), so callers need no bound of their own.
+// A method returns as soon as its context ends, even when the server is silent
+// (see package pgconn), so callers need no additional time limit.
 package store
 
 import (
@@ -25,7 +25,7 @@ type Config struct {
 	MaxIdle          int           // maximum number of idle connections that are kept
 	ConnLifetime     time.Duration // maximum age of a connection
 	ConnectTimeout   time.Duration // rounded down to whole seconds, at least one
-	StatementTimeout time.Duration // enforced by the server; a little later a silent server is given up
+	StatementTimeout time.Duration // enforced by the server; the client gives up on a silent server a little later
 	Application      string        // shown in pg_stat_activity
 	Source           Source        // shown in the trail
 }
@@ -39,13 +39,14 @@ type Store struct {
 	insert, insertKeyed, claim, outcomes *prepared
 }
 
-// planLife is how long the statements that claim and settle requests keep a plan.
-// In that time a new table does not grow so large that reading all of it is slow.
+// planLife is how long the statements that claim requests and write their
+// outcomes keep a plan. In that time a new table does not become so large that
+// a scan of the whole table is slow.
 const planLife = 5 * time.Second
 
-// Open returns a Store. It does not connect; the first statement does. A process
-// can therefore start, and report its state on /health/ready, while Postgres is
-// away.
+// Open returns a Store. It does not connect; the first statement does. A
+// process can therefore start, and report its state on /health/ready, while
+// Postgres is away.
 func Open(c Config) (*Store, error) {
 	dsn, err := dataSourceName(c)
 	if err != nil {
@@ -73,8 +74,8 @@ func Open(c Config) (*Store, error) {
 func dataSourceName(c Config) (string, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
-		// The URL contains a password, so the error shows neither the URL nor the
-		// parser's error.
+		// The URL contains a password, so the error shows neither the URL nor
+		// the parser's error.
 		return "", fmt.Errorf("the database URL is not of the form postgres://user:password@host:port/name")
 	}
 	q := u.Query()
@@ -92,8 +93,8 @@ func dataSourceName(c Config) (string, error) {
 	// See arrays.go. A statement that is not prepared also costs one round trip
 	// instead of two.
 	set("binary_parameters", "yes")
-	// The default of 4 is for disks with moving heads; these tables are mostly in
-	// memory.
+	// The default of 4 is for disks with moving heads; these tables are mostly
+	// in memory.
 	set("random_page_cost", "1.1")
 	if c.Application != "" {
 		set("application_name", c.Application)

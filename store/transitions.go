@@ -11,9 +11,9 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// A claim: what it sets, and what it writes into the trail and returns to the
-// worker @worker. The attempt that it returns is the fencing token: every later
-// write of the worker names it.
+// The parts of a claim: the values that it sets, and those that it writes to
+// the trail and returns to the worker @worker. The attempt that it returns is
+// the fencing token: every later write of the worker names it.
 const (
 	setClaimed = `status = 'processing', attempt = attempt + 1, claimed_by = @worker::bigint, parked = false, started_at = now(), updated_at = now()`
 
@@ -25,19 +25,18 @@ const (
 )
 SELECT ` + claimColumns + ` FROM claimed`
 
-	// isDue goes by the clock of Postgres: a delivery may come early, because
-	// Asynq counts in whole seconds by the clocks of the workers.
+	// isDue uses the clock of Postgres: a delivery may come early, because
+	// Asynq counts whole seconds by the clocks of the workers.
 	isDue       = `run_at <= now() AND ` + isUnexpired
 	isUnexpired = `(expires_at IS NULL OR expires_at > now())`
 )
 
-// commitLater lets a statement return before its commit is on disk. A crash of
-// Postgres in that moment makes the claimed requests pending again, as they
-// would be had the worker asked later, and the event of the claim is lost with
-// it: nothing was promised to a client. What the worker writes about such a
-// claim is refused by the fence of outcomeQuery. Every later commit that
-// does wait, such as that of an outcome, brings the claim to disk before
-// itself.
+// commitLater lets a statement return before its commit is on disk. If Postgres
+// crashes at that moment, the claimed requests are pending again and the event
+// of the claim is lost with it, as if the worker had not asked yet: nothing was
+// promised to a client. The fence of outcomeQuery refuses everything that the
+// worker writes about such a claim. Every later commit that waits for the disk,
+// such as that of an outcome, brings the claim to disk before itself.
 const commitLater = `(SELECT set_config('synchronous_commit', 'off', true)) = 'off'`
 
 // claimQuery claims the pending requests of the batches @batch_ids.
@@ -79,8 +78,8 @@ func (s *Store) ClaimBatches(ctx context.Context, worker int64, batches []int64)
 	return claimedOf(rows), nil
 }
 
-// DueIn returns how long it takes until the waiting requests of a batch are
-// due; 0 when none waits, or when they are due already.
+// DueIn returns the time until the waiting requests of a batch are due; 0 when
+// none is waiting, or when they are due already.
 func (s *Store) DueIn(ctx context.Context, batch int64) (time.Duration, error) {
 	var seconds float64
 	err := s.db.GetContext(ctx, &seconds, `
@@ -95,7 +94,7 @@ type outcomeItem struct {
 	status jobs.Status
 }
 
-// outcomeColumns are the values of an outcome but its JSON.
+// outcomeColumns are the values of an outcome, except its JSON.
 var outcomeColumns = []arrayColumn[outcomeItem]{
 	{name: "id", element: "bigint",
 		values: columnOf[int64Array](func(o *outcomeItem) int64 { return o.ID })},
@@ -128,8 +127,8 @@ var outcomeColumns = []arrayColumn[outcomeItem]{
 // it with a partial index: it would walk all requests that are being processed
 // instead of looking up ids.
 //
-// The results are fetched from their array: as columns of item they would be
-// part of the copy of the whole row that an UPDATE makes of everything it
+// The results are taken from their array. As columns of item they would be
+// copied once more, because an UPDATE copies the whole of every row that it
 // joins.
 var outcomeQuery = nameParameters(`
 WITH item AS MATERIALIZED (
@@ -156,7 +155,7 @@ WITH item AS MATERIALIZED (
 )
 SELECT id, batch_id, priority, lane, run_at, callback_url IS NOT NULL AS callback FROM written`)
 
-// OutcomeResult is what became of an Outcome.
+// OutcomeResult is the result of writing an Outcome.
 type OutcomeResult struct {
 	Accepted bool       // false: the claim was outdated and nothing was written
 	Callback bool       // a callback URL is to be notified of the end
@@ -223,8 +222,8 @@ func statusAfter(a jobs.Action) (jobs.Status, error) {
 	return "", fmt.Errorf("write outcomes: %q is not the end of an attempt", a)
 }
 
-// movedRow is what a statement returns of a request that it moved to a new
-// batch.
+// movedRow is the row that a statement returns for a request that it moved to a
+// new batch.
 type movedRow struct {
 	ID       int64        `db:"id"`
 	BatchID  int64        `db:"batch_id"`
@@ -257,7 +256,7 @@ func batchesOf(rows []movedRow) []jobs.Batch {
 
 // ReleaseRequests hands claimed requests back without an attempt: they are
 // pending again, in new batches of up to size, which the caller enqueues.
-// Outdated leases are skipped.
+// Requests that the worker no longer holds are skipped.
 func (s *Store) ReleaseRequests(ctx context.Context, leases []jobs.Lease, reason string, size int) ([]jobs.Batch, error) {
 	ids, attempts := make(pq.Int64Array, len(leases)), make(pq.Int32Array, len(leases))
 	for i, l := range leases {
@@ -296,7 +295,7 @@ func (s *Store) ReleaseRequests(ctx context.Context, leases []jobs.Lease, reason
 type RescueLimits struct {
 	Step       int // requests in one call
 	BatchSize  int // requests in one new batch
-	MaxRescues int // a request that was rescued this many times fails: it may be what kills its workers
+	MaxRescues int // a request that was rescued this many times fails, because it may be killing its workers
 }
 
 // RescueRequests takes requests away from a worker that fell silent. They are
@@ -401,9 +400,9 @@ func (s *Store) RequeueBatches(ctx context.Context, stuck []int64) ([]jobs.Batch
 	return batchesOf(rows), nil
 }
 
-// The two moves of a person. A replay resets the counts of failures and
-// rescues; the attempt, being the fencing token, goes on. The statement of a
-// replay also sets a new batch_id.
+// The two transitions that a person can request. A replay resets the counts of
+// failures and rescues, but not the attempt, because the attempt is the fencing
+// token. The statement of a replay also sets a new batch_id.
 const (
 	setCancelled = `status = 'cancelled', claimed_by = NULL, finished_at = now(), updated_at = now()`
 	setReplayed  = `status = 'pending', parked = false, failures = 0, rescues = 0, result = NULL, normalized_as_submitted = false, error = NULL,
@@ -415,9 +414,9 @@ const (
         WHERE id = $1 RETURNING ` + requestColumns
 )
 
-// MoveRequest sets a request to status to on behalf of a person: a cancellation
-// or a replay, as the table of transitions says. It returns the request as it
-// is afterwards; a replayed request is in a new batch, which the caller
+// MoveRequest gives a request the status `to` on behalf of a person: the table
+// of transitions allows a cancellation and a replay. It returns the request as
+// it is afterwards. A replayed request is in a new batch, which the caller
 // enqueues.
 //
 // The error is ErrNotFound, or ErrConflict together with a

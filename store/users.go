@@ -16,14 +16,14 @@ type User struct {
 	ID           int64
 	Email        string // as auth.ParseEmail returns it
 	Role         auth.Role
-	Generation   int // what was issued under another one is void
+	Generation   int // tokens and sessions issued under another generation are void
 	PasswordHash string
 	CreatedAt    time.Time
 	LastLoginAt  time.Time // zero: never
 	DisabledAt   time.Time // zero: enabled
 }
 
-// Disabled tells whether the user is shut out.
+// Disabled reports whether the user is disabled.
 func (u *User) Disabled() bool { return !u.DisabledAt.IsZero() }
 
 type userRow struct {
@@ -67,14 +67,16 @@ func (s *Store) User(ctx context.Context, id int64) (User, error) {
 	return row.user(), wrap(fmt.Sprintf("read user %d", id), missing(NounUser, err))
 }
 
-// UserByEmail returns the user with an address as auth.ParseEmail returns it.
+// UserByEmail returns the user with an address in the form that auth.ParseEmail
+// returns.
 func (s *Store) UserByEmail(ctx context.Context, email string) (User, error) {
 	var row userRow
 	err := s.db.GetContext(ctx, &row, `SELECT `+userColumns+` FROM users WHERE email = $1`, email)
 	return row.user(), wrap("look up a user", missing(NounUser, err))
 }
 
-// Users lists up to limit users behind the one with id after, in the order they were added.
+// Users lists up to limit users with ids greater than after, in the order in
+// which they were added.
 func (s *Store) Users(ctx context.Context, after int64, limit int) ([]User, error) {
 	var rows []userRow
 	err := s.db.SelectContext(ctx, &rows, `SELECT `+userColumns+` FROM users WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
@@ -88,19 +90,20 @@ func (s *Store) Users(ctx context.Context, after int64, limit int) ([]User, erro
 	return list, nil
 }
 
-// UserChange is what ChangeUser sets; nil leaves it as it is.
+// UserChange says what ChangeUser sets; nil leaves a value unchanged.
 type UserChange struct {
 	Role     *auth.Role
 	Disabled *bool
 }
 
-// ChangeUser gives a user another role, disables or enables them. A disabled
-// user's tokens and sessions end for good. ErrLastAdmin means that no admin would
-// be left; nothing was changed.
+// ChangeUser changes a user's role, or disables or enables the user. The tokens
+// and sessions of a disabled user are permanently revoked. ErrLastAdmin means
+// that no admin would be left; nothing was changed.
 func (s *Store) ChangeUser(ctx context.Context, id int64, c UserChange, by Origin) (User, error) {
 	var row userRow
 	err := s.transact(ctx, fmt.Sprintf("change user %d", id), func(tx *sqlx.Tx) error {
-		// All admins are locked, in one order, so that two who leave at once cannot both be the last but one.
+		// All admins are locked, always in the same order. Otherwise two
+		// transactions could each remove an admin and leave none.
 		var admins []int64
 		err := tx.SelectContext(ctx, &admins, `SELECT id FROM users WHERE role = 'admin' AND disabled_at IS NULL ORDER BY id FOR UPDATE`)
 		if err != nil {
@@ -139,8 +142,8 @@ func (s *Store) ChangeUser(ctx context.Context, id int64, c UserChange, by Origi
 	return row.user(), err
 }
 
-// recordDisabling ends what the user holds when they are being disabled, and
-// writes a change into the trail.
+// recordDisabling records in the trail that a user was disabled or enabled. It
+// revokes the tokens and sessions of a user who is being disabled.
 func recordDisabling(ctx context.Context, tx *sqlx.Tx, was *User, disabled bool, by Origin) error {
 	if disabled == was.Disabled() {
 		return nil
@@ -155,7 +158,8 @@ func recordDisabling(ctx context.Context, tx *sqlx.Tx, was *User, disabled bool,
 	return appendEvent(ctx, tx, by, action, fmt.Sprintf("user:%d: %s", was.ID, was.Email))
 }
 
-// SetPassword gives a user another password; all that was issued to them ends.
+// SetPassword changes a user's password and revokes the user's tokens and
+// sessions.
 func (s *Store) SetPassword(ctx context.Context, id int64, passwordHash string, by Origin) (User, error) {
 	var row userRow
 	err := s.transact(ctx, fmt.Sprintf("set the password of user %d", id), func(tx *sqlx.Tx) error {
@@ -173,22 +177,22 @@ func (s *Store) SetPassword(ctx context.Context, id int64, passwordHash string, 
 	return row.user(), err
 }
 
-// UpgradeHash replaces the hash of a password by a stronger one of the same
-// password, unless it was changed meanwhile.
+// UpgradeHash replaces the hash of a password with a stronger hash of the same
+// password, unless the password was changed meanwhile.
 func (s *Store) UpgradeHash(ctx context.Context, id int64, from, to string) error {
 	_, err := s.db.ExecContext(ctx, `UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2`, id, from, to)
 	return wrap(fmt.Sprintf("upgrade the password hash of user %d", id), err)
 }
 
-// lockUser makes all that is issued to a user, or taken from them, wait for the
-// end of the transaction: a token that is rotated while the password changes does
-// not survive it.
+// lockUser locks a user's row. Transactions that issue or revoke the user's
+// tokens and sessions take this lock, so they wait for one another: a token
+// that is rotated during a change of the password is revoked by it.
 func lockUser(ctx context.Context, tx *sqlx.Tx, id int64) (row userRow, err error) {
 	err = tx.GetContext(ctx, &row, `SELECT `+userColumns+` FROM users WHERE id = $1 FOR UPDATE`, id)
 	return row, missing(NounUser, err)
 }
 
-// transact runs f in a transaction, and says of its error which act failed.
+// transact runs f in a transaction, and adds the act that failed to an error.
 func (s *Store) transact(ctx context.Context, act string, f func(tx *sqlx.Tx) error) error {
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {

@@ -25,9 +25,9 @@ func (s *Store) RequestsByID(ctx context.Context, ids []int64) ([]jobs.Request, 
 	return list, nil
 }
 
-// EndedRequests returns those of the requests that are in a final state, and
-// the ids of those that do not exist. As long as none has ended it is one
-// statement, which reads states only.
+// EndedRequests returns those of the requests that are in a final status, and
+// the ids of those that do not exist. As long as none has ended, it runs a
+// single statement, which reads only statuses.
 func (s *Store) EndedRequests(ctx context.Context, ids []int64) (ended []jobs.Request, gone []int64, err error) {
 	var states pq.StringArray
 	for _, status := range jobs.Statuses() {
@@ -59,14 +59,14 @@ func (s *Store) EndedRequests(ctx context.Context, ids []int64) (ended []jobs.Re
 	}
 	list, err := s.RequestsByID(ctx, final)
 	for _, r := range list {
-		if r.Status.Final() { // it may have been replayed meanwhile
+		if r.Status.Final() { // the request may have been replayed meanwhile
 			ended = append(ended, r)
 		}
 	}
 	return ended, gone, err
 }
 
-// EventCursor is a place in the history of a request: after the event After.
+// EventCursor is a position in the history of a request: after the event After.
 type EventCursor struct {
 	Request int64
 	After   int64
@@ -77,9 +77,9 @@ type EventCursor struct {
 //
 // The ids of the events that change a request's state grow in the order of its
 // commits: every such statement takes the row's lock before it draws an event's
-// id. So no change ever appears before an event that was seen. Events of
-// webhooks take no such lock; one that commits at the same time as a change may
-// be missed.
+// id. So no change ever gets a smaller id than an event that was already seen.
+// The statements that write events of webhooks take no such lock, so an event
+// of a webhook may be missed when it commits at the same time as a change.
 func (s *Store) EventsBehind(ctx context.Context, cursors []EventCursor, limit int) ([][]Event, error) {
 	ids, after := make(pq.Int64Array, len(cursors)), make(pq.Int64Array, len(cursors))
 	for i, c := range cursors {

@@ -11,8 +11,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// Deliveries come into being in the statement that ends a request, by a trigger
-// (webhook_deliveries_add). What follows is their own life.
+// A trigger (webhook_deliveries_add) creates a delivery in the statement that
+// ends a request. The methods of this file do everything that follows.
 
 const deliveryColumns = `id, message_id, request_id, url, event, data, status, attempts, failures, last_status, last_error,
     created_at, next_at, delivered_at`
@@ -43,8 +43,8 @@ func (r *deliveryRow) delivery() jobs.Delivery {
 	}
 }
 
-// NewDeliveries returns the tries of those deliveries of the requests that
-// nobody began yet, to be enqueued.
+// NewDeliveries returns the first attempts at those deliveries of the requests
+// that no worker has begun yet, to be enqueued.
 func (s *Store) NewDeliveries(ctx context.Context, requests []int64) ([]jobs.DeliveryRef, error) {
 	var list []jobs.DeliveryRef
 	err := s.db.SelectContext(ctx, &list, `
@@ -52,8 +52,8 @@ func (s *Store) NewDeliveries(ctx context.Context, requests []int64) ([]jobs.Del
 	return list, wrap("look up new deliveries", err)
 }
 
-// DeliveryURL returns where the try that ref names would go; ErrNotFound as from
-// ClaimDelivery.
+// DeliveryURL returns the URL to which the attempt that ref names would be
+// sent. ErrNotFound means the same as in ClaimDelivery.
 func (s *Store) DeliveryURL(ctx context.Context, ref jobs.DeliveryRef) (string, error) {
 	var url string
 	err := s.db.GetContext(ctx, &url,
@@ -61,9 +61,10 @@ func (s *Store) DeliveryURL(ctx context.Context, ref jobs.DeliveryRef) (string, 
 	return url, wrap(fmt.Sprintf("look at delivery %d", ref.ID), missing(NounDelivery, err))
 }
 
-// ClaimDelivery begins the try that ref names, and returns the delivery with one
-// attempt more. A try that is not settled within lease counts as lost.
-// ErrNotFound means that it was begun before, or that there is nothing to deliver.
+// ClaimDelivery begins the attempt that ref names, and returns the delivery
+// with its number of attempts increased by one. An attempt whose outcome is not
+// written within lease counts as lost. ErrNotFound means that the attempt was
+// begun before, or that there is nothing to deliver.
 func (s *Store) ClaimDelivery(ctx context.Context, ref jobs.DeliveryRef, lease time.Duration) (jobs.Delivery, error) {
 	var row deliveryRow
 	err := s.db.GetContext(ctx, &row, `
@@ -77,12 +78,14 @@ func (s *Store) ClaimDelivery(ctx context.Context, ref jobs.DeliveryRef, lease t
 	return row.delivery(), nil
 }
 
-// SettleDelivery writes the end of a try, and returns the next one, whose ID is 0
-// when there is none. ErrConflict means that the try counted as lost meanwhile,
-// that its end was written before, or that the request is gone; nothing was written.
+// SettleDelivery writes the outcome of an attempt, and returns the next
+// attempt, whose ID is 0 when there is none. ErrConflict means that the attempt
+// meanwhile counted as lost, that its outcome was written before, or that the
+// request is gone. Nothing was written in these cases.
 //
-// It locks the request before it draws an event's id, as all do that write of a
-// request into the trail: the ids of a request's events grow as they commit.
+// SettleDelivery locks the request before it draws an event's id, as every
+// statement does that writes an event of a request: the ids of a request's
+// events therefore grow in the order of their commits.
 func (s *Store) SettleDelivery(ctx context.Context, worker int64, o jobs.DeliveryOutcome) (jobs.DeliveryRef, error) {
 	act := fmt.Sprintf("settle delivery %d", o.ID)
 	var action jobs.Action
@@ -128,14 +131,16 @@ func (s *Store) SettleDelivery(ctx context.Context, worker int64, o jobs.Deliver
 	return jobs.DeliveryRef{ID: o.ID, Attempts: o.Attempts, At: rows[0].NextAt.UTC()}, nil
 }
 
-// DueDelivery is a try that is due, and its place in the walk over all of them.
+// DueDelivery is an attempt that is due, and its position in the walk over all
+// due attempts.
 type DueDelivery struct {
 	jobs.DeliveryRef
 	DueAt time.Time
 }
 
-// DueDeliveries walks the tries that have been due for longer than grace: up to
-// limit of them, behind a place, in order. Postgres' clock decides.
+// DueDeliveries walks the attempts that have been due for longer than grace: up
+// to limit of them, after the given position, in order. Postgres' clock
+// decides.
 func (s *Store) DueDeliveries(ctx context.Context, behind DueDelivery, grace time.Duration, limit int) ([]DueDelivery, error) {
 	var rows []deliveryRow
 	err := s.db.SelectContext(ctx, &rows, `
@@ -167,10 +172,10 @@ func (s *Store) Deliveries(ctx context.Context, request int64, limit int) ([]job
 	return list, nil
 }
 
-// ReplayDelivery makes the latest delivery of a request pending again, at once
-// and with all its tries; the message stays the same. ErrNotFound means that
-// there is no such request, ErrConflict that it has no delivery, or that the
-// latest one is pending.
+// ReplayDelivery makes the latest delivery of a request pending again, due at
+// once and with all its attempts; the message stays the same. ErrNotFound means
+// that there is no such request. ErrConflict means that the request has no
+// delivery, or that its latest delivery is pending.
 func (s *Store) ReplayDelivery(ctx context.Context, request int64, by Origin) (jobs.DeliveryRef, error) {
 	act := fmt.Sprintf("replay the callback of request %d", request)
 	tx, err := s.db.BeginTxx(ctx, nil)

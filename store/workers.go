@@ -27,8 +27,9 @@ func (s *Store) RegisterWorker(ctx context.Context, host string, pid int, versio
 	return id, wrap("register the worker", err)
 }
 
-// Beat is a worker's sign of life. It returns what the worker holds according to
-// the rows, or ErrNotFound when the worker was declared dead and removed.
+// Beat records a worker's heartbeat. It returns the requests that the worker
+// holds according to the rows, or ErrNotFound when the worker was declared dead
+// and removed.
 func (s *Store) Beat(ctx context.Context, worker int64) ([]jobs.Lease, error) {
 	var rows []struct {
 		ID      *int64 `db:"id"`
@@ -64,8 +65,8 @@ func (s *Store) Workers(ctx context.Context) ([]Worker, error) {
 	return list, wrap("list workers", err)
 }
 
-// RemoveWorker forgets a worker that holds nothing anymore. One that still
-// holds requests stays, so that they are rescued first.
+// RemoveWorker removes a worker that holds no requests anymore. A worker that
+// still holds requests stays, so that they are rescued first.
 func (s *Store) RemoveWorker(ctx context.Context, worker int64) error {
 	_, err := s.db.ExecContext(ctx, `
         DELETE FROM mass_workers w
@@ -73,8 +74,8 @@ func (s *Store) RemoveWorker(ctx context.Context, worker int64) error {
 	return wrap(fmt.Sprintf("remove worker %d", worker), err)
 }
 
-// StrayHolders lists workers that hold requests and are not registered: what is
-// left when a claim of a worker commits after the worker was removed.
+// StrayHolders lists workers that hold requests and are not registered. This
+// happens when a claim of a worker commits after the worker was removed.
 func (s *Store) StrayHolders(ctx context.Context) ([]int64, error) {
 	var list []int64
 	err := s.db.SelectContext(ctx, &list, `

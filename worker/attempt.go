@@ -18,9 +18,9 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// groupWait is how long the outcome of an attempt may wait for those of its batch,
-// so that one statement writes them all. The last attempt of a batch waits for no
-// other.
+// groupWait is how long the outcome of an attempt may wait for other outcomes
+// of its batch, so that one statement writes them all. The outcome of the last
+// attempt of a batch does not wait.
 const groupWait = 5 * time.Millisecond
 
 // attempts are the concurrent attempts at the requests of one batch.
@@ -44,8 +44,8 @@ type attemptEnd struct {
 	err     error
 }
 
-// attemptAll attempts the claimed requests concurrently, each on its own, writes
-// their outcomes as they become known, and counts how they ended.
+// attemptAll attempts the claimed requests concurrently, each on its own,
+// writes their outcomes as they become known, and counts how they ended.
 func (w *Worker) attemptAll(c committers, claimed []jobs.Claimed) jobs.BatchSummary {
 	a := &attempts{w: w, committers: c, claimed: claimed, started: time.Now(), ends: make(chan attemptEnd, 2*len(claimed))}
 	a.summary.Claimed = len(claimed)
@@ -63,8 +63,9 @@ func (w *Worker) attemptAll(c committers, claimed []jobs.Claimed) jobs.BatchSumm
 }
 
 // begin starts an attempt on a goroutine of its own, so that neither a slow
-// pipeline nor one that ignores its context holds up the batch. The attempt ends
-// when the pipeline returns or, if that is earlier, when the request is taken away.
+// pipeline nor one that ignores its context holds up the batch. The attempt
+// ends when the pipeline returns or, if that is earlier, when the request is
+// taken away.
 func (a *attempts) begin(ctx context.Context, i int) {
 	w, c := a.w, &a.claimed[i]
 	ctx, cancel := context.WithCancelCause(jobs.ContextWithLease(ctx, c.Lease))
@@ -98,8 +99,8 @@ func (w *Worker) runPipeline(ctx context.Context, raw []byte) (r jobs.Result, er
 }
 
 // collect waits until every attempt has ended, and has the outcomes written in
-// groups. When ctx ends, all attempts end: a pipeline that ignores its context is
-// left behind, so that it does not hold up the batch.
+// groups. When ctx ends, all attempts end: a pipeline that ignores its context
+// is left behind, so that it does not hold up the batch.
 func (a *attempts) collect(ctx context.Context) {
 	var (
 		known    = make([]bool, len(a.claimed))
@@ -142,8 +143,8 @@ func (a *attempts) collect(ctx context.Context) {
 	a.writeGroup(group) //nolint:contextcheck // see above
 }
 
-// needsNoWrite reports whether an attempt ended without an outcome to write: its
-// request is handed back, or was taken away.
+// needsNoWrite reports whether an attempt ended without an outcome to write:
+// its request is handed back, or was taken away.
 func (a *attempts) needsNoWrite(e attemptEnd) bool {
 	switch e.outcome.Action {
 	case jobs.Release:
@@ -183,9 +184,9 @@ func (a *attempts) writeGroup(group []attemptEnd) {
 	}
 }
 
-// persistOutcomes writes outcomes, and waits for Postgres for as long as the worker
-// runs. A result that Postgres refuses is replaced in the group by a failure with
-// that reason.
+// persistOutcomes writes outcomes, and waits for Postgres for as long as the
+// worker runs. A result that Postgres refuses is replaced in the group by a
+// failure with that reason.
 func (a *attempts) persistOutcomes(group []attemptEnd) []groupcommit.Result[store.OutcomeResult] {
 	out := make([]groupcommit.Result[store.OutcomeResult], len(group))
 	left := make([]int, len(group))
@@ -222,7 +223,7 @@ func (a *attempts) persistOutcomes(group []attemptEnd) []groupcommit.Result[stor
 }
 
 // count records how an attempt ended: "" means that the request was taken away,
-// Release that it is to be handed back.
+// and Release means that it is to be handed back.
 func (a *attempts) count(e attemptEnd, action jobs.Action) {
 	a.w.running.remove(e.outcome.Lease)
 	a.w.wakeParked()
@@ -276,8 +277,8 @@ func (w *Worker) judge(c *jobs.Claimed, result jobs.Result, err error) jobs.Outc
 	return o
 }
 
-// describe returns an error's text for the row: one line of bounded length, without
-// characters that Postgres cannot store.
+// describe returns an error's text for the row: one line of bounded length,
+// without characters that Postgres cannot store.
 func describe(err error) string {
 	const limit = 2000
 	text := []rune(err.Error())

@@ -12,10 +12,10 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// handleBatch claims the pending requests of a batch and attempts all of them at
-// once, each on its own. An error, after which Asynq delivers the batch again,
-// means only that Postgres was unavailable: the outcome of a request is in its
-// row, never in the state of the task.
+// handleBatch claims the pending requests of a batch and attempts all of them
+// at once, each on its own. An error, after which Asynq delivers the batch
+// again, means only that Postgres was unavailable: the outcome of a request is
+// in its row, never in the state of the task.
 //
 // The context of the delivery ends when Asynq loses its lease, for example when
 // Redis is away. The claim is in Postgres and still valid then, so the attempts
@@ -50,7 +50,7 @@ func (w *Worker) committersOf(ctx context.Context) committers {
 	return w.regular
 }
 
-// earlyBy is how early a delivery may come because Asynq counts whole seconds.
+// earlyBy is how early a delivery may come, because Asynq counts whole seconds.
 const earlyBy = 2 * time.Second
 
 // errEarly postpones a delivery that came more than earlyBy before its time,
@@ -61,9 +61,10 @@ func (e errEarly) Error() string {
 	return fmt.Sprintf("delivered %v too early: the clock of a worker is wrong", e.wait.Round(time.Millisecond))
 }
 
-// awaitDue looks into why a batch had nothing to claim. Requests that become due
-// in a moment are claimed then, without a task that holds their place: if the
-// worker dies before, the leader finds the batch without a task.
+// awaitDue finds out why a batch had nothing to claim. If its requests become
+// due in a moment, awaitDue waits for them and claims them. No task is kept for
+// that: if the worker dies while it waits, the leader finds the batch without a
+// task.
 func (w *Worker) awaitDue(writers committers, batch int64) error {
 	wait, err := w.store.DueIn(w.work, batch)
 	switch {

@@ -23,29 +23,30 @@ import (
 // other workers; otherwise all fields but PublicURL must be set.
 type WebhookConfig struct {
 	Client      *webhook.Client  // nil: this worker delivers no callbacks
-	Concurrency int              // deliveries under way at once; one receiver gets half of them at most
+	Concurrency int              // deliveries under way at once; one receiver gets at most half of them
 	Timeout     time.Duration    // of the client
 	Retry       jobs.RetryPolicy // of a delivery
 	PublicURL   string           // of the API, for the link in a message; "": the link is a path only
 }
 
 const (
-	// deliverySlack is the time beyond the client's timeout after which an attempt
-	// counts as lost.
+	// deliverySlack is the time beyond the client's timeout after which an
+	// attempt counts as lost.
 	deliverySlack = 30 * time.Second
 
-	// A delivery to a busy receiver keeps its place for receiverPatience. Then it is
-	// postponed by a random time between receiverWait and five times receiverWait.
+	// A delivery to a busy receiver keeps its place for receiverPatience. Then
+	// it is postponed by a random time between receiverWait and five times
+	// receiverWait.
 	receiverPatience = 500 * time.Millisecond
 	receiverWait     = time.Second
 )
 
-// errReceiverBusy postpones a delivery because its receiver already takes up half
-// of all deliveries under way. It does not count as a failure.
+// errReceiverBusy postpones a delivery because its receiver already takes up
+// half of all deliveries under way. It does not count as a failure.
 var errReceiverBusy = errors.New("too many deliveries to this receiver are under way")
 
-// courier delivers callbacks. It has a task server of its own, so that receivers
-// that hang delay callbacks only.
+// courier delivers callbacks. It has a task server of its own, so that a
+// receiver that hangs delays only callbacks.
 type courier struct {
 	backends
 	work   context.Context // of the attempts
@@ -60,9 +61,9 @@ func newCourier(work context.Context, b backends, worker *atomic.Int64, c Webhoo
 	return &courier{backends: b, work: work, worker: worker, config: c, receivers: map[string]*receiver{}}
 }
 
-// handle makes one attempt at one delivery. As with batches, an error means only
-// that Postgres was unavailable or the receiver is busy; the context of the task,
-// which ends when Redis is away, does not end the attempt.
+// handle makes one attempt at one delivery. As with batches, an error means
+// only that Postgres was unavailable or the receiver is busy; the context of
+// the task, which ends when Redis is away, does not end the attempt.
 func (c *courier) handle(_ context.Context, task *asynq.Task) error {
 	ref, err := jobs.ParseWebhookPayload(task.Payload())
 	if err != nil {
@@ -99,9 +100,9 @@ type receiver struct {
 	progress time.Time     // when a slot was last taken or given back
 }
 
-// enter takes one of the receiver's slots. It waits for a slot while the receiver
-// is quick, and postpones the delivery otherwise: a slow receiver must not occupy
-// this worker's deliveries.
+// enter takes one of the receiver's slots. It waits for a slot while the
+// receiver is quick, and postpones the delivery otherwise: a slow receiver must
+// not occupy this worker's deliveries.
 func (c *courier) enter(address string) (leave func(), err error) {
 	var host string
 	if u, err := url.Parse(address); err == nil {
@@ -181,8 +182,8 @@ func (c *courier) attempt(ctx context.Context, d *jobs.Delivery) {
 	}
 }
 
-// judge is the one place that decides what follows from an attempt at a delivery:
-// it was delivered, is dead, or is attempted again later.
+// judge is the one place that decides what follows from an attempt at a
+// delivery: it was delivered, is dead, or is attempted again later.
 func (c *courier) judge(d *jobs.Delivery, reply *webhook.Reply) jobs.DeliveryOutcome {
 	o := jobs.DeliveryOutcome{
 		DeliveryRef: jobs.DeliveryRef{ID: d.ID, Attempts: d.Attempts}, HTTPStatus: reply.Status, Error: reply.Reason,

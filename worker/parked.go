@@ -9,8 +9,9 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// parkedInterval is how often a worker looks for parked requests when none of its
-// own requests has ended: one of another worker may have.
+// parkedInterval is how often a worker looks for parked requests when none of
+// its own requests has ended, because a request of another worker may have
+// ended.
 const parkedInterval = time.Second
 
 func (w *Worker) claim(ctx context.Context, batches []int64) ([]jobs.Claimed, error) {
@@ -22,7 +23,8 @@ func (w *Worker) claim(ctx context.Context, batches []int64) ([]jobs.Claimed, er
 	return w.store.ClaimBatchesUpTo(ctx, w.id.Load(), batches, w.config.CallerMax)
 }
 
-// wakeParked tells runParked that a request ended, so that a parked one may start.
+// wakeParked tells runParked that a request ended, so that a parked one may
+// start.
 func (w *Worker) wakeParked() {
 	select {
 	case w.ended <- struct{}{}:
@@ -30,9 +32,9 @@ func (w *Worker) wakeParked() {
 	}
 }
 
-// runParked claims and attempts parked requests of callers below their limit, until
-// ctx ends. Requests that end while it queries Postgres are covered together by
-// the next query.
+// runParked claims and attempts parked requests of callers below their limit,
+// until ctx ends. Requests that end while it queries Postgres are covered
+// together by the next query.
 func (w *Worker) runParked(ctx context.Context) {
 	if w.config.CallerMax <= 0 {
 		return
@@ -52,8 +54,8 @@ func (w *Worker) runParked(ctx context.Context) {
 	}
 }
 
-// claimParked claims parked requests until there are none to claim, or this worker
-// runs as many requests as its settings allow.
+// claimParked claims parked requests until there are none to claim, or this
+// worker runs as many requests as its settings allow.
 func (w *Worker) claimParked(ctx context.Context) error {
 	for ctx.Err() == nil {
 		room := w.config.Concurrency*w.config.BatchMax - w.running.count()

@@ -37,8 +37,9 @@ func (s *system) submitBy(caller string, lane jobs.Lane, n int) []int64 {
 	return ids
 }
 
-// Two workers together never run more requests of one caller than the limit. They
-// run requests of others meanwhile, and finish all of them.
+// Two workers together never run more requests of one caller than the limit.
+// Meanwhile they run the requests of other callers, and they finish all
+// requests.
 func TestACallerRunsNoMoreThanItsLimit(t *testing.T) {
 	t.Parallel()
 	const limit = 3
@@ -58,7 +59,7 @@ func TestACallerRunsNoMoreThanItsLimit(t *testing.T) {
 				break
 			}
 		}
-		time.Sleep(time.Millisecond) // long enough to meet others
+		time.Sleep(time.Millisecond) // long enough to overlap with other attempts
 		return json.RawMessage(`{}`), nil
 	}
 	c := quick()
@@ -75,7 +76,7 @@ func TestACallerRunsNoMoreThanItsLimit(t *testing.T) {
 	assert.Greater(t, most.Load(), int64(1), "the limit is used")
 }
 
-// Requests that were held under a limit are run by a worker without one.
+// A worker without a limit runs requests that were parked under a limit.
 func TestAWorkerWithoutALimitRunsHeldRequests(t *testing.T) {
 	t.Parallel()
 	s := setup(t)

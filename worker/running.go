@@ -11,8 +11,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// runningAttempts are the attempts that run in this process, and the claims under
-// way that may add more. It is safe for concurrent use.
+// runningAttempts are the attempts that run in this process, and the claims
+// under way that may add more. It is safe for concurrent use.
 type runningAttempts struct {
 	mu        sync.Mutex
 	attempts  map[jobs.Lease]context.CancelCauseFunc
@@ -92,10 +92,10 @@ func (r *runningAttempts) cancelRequest(id int64) {
 // beat sends a heartbeat at every interval, and compares the requests that this
 // worker holds according to their rows with the attempts that it runs:
 //
-//   - An attempt whose request the worker no longer holds is told to stop.
+//   - An attempt whose request the worker no longer holds is stopped.
 //   - A request that the worker holds without an attempt is handed back, if two
-//     beats in a row saw it so and no claim under way could still bring it. A
-//     claim whose answer got lost leaves such rows.
+//     heartbeats in a row found it so and no claim under way could still start its
+//     attempt. A claim whose answer was lost leaves such rows.
 //   - A worker that was declared dead, for example because it was paused, gets a
 //     new id and drops its attempts: their requests were given to other workers.
 func (w *Worker) beat(ctx context.Context) {
@@ -115,7 +115,7 @@ func (w *Worker) beat(ctx context.Context) {
 // orphan is a request that the worker holds without an attempt.
 type orphan struct {
 	since time.Time // when it was first seen
-	alone bool      // no claim under way is older than that, so none will bring it
+	alone bool      // no claim under way is older than since, so none will start an attempt
 }
 
 // compare sends one heartbeat and returns the present orphans.

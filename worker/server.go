@@ -44,8 +44,8 @@ func callbackServer(c Config) serverConfig {
 	}
 }
 
-// taskServer takes the tasks of one type from their queues: an Asynq server, and
-// the doorbell that wakes it up when a task arrives.
+// taskServer takes the tasks of one type from their queues: an Asynq server,
+// and the doorbell that wakes it up when a task arrives.
 type taskServer struct {
 	config   serverConfig
 	redis    redis.UniversalClient
@@ -53,7 +53,7 @@ type taskServer struct {
 	mux      *asynq.ServeMux
 	log      *slog.Logger
 	server   *asynq.Server  // set by start
-	handlers sync.WaitGroup // calls under way, including those that Asynq gave up
+	handlers sync.WaitGroup // calls under way, including those that Asynq has given up on
 }
 
 // newTaskServer adds its doorbell to the Redis client.
@@ -73,7 +73,7 @@ func (s *taskServer) start(ctx context.Context) error {
 	s.server = asynq.NewServerFromRedisClient(s.redis, asynq.Config{
 		Concurrency:              s.config.concurrency,
 		Queues:                   s.config.queues,
-		TaskCheckInterval:        time.Millisecond, // after an empty look, which the doorbell holds back
+		TaskCheckInterval:        time.Millisecond, // after finding no task; the doorbell holds the next look back
 		DelayedTaskCheckInterval: time.Second,
 		ShutdownTimeout:          s.config.shutdownTimeout,
 		RetryDelayFunc:           s.config.retryDelay,
@@ -118,14 +118,15 @@ func shutdownAll(servers []*taskServer) {
 }
 
 // isBatchFailure reports whether an error counts against a delivery. An error
-// that any other delivery would meet as well does not.
+// that would affect any other delivery as well does not count.
 func isBatchFailure(err error) bool {
 	_, early := errors.AsType[errEarly](err)
 	return !early && !errors.Is(err, store.ErrUnavailable)
 }
 
-// batchRetryDelay is the wait before Asynq delivers a batch again. Asynq does so
-// only if the batch came too early, Postgres was unavailable, or a worker died.
+// batchRetryDelay is the wait before Asynq delivers a batch again. Asynq does
+// so only if the batch came too early, Postgres was unavailable, or a worker
+// died.
 func batchRetryDelay(n int, err error, _ *asynq.Task) time.Duration {
 	if errors.Is(err, asynq.ErrLeaseExpired) {
 		return 0

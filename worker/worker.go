@@ -30,11 +30,11 @@ import (
 // Pipeline turns payloads into results. In the product it is the value that
 // pipeline.Default of package jobs/pipeline returns.
 type Pipeline interface {
-	// Run returns the result of a payload as a JSON object. If the payload was in
-	// normal form, asSubmitted is true and the result leaves out its member
+	// Run returns the result of a payload as a JSON object. If the payload was
+	// in normal form, asSubmitted is true and the result leaves out its member
 	// "normalized", which equals the payload. A payload.Faults error means that
-	// the payload is invalid, so that another attempt cannot help; any other error
-	// justifies one.
+	// the payload is invalid, so that another attempt cannot help. Any other
+	// error justifies another attempt.
 	Run(ctx context.Context, payload []byte) (result json.RawMessage, asSubmitted bool, err error)
 }
 
@@ -130,7 +130,7 @@ func (c committers) close(ctx context.Context) error {
 	return errors.Join(c.claims.Close(ctx), c.outcomes.Close(ctx))
 }
 
-// These errors are the reasons for which a running attempt is told to stop.
+// These errors are the reasons for stopping a running attempt.
 var (
 	errShutdown = errors.New("the worker is shutting down")
 	errTaken    = errors.New("the request was cancelled, deleted or given to another worker")
@@ -139,7 +139,8 @@ var (
 
 // Run works until ctx ends. Then it takes no new batches, lets running requests
 // finish for the shutdown timeout, hands the others back unprocessed, and
-// returns. At the start it waits for Postgres; Redis may come and go at any time.
+// returns. At the start it waits for Postgres; Redis may come and go at any
+// time.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.register(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -155,8 +156,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	w.log.Info("worker started", "worker", w.id.Load(), "concurrency", w.config.Concurrency)
 
-	// The companions continue while requests are handed back: a worker that shuts
-	// down slowly must not look dead.
+	// The companions continue while requests are handed back: a worker that
+	// shuts down slowly must not look dead.
 	companions, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { w.beat(companions) })
@@ -181,7 +182,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	return w.close(context.WithoutCancel(ctx))
 }
 
-// handBackTime bounds how long it may take to hand the unfinished requests back.
+// handBackTime bounds how long it may take to hand the unfinished requests
+// back.
 const handBackTime = 10 * time.Second
 
 func (w *Worker) close(ctx context.Context) error {
@@ -207,7 +209,7 @@ func (w *Worker) register(ctx context.Context) error {
 	})
 }
 
-// persist repeats act until it succeeds, fails for another reason than an
+// persist repeats act until it succeeds, fails for a reason other than an
 // unavailable Postgres, or ctx ends. The wait between two calls grows to two
 // seconds.
 func (b *backends) persist(ctx context.Context, name string, act func() error) error {
@@ -225,10 +227,12 @@ func (b *backends) persist(ctx context.Context, name string, act func() error) e
 	}
 }
 
-// enqueueTimeout bounds one enqueue; the leader repeats what it cuts off.
+// enqueueTimeout bounds one enqueue; the leader repeats an enqueue that timed
+// out.
 const enqueueTimeout = 5 * time.Second
 
-// enqueue puts a batch into its queue. If Redis is away, the leader does it later.
+// enqueue puts a batch into its queue. If Redis is away, the leader does it
+// later.
 func (b *backends) enqueue(ctx context.Context, batch jobs.Batch) {
 	ctx, cancel := context.WithTimeout(ctx, enqueueTimeout)
 	defer cancel()

@@ -23,7 +23,7 @@ import (
 // deployment is a database with the roles of deploy/sql/grants.sql.
 type deployment struct {
 	t        *testing.T
-	db       *sqlx.DB // the superuser's
+	db       *sqlx.DB // connects as the superuser
 	database string
 }
 
@@ -44,7 +44,7 @@ func deploy(t *testing.T) *deployment {
 	var out output
 	require.NoError(t, run(t.Context(), []string{"migrate", "up"}, getenv(map[string]string{"DATABASE_URL": d.url("test_migrate")}), &out, &out))
 	d.grant()
-	t.Cleanup(func() { // roles are the cluster's, not the database's
+	t.Cleanup(func() { // roles belong to the cluster, not to the database
 		for _, statement := range []string{
 			`DROP OWNED BY mass_owner, mass_app, mass_audit CASCADE`, `DROP ROLE test_migrate, test_app, test_audit, mass_owner, mass_app, mass_audit`,
 		} {
@@ -55,7 +55,7 @@ func deploy(t *testing.T) *deployment {
 	return d
 }
 
-// grant runs grants.sql, as often as one likes.
+// grant runs grants.sql, which may be run any number of times.
 func (d *deployment) grant() {
 	d.t.Helper()
 	script, err := os.ReadFile("../../deploy/sql/grants.sql")
@@ -64,7 +64,7 @@ func (d *deployment) grant() {
 	require.NoError(d.t, err)
 }
 
-// url is the database for a login.
+// url returns the URL of the database for a login.
 func (d *deployment) url(login string) string {
 	d.t.Helper()
 	u, err := url.Parse(d.database)
@@ -73,7 +73,8 @@ func (d *deployment) url(login string) string {
 	return u.String()
 }
 
-// The whole system as mass_app: everything works, and the trail cannot be changed.
+// The whole system runs as mass_app: everything works, and the trail cannot be
+// changed.
 func TestTheRolesOfADeployment(t *testing.T) {
 	t.Parallel()
 	d := deploy(t)
@@ -140,7 +141,7 @@ func TestTheRolesOfADeployment(t *testing.T) {
 	}
 }
 
-// untilSealed waits until every event that is there now is sealed.
+// untilSealed waits until every event that exists now is sealed.
 func (d *deployment) untilSealed() {
 	d.t.Helper()
 	var newest int64
@@ -151,7 +152,8 @@ func (d *deployment) untilSealed() {
 	}, patience, 10*time.Millisecond)
 }
 
-// cannot tries what would change the trail, or make it possible.
+// cannot attempts statements that would change the trail or make such a change
+// possible.
 func (d *deployment) cannot(login string) {
 	d.t.Helper()
 	db, err := sqlx.Open("postgres", d.url(login))

@@ -22,7 +22,7 @@ const (
 type bar struct {
 	out      io.Writer
 	total    int    // 0: not known
-	what     string // happened to the requests that are counted
+	what     string // what happened to the counted requests
 	terminal bool
 
 	mu    sync.Mutex

@@ -15,10 +15,11 @@ import (
 	"github.com/leomutto/pilot-in-a-box/migrations"
 )
 
-// BenchmarkSubmitToDone measures a system at rest, one request at a time: from
-// the start of POST until a client that asks every millisecond sees `done`, and
-// from the row's created_at to its finished_at. The servers are private and as
-// durable as in production (fsync on); API and worker share this process.
+// BenchmarkSubmitToDone measures an otherwise idle system, one request at a
+// time: from the start of POST until a client that polls every millisecond sees
+// `done`, and from the row's created_at to its finished_at. The servers are
+// private and as durable as in production (fsync on). API and worker share this
+// process.
 //
 //	go test ./cmd/mass -run '^$' -bench SubmitToDone -benchtime 500x
 func BenchmarkSubmitToDone(b *testing.B) {

@@ -66,7 +66,8 @@ func TestBioCoreStopsWhileItHangs(t *testing.T) {
 		}
 		asked <- err
 	}()
-	// Whether the call has arrived does not matter: the server must end either way.
+	// Whether the call has arrived does not matter: the server must end either
+	// way.
 	require.NoError(t, stop())
 	require.Error(t, <-asked)
 }

@@ -28,7 +28,7 @@ type ending struct {
 	answer  demoRequest
 }
 
-// demoRequest is what the demo reads of a MassRequest.
+// demoRequest has the members of a MassRequest that the demo reads.
 type demoRequest struct {
 	ID     int64   `json:"id"`
 	Status string  `json:"status"`
@@ -139,8 +139,8 @@ func (c client) call(ctx context.Context, method, path string, body []byte, into
 	return res.StatusCode, nil
 }
 
-// printOutcomes compares how many requests ended in each way with how many should
-// have.
+// printOutcomes compares how many requests ended in each way with how many
+// should have.
 func printOutcomes(out io.Writer, endings []ending) error {
 	expected, got := map[simulate.Outcome]int{}, map[simulate.Outcome]int{}
 	for _, e := range endings {
@@ -163,7 +163,8 @@ func printOutcomes(out io.Writer, endings []ending) error {
 	return nil
 }
 
-// printSites prints the totals per site of the figures that the workers derived.
+// printSites prints the totals per site of the figures that the workers
+// derived.
 func printSites(out io.Writer, endings []ending) error {
 	type total struct {
 		site                 string

@@ -123,7 +123,8 @@ func shorten(log *os.File) error {
 	return nil
 }
 
-// devLogger writes all messages to the log file, and errors also to the terminal.
+// devLogger writes all messages to the log file, and errors also to the
+// terminal.
 func devLogger(c *config.Config, file, terminal io.Writer) *slog.Logger {
 	return slog.New(slog.NewMultiHandler(
 		newLogger(&c.Log, file).Handler(),
@@ -139,7 +140,7 @@ func localURL(addr net.Addr) string {
 	return "http://localhost:" + port
 }
 
-// sayLogin prints how a person logs in.
+// sayLogin prints how to log in.
 func sayLogin(c *config.Config, a devAccess, out io.Writer) {
 	switch {
 	case c.Auth.Off():
@@ -155,8 +156,9 @@ func sayLogin(c *config.Config, a devAccess, out io.Writer) {
 // client holds what is needed to call the running API.
 type client struct{ url, token, dataDir string }
 
-// inviteTo prints what to try next. The commands read the token from its file, so
-// that it appears neither on the screen nor in the shell's history.
+// inviteTo prints commands for the next steps. The commands read the token from
+// its file, so that the token appears neither on the screen nor in the shell's
+// history.
 func inviteTo(c client, out io.Writer) {
 	fmt.Fprintf(out, `
   Log in       %[1]s/login

@@ -24,7 +24,7 @@ const (
 
 // devAccess holds the credentials of a development system.
 type devAccess struct {
-	password string // of devAdmin; "" when it was set elsewhere
+	password string // of devAdmin; "" when another program set it
 	token    string // API key of an admin
 }
 
@@ -90,8 +90,8 @@ func firstPassword(c *config.Config) (string, error) {
 	return strings.TrimSpace(string(content)), nil
 }
 
-// storedSecret returns the secret in a file of the data directory. It creates the
-// file when there is none.
+// storedSecret returns the secret in a file of the data directory. It creates
+// the file when there is none.
 func storedSecret(c *config.Config, name string) (string, error) {
 	path := filepath.Join(c.DataDir, name)
 	content, err := os.ReadFile(path) //nolint:gosec // the operator names the directory

@@ -36,8 +36,8 @@ func writeDevFile(dataDir string, info devInfo) error {
 	return nil
 }
 
-// readDevFile returns how to reach a running mass dev; the zero value when there
-// is none.
+// readDevFile returns how to reach a running mass dev; the zero value when
+// there is none.
 func readDevFile(dataDir string) (info devInfo) {
 	raw, err := os.ReadFile(devFile(dataDir))
 	if err != nil || json.Unmarshal(raw, &info) != nil {

@@ -75,7 +75,7 @@ func settingsOf(c *config.Config, getenv func(string) string) []doctor.Finding {
 			}}
 		}
 		c.DB.URL, c.Queue.RedisURL = info.DatabaseURL, info.RedisURL
-		commands = []string{"dev"} // it makes its own secret for access tokens
+		commands = []string{"dev"} // mass dev makes its own secret for access tokens
 		f.Detail = fmt.Sprintf("taken from mass dev at %s (%s, process %d)", info.URL, devFile(c.DataDir), info.PID)
 	}
 	var errs []error
@@ -96,8 +96,8 @@ func settingsOf(c *config.Config, getenv func(string) string) []doctor.Finding {
 	return []doctor.Finding{f}
 }
 
-// patientOf opens the connections that can be opened. The doctor reports what is
-// wrong with the others.
+// patientOf opens the connections that can be opened. The doctor reports what
+// is wrong with the others.
 func patientOf(c *config.Config, patience time.Duration) (p *doctor.Patient, cleanup func() error) {
 	p = &doctor.Patient{
 		DatabaseURL:    c.DB.URL,

@@ -23,13 +23,13 @@ import (
 func examine(t *testing.T, env map[string]string, args ...string) (d diagnosis, healthy bool) {
 	t.Helper()
 	var out output
-	args = append([]string{"--patience", "2m"}, args...) // the last one of a name counts
+	args = append([]string{"--patience", "2m"}, args...) // a test may override it, because the last value of a flag counts
 	err := run(t.Context(), append([]string{"doctor", "--json"}, args...), getenv(env), &out, &out)
 	require.NoError(t, json.Unmarshal([]byte(out.String()), &d), out.String())
 	assert.Equal(t, err != nil, d.Verdict == doctor.Fail, "%v", err)
 
 	var text output
-	_ = run(t.Context(), append([]string{"doctor"}, args...), getenv(env), &text, &text) // judged above
+	_ = run(t.Context(), append([]string{"doctor"}, args...), getenv(env), &text, &text) // the JSON run above checks the error
 	for _, name := range []string{"DATABASE_URL", "REDIS_URL"} {
 		if u, uerr := url.Parse(env[name]); uerr == nil {
 			if password, _ := u.User.Password(); password != "" {
@@ -49,7 +49,8 @@ func (d *diagnosis) about(topic string) (list []doctor.Finding) {
 	return list
 }
 
-// level is the worst that is said about a topic; "" when nothing is.
+// level returns the worst level among the findings on a topic; "" when there is
+// no finding.
 func (d *diagnosis) level(topic string) doctor.Level {
 	if list := d.about(topic); len(list) > 0 {
 		return doctor.Worst(list)
@@ -57,11 +58,11 @@ func (d *diagnosis) level(topic string) doctor.Level {
 	return ""
 }
 
-// reached are the levels of a server that answers, if slowly.
+// reached lists the levels of a server that answers, even if slowly.
 var reached = []doctor.Level{doctor.OK, doctor.Warn}
 
-// untroubled tells whether the doctor finds nothing, except that the servers of a
-// slow machine take long to answer.
+// untroubled reports whether the doctor finds no problem, except that the
+// servers of a slow machine take long to answer.
 func (d *diagnosis) untroubled() bool {
 	for _, f := range d.Findings {
 		slow := f.Level == doctor.Warn && strings.Contains(f.Detail, "round trip")
@@ -164,7 +165,7 @@ func TestDoctorJudgesRedis(t *testing.T) {
 	assert.Contains(t, d.about("redis")[0].Detail, "allkeys-lru")
 	assert.Equal(t, doctor.OK, d.level("batches"), "it is asked nevertheless")
 
-	require.NoError(t, stack.PauseRedis()) // frozen: it accepts connections and says nothing
+	require.NoError(t, stack.PauseRedis()) // a frozen Redis accepts connections and never answers
 	d, _ = examine(t, env, "--patience", "10s")
 	require.NoError(t, stack.ResumeRedis())
 	assert.Equal(t, doctor.Fail, d.level("redis"))
@@ -202,7 +203,8 @@ func TestDoctorJudgesTheSettings(t *testing.T) {
 	assert.False(t, healthy)
 	assert.Contains(t, d.about("settings")[0].Detail, "not set, and no mass dev runs")
 
-	// A mistake in what the others use, found before they do.
+	// The settings of the other commands contain a mistake, which the doctor
+	// finds before those commands are run.
 	file := filepath.Join(dir, "url")
 	require.NoError(t, os.WriteFile(file, []byte(devtest.Database(t)), 0o600))
 	d, _ = examine(t, map[string]string{"DATABASE_URL_FILE": file, "REDIS_URL": devtest.Redis(t), "MASS_MAX_TRIES": "many"})

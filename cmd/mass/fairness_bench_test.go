@@ -19,10 +19,10 @@ import (
 	"github.com/leomutto/pilot-in-a-box/migrations"
 )
 
-// BenchmarkFairness measures how long a small caller waits for the end of each of
-// its requests, one after the other: alone, and while 100,000 requests of
-// another caller wait and run. API and worker share this process; the clients do,
-// too, and durability is as in production.
+// BenchmarkFairness measures how long a small caller waits for the end of each
+// of its requests, one after the other: alone, and while 100,000 requests of
+// another caller wait and run. API, worker and clients share this process, and
+// the servers are as durable as in production.
 //
 //	go test ./cmd/mass -run '^$' -bench Fairness -benchtime 1x -timeout 20m
 func BenchmarkFairness(b *testing.B) {
@@ -45,7 +45,7 @@ func BenchmarkFairness(b *testing.B) {
 		flood, caller := benchKey(b, env, "flood"), benchKey(b, env, "small")
 
 		alone := waits(b, url, caller, func(n int) bool { return n < small })
-		require.NoError(b, stopWorker()) // so that all of the crowd waits when it starts again
+		require.NoError(b, stopWorker()) // so that all requests of the large caller are waiting when the worker starts again
 		var line bytes.Buffer
 		require.NoError(b, json.Compact(&line, []byte(signals.Example())))
 		body := strings.Repeat(fmt.Sprintf("{\"payload\":%s}\n", &line), crowd/10)
@@ -77,8 +77,9 @@ func benchKey(b *testing.B, env map[string]string, name string) string {
 	return strings.TrimSpace(out.String())
 }
 
-// waits submits requests in turn for as long as more says, and returns how long
-// each took to its end as the client saw it, sorted.
+// waits submits requests one after the other while more returns true. It
+// returns the sorted times from submission to the end of each request, as the
+// client saw them.
 func waits(b *testing.B, url, token string, more func(n int) bool) (list []time.Duration) {
 	b.Helper()
 	body := fmt.Sprintf(`{"payload":%s}`, signals.Example())

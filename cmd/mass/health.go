@@ -65,8 +65,8 @@ func runHealth(ctx context.Context, in invocation) error {
 	return nil
 }
 
-// ownHealthURL is the URL at which an API with the same settings on this machine
-// reports its health.
+// ownHealthURL is the URL at which an API with the same settings on this
+// machine reports its health.
 func ownHealthURL(addr string, overTLS bool) string {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil || port == "" {
@@ -79,8 +79,8 @@ func ownHealthURL(addr string, overTLS bool) string {
 	return scheme + "://127.0.0.1:" + port + "/health/ready"
 }
 
-// localClient asks this machine, whose certificate is issued for another name, so
-// it does not verify it. The request contains no secret, and restarting the
+// localClient calls this machine. It does not verify the certificate, which is
+// issued for another name. The request contains no secret, and restarting the
 // container would not replace an expired certificate.
 func localClient() *http.Client {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // see above

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A container checks itself also when it speaks TLS under a name of its own.
+// A container can check itself even when it serves TLS under a different name.
 func TestHealthOverTLS(t *testing.T) {
 	t.Parallel()
 	ready := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

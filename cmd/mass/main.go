@@ -19,8 +19,8 @@ import (
 )
 
 func main() {
-	// The Redis client logs each refused connection to standard error by itself.
-	// MASS gets the same as errors, and logs them where they matter.
+	// The Redis client logs each refused connection to standard error. MASS
+	// gets those failures as errors too, and logs them where they matter.
 	logging.Disable()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
@@ -40,7 +40,7 @@ func main() {
 }
 
 // version is set by the linker. After a plain `go build` it is empty, and the
-// build info tells the commit.
+// build info contains the commit.
 var version string
 
 // command is one subcommand.

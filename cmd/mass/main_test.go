@@ -24,7 +24,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 )
 
-// asMass makes the test binary behave as the mass binary, so that tests can kill it.
+// asMass makes the test binary behave as the mass binary, so that tests can
+// kill it.
 const asMass = "MASS_TEST_RUN_AS_BINARY"
 
 func TestMain(m *testing.M) {
@@ -56,13 +57,14 @@ func (o *output) String() string {
 // patience is how long a test waits for something that must happen.
 const patience = systemtest.Patience
 
-// patient are settings for a slow machine: nothing in them ends what would succeed.
+// patient holds settings for a slow machine: no time limit in it ends an
+// operation that would succeed.
 var patient = map[string]string{
 	"MASS_ANSWER_TIMEOUT": "5m", "MASS_READ_TIMEOUT": "5m", "MASS_WRITE_TIMEOUT": "10m", "MASS_SHUTDOWN_TIMEOUT": "5m",
 	"MASS_DB_CONNECT_TIMEOUT": "30s", "MASS_DB_STATEMENT_TIMEOUT": "5m", "MASS_WEBHOOK_TIMEOUT": "1m",
 }
 
-// getenv looks settings up in m, and then among the patient ones.
+// getenv looks settings up in m, and then in patient.
 func getenv(m map[string]string) func(string) string {
 	return func(k string) string {
 		if v, ok := m[k]; ok {
@@ -72,7 +74,8 @@ func getenv(m map[string]string) func(string) string {
 	}
 }
 
-// environment is the same for a process: later entries win.
+// environment returns the same settings as the environment of a process, in
+// which later entries win.
 func environment(m map[string]string) []string {
 	list := append(os.Environ(), asMass+"=1")
 	for _, settings := range []map[string]string{patient, m} {
@@ -103,7 +106,7 @@ func background(t testing.TB, env map[string]string, args ...string) (out *outpu
 	return out, stop
 }
 
-// untilDev waits for dev.json and returns what it says.
+// untilDev waits for dev.json and returns its content.
 func untilDev(t *testing.T, dir string, out fmt.Stringer) (info devInfo) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -129,7 +132,7 @@ func do(t *testing.T, method, url, body string, want int, into any, token ...str
 	}
 }
 
-// try sends a token when there is one.
+// try makes a request, with a token when there is one.
 func try(t testing.TB, method, url, body string, token ...string) (status int, raw []byte) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -157,8 +160,8 @@ func untilFinal(t *testing.T, url string, id int64, token ...string) (r massRequ
 	return r
 }
 
-// The three commands of production, as processes that know each other only
-// through their servers.
+// The three commands of production run as processes that share nothing except
+// their servers.
 func TestAPIAndWorkersTogether(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATABASE_URL": devtest.EmptyDatabase(t), "REDIS_URL": devtest.Redis(t), "MASS_ADDR": "127.0.0.1:0", "MASS_AUTH_SECRET": strings.Repeat("s", 32)}
@@ -204,7 +207,7 @@ func TestAPIAndWorkersTogether(t *testing.T) {
 	require.NoError(t, run(t.Context(), []string{"migrate", "down", "--steps", "100"}, getenv(env), &out, &out))
 }
 
-// listening finds the address in the API's log.
+// listening returns the API's address, which it finds in the log.
 func listening(t testing.TB, out fmt.Stringer) (url string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -237,11 +240,11 @@ func TestDevShowsItsDemo(t *testing.T) {
 	assert.NoFileExists(t, filepath.Join(dir, "dev.json"))
 }
 
-// Killed in the middle of its demo and started again, on private servers of its
-// own: every request that was accepted ends.
+// mass dev is killed in the middle of its demo and started again, on its own
+// private servers: every accepted request ends.
 func TestDevKilledInTheMiddleLosesNothing(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "mass-kill-") // its path must stay short enough for a socket
+	dir, err := os.MkdirTemp("", "mass-kill-") // the path must be short enough for a socket
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	start := func() (*exec.Cmd, *output) {
@@ -255,7 +258,8 @@ func TestDevKilledInTheMiddleLosesNothing(t *testing.T) {
 	first, out := start()
 	info := untilDev(t, dir, out)
 
-	// Clients submit until the process is gone; what they were promised is noted.
+	// Clients submit until the process has ended, and record the acknowledged
+	// requests.
 	submissions := simulate.Day(3, time.Now())
 	var mu sync.Mutex
 	var accepted []int64

@@ -24,8 +24,8 @@ type manage struct {
 	origin store.Origin
 }
 
-// verb separates the words before the first flag, which say what to do, from the
-// flags.
+// verb separates the words before the first flag, which say what to do, from
+// the flags.
 func verb(args []string) (words, flags []string) {
 	for i, a := range args {
 		if strings.HasPrefix(a, "-") {
@@ -52,10 +52,10 @@ func openManage(c *config.Config, in invocation) (*manage, error) {
 	return &manage{in: in, store: st, origin: store.Origin{Actor: "cli:" + account}}, nil
 }
 
-// readPassword asks for a password twice at a terminal, without showing it. When
-// standard input is no terminal, its first line is the password. A password is
-// never an argument, because every account on the machine could read it in the
-// list of processes.
+// readPassword asks for a password twice at a terminal, without showing it.
+// When standard input is no terminal, its first line is the password. A
+// password is never an argument, because every account on the machine could
+// read it in the list of processes.
 func readPassword(in invocation) (string, error) {
 	file, ok := in.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {

@@ -22,7 +22,8 @@ const (
 	exitDiffers = 5
 )
 
-// mvOutcome ends mass mv with a code of its own after the result was printed.
+// mvOutcome ends mass mv with a separate exit code after the result was
+// printed.
 type mvOutcome struct {
 	text string
 	code int
@@ -30,10 +31,10 @@ type mvOutcome struct {
 
 func (o *mvOutcome) Error() string { return o.text }
 
-// ExitCode is the exit code of the process.
+// ExitCode returns the exit code of the process.
 func (o *mvOutcome) ExitCode() int { return o.code }
 
-// mvFlags are those of mass mv.
+// mvFlags holds the flags of mass mv.
 type mvFlags struct {
 	plan     mv.Plan
 	data     string
@@ -189,8 +190,7 @@ func readJSON(path string, into any) error {
 	return nil
 }
 
-// loadZone loads the zone of the site; no name is UTC for periods, and no zone
-// for the stamps.
+// loadZone loads a time zone. Without a name it returns UTC.
 func loadZone(name string) (*time.Location, error) {
 	if name == "" {
 		return time.UTC, nil
@@ -226,7 +226,7 @@ func period(text string, zone *time.Location) (mv.Period, error) {
 	return p, nil
 }
 
-// readTable reads the file by the layout of the plan.
+// readTable reads the file according to the layout in the plan.
 func readTable(path string, plan *mv.Plan) (*mv.Table, []mv.Finding, error) {
 	layout := plan.Layout
 	if layout.Zone != "" {
@@ -259,7 +259,7 @@ func (f *mvFlags) refused(in invocation, findings []mv.Finding, err error) error
 	return &mvOutcome{"the data was refused", exitRefused}
 }
 
-// freeze prints a plan with the hash of its baseline rows.
+// freeze prints a plan that contains the hash of its baseline rows.
 func (f *mvFlags) freeze(in invocation, table *mv.Table) error {
 	if f.plan.Daily {
 		table = table.Daily()

@@ -8,14 +8,15 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/mv"
 )
 
-// printFindings writes one line a finding.
+// printFindings writes one line per finding.
 func printFindings(out io.Writer, findings []mv.Finding) {
 	for _, f := range findings {
 		fmt.Fprintf(out, "%s  %-8s %s %s\n", f.Code, f.Severity, f.Meaning, f.Detail)
 	}
 }
 
-// printResult writes the summary: the claim first, then what it rests on.
+// printResult writes the summary: first the claim, then the figures that
+// support it.
 func printResult(out io.Writer, r *mv.Result) {
 	fmt.Fprintf(out, "%s\nVerdict: %s.\n\n", r.Claim, r.Verdict)
 	printTests(out, r)

@@ -18,7 +18,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/mv"
 )
 
-// meterFile writes two years of days of a building that saves 12 % in the second.
+// meterFile writes two years of daily values of a building that saves 12 % in
+// the second year.
 func meterFile(t *testing.T) string {
 	t.Helper()
 	random := rand.New(rand.NewPCG(1, 1))

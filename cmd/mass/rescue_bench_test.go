@@ -18,9 +18,9 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// BenchmarkRescue measures how long the requests of a worker that was killed
-// (SIGKILL, under load, one of two) wait until another one has taken them all. An
-// iteration is one kill; the killed worker is then replaced.
+// BenchmarkRescue measures how long the requests of a killed worker (one of
+// two, killed with SIGKILL under load) wait until another worker has taken all
+// of them. An iteration is one kill; the killed worker is then replaced.
 //
 //	go test ./cmd/mass -run '^$' -bench Rescue -benchtime 20x -timeout 30m
 func BenchmarkRescue(b *testing.B) {
@@ -63,7 +63,7 @@ func BenchmarkRescue(b *testing.B) {
 		_ = victim.Wait()
 		held := heldBy(b, db, victim.Process.Pid)
 		if len(held) == 0 {
-			continue // it was between two batches
+			continue // the worker was between two batches
 		}
 		for {
 			var left int
@@ -104,13 +104,13 @@ func keepLoaded(ctx context.Context, st *store.Store, enq *queue.Enqueuer) {
 		for _, r := range rows {
 			if !seen[r.BatchID] {
 				seen[r.BatchID] = true
-				_ = enq.Enqueue(ctx, jobs.Batch{ID: r.BatchID, Priority: jobs.Default}) // the reconciler is there for the others
+				_ = enq.Enqueue(ctx, jobs.Batch{ID: r.BatchID, Priority: jobs.Default}) // the reconciler enqueues the batches that fail here
 			}
 		}
 	}
 }
 
-// heldBy lists what the worker process has claimed.
+// heldBy lists the requests that the worker process has claimed.
 func heldBy(b *testing.B, db *sqlx.DB, pid int) []int64 {
 	b.Helper()
 	var held []int64

@@ -25,7 +25,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 )
 
-// secrets are the texts that must never be seen, and everything that was seen.
+// secrets holds the texts that must never become visible, and every text that
+// did.
 type secrets struct {
 	t       *testing.T
 	hidden  map[string]string // what it is, by its text
@@ -41,7 +42,7 @@ func (s *secrets) hide(what, text string) string {
 
 func (s *secrets) see(where, text string) { s.visible[where] += text + "\n" }
 
-// check looks for every secret, as it is and in the forms that it travels in.
+// check looks for every secret, unchanged and in its encoded forms.
 func (s *secrets) check() {
 	s.t.Helper()
 	for text, what := range s.hidden {
@@ -57,7 +58,7 @@ func (s *secrets) check() {
 	}
 }
 
-// process starts the binary, and watches what it prints and what ps shows of it.
+// process starts the binary, and watches its output and what ps shows about it.
 func (s *secrets) process(env map[string]string, args ...string) (out *output, stop func()) {
 	s.t.Helper()
 	out = &output{}
@@ -73,14 +74,15 @@ func (s *secrets) process(env map[string]string, args ...string) (out *output, s
 		ended = true
 		s.see("what ps shows of "+args[0], commandLine(s.t, cmd.Process.Pid))
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait() // its output is judged, not its status
+		_ = cmd.Wait() // only the output is checked, not the exit status
 		s.see("the log of "+args[0], out.String())
 	}
 	s.t.Cleanup(stop)
 	return out, stop
 }
 
-// commandLine is what everybody on the machine may read of a process.
+// commandLine returns what every account on the machine can read about a
+// process.
 func commandLine(t *testing.T, pid int) string {
 	t.Helper()
 	if raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil {
@@ -109,8 +111,9 @@ func (s *secrets) command(env map[string]string, stdin string, args ...string) s
 	return ""
 }
 
-// A whole system whose every setting holds a marked secret, driven through
-// successes and failures at the most talkative level of its log.
+// Every setting of the system contains a marked secret. The test makes the
+// system succeed and fail, at its most detailed log level, and looks for the
+// secrets.
 func TestSecretsAreNeverSeen(t *testing.T) {
 	t.Parallel()
 	s := &secrets{t: t, hidden: map[string]string{}, visible: map[string]string{}}
@@ -162,7 +165,7 @@ func TestSecretsAreNeverSeen(t *testing.T) {
 	require.Greater(t, len(s.visible), 15)
 }
 
-// marked hides the password that is in a URL.
+// marked adds the password of a URL to the secrets.
 func (s *secrets) marked(raw, what string) string {
 	s.t.Helper()
 	u, err := url.Parse(raw)
@@ -190,7 +193,8 @@ func (s *secrets) markedRedis(raw string) string {
 	return u.String()
 }
 
-// ask sends a request and sees its answer, unless the answer is what hands out a secret.
+// ask sends a request and records its answer as visible, unless the purpose of
+// the answer is to hand out a secret.
 func (s *secrets) ask(want int, hands bool, req *http.Request) (body []byte, cookies []*http.Cookie) {
 	s.t.Helper()
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -217,7 +221,8 @@ func (s *secrets) request(method, url, body, proof string) *http.Request {
 	return req
 }
 
-// succeed does what people and machines do, and returns the request that it submitted.
+// succeed makes the usual requests of people and machines, and returns the
+// MassRequest that it submitted.
 func (s *secrets) succeed(base, password, key, callback string) int64 {
 	s.t.Helper()
 	var tokens struct {
@@ -262,7 +267,8 @@ func (s *secrets) succeed(base, password, key, callback string) int64 {
 	return r.ID
 }
 
-// fail shows secrets where they do not belong, and wrong ones where they do.
+// fail sends secrets in places where they do not belong, and wrong secrets in
+// the places where secrets belong.
 func (s *secrets) fail(base, key string) {
 	s.t.Helper()
 	wrong := s.hide("a wrong password", "not-the-words-of-ann")
@@ -292,7 +298,7 @@ func (s *secrets) fail(base, key string) {
 	s.ask(401, false, cookie)
 }
 
-// misconfigure starts what cannot start, or reaches nobody.
+// misconfigure starts commands that cannot start or that reach no server.
 func (s *secrets) misconfigure(env map[string]string) {
 	s.t.Helper()
 	away := s.hide("the password of a Postgres that is away", "hush-away-4711")
@@ -313,7 +319,7 @@ func (s *secrets) misconfigure(env map[string]string) {
 		}
 		for _, command := range []string{"api", "worker", "doctor", "migrate"} {
 			if command == "worker" && !strings.Contains(name, "database") && !strings.Contains(name, "Redis") {
-				continue // it has no such setting, and would run
+				continue // the command has no such setting, and would run
 			}
 			if command == "migrate" && !strings.Contains(name, "database") {
 				continue
@@ -340,7 +346,7 @@ func (s *secrets) misconfigure(env map[string]string) {
 	stop()
 }
 
-// seeDatabase reads all that is stored.
+// seeDatabase records everything in the database as visible.
 func (s *secrets) seeDatabase(raw string) {
 	s.t.Helper()
 	db, err := sqlx.Open("postgres", raw)
@@ -355,7 +361,7 @@ func (s *secrets) seeDatabase(raw string) {
 	}
 }
 
-// seeRedis reads all that is in Redis.
+// seeRedis records everything in Redis as visible.
 func (s *secrets) seeRedis(raw string) {
 	s.t.Helper()
 	opt, err := redis.ParseURL(raw)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// SECURITY.md promises tests by their names: all of them exist.
+// SECURITY.md names tests. All of them must exist.
 func TestTheTestsOfTheSecurityDocumentExist(t *testing.T) {
 	t.Parallel()
 	const root = "../.."

@@ -127,7 +127,8 @@ func parseSubmit(in invocation) (*submission, error) {
 	return s, nil
 }
 
-// parseMixed parses flags that may come before, between and after other arguments.
+// parseMixed parses flags that may come before, between and after other
+// arguments.
 func parseMixed(fs *flag.FlagSet, args []string) (others []string, err error) {
 	for {
 		if err := fs.Parse(args); err != nil {
@@ -147,8 +148,8 @@ func (s *submission) name() string {
 	return filepath.Base(s.path)
 }
 
-// open opens the input. It counts the items of a regular file, which finds a file
-// that cannot be read to its end before anything is sent.
+// open opens the input. It counts the items of a regular file, which finds a
+// file that cannot be read to its end before anything is sent.
 func (s *submission) open() (io.ReadCloser, int, error) {
 	if s.path == "-" {
 		return io.NopCloser(s.in.stdin), 0, nil

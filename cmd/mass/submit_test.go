@@ -70,7 +70,7 @@ func manyLines(n int) string {
 	return b.String()
 }
 
-// figures are the numbers under the head of the summary.
+// figures returns the numbers below the header of the summary.
 func figures(t *testing.T, out string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(out, "not sent")
@@ -111,7 +111,8 @@ oslo-1,2026-03-01T14:00:00Z,2026-03-01T15:00:00Z,820,1010,true
 	assert.InDelta(t, 1.25, pue, 1e-9)
 }
 
-// Interrupted after the first chunk and run again: everything is there once.
+// mass submit is interrupted after the first chunk and run again: every item is
+// stored exactly once.
 func TestSubmitResumes(t *testing.T) {
 	t.Parallel()
 	g := newTarget(t, false)
@@ -123,7 +124,7 @@ func TestSubmitResumes(t *testing.T) {
 	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	calls := 0
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if calls++; calls == 2 { // the second chunk reaches the API, and its answer nobody
+		if calls++; calls == 2 { // the second chunk reaches the API, but the answer is lost
 			r = r.WithContext(context.WithoutCancel(r.Context()))
 			proxy.ServeHTTP(httptest.NewRecorder(), r)
 			interrupt()

@@ -16,7 +16,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
 )
 
-// massWith runs a subcommand with something on its standard input.
+// massWith runs a subcommand with the given standard input.
 func massWith(t *testing.T, env map[string]string, stdin string, args ...string) (string, error) {
 	t.Helper()
 	for _, c := range commands() {
@@ -32,7 +32,8 @@ func massWith(t *testing.T, env map[string]string, stdin string, args ...string)
 	return "", nil
 }
 
-// The first admin of a new system, and all that a person does with users and keys.
+// The first admin of a new system, and all that a person does with users and
+// keys.
 func TestUsersAndKeysFromTheCommandLine(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{
@@ -103,7 +104,7 @@ func TestUsersAndKeysFromTheCommandLine(t *testing.T) {
 	}, patience, pollEvery, "the API knows within seconds")
 }
 
-// The admin of mass dev outlives a restart, its key does not.
+// The admin of mass dev survives a restart, but the admin's API key does not.
 func TestDevKeepsItsAdmin(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

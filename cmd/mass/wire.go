@@ -20,8 +20,9 @@ type backends struct {
 	enqueuer *queue.Enqueuer
 }
 
-// open makes the connections. None is dialed before it is used, so a process
-// starts while a server is away, and its health endpoints report which one.
+// open makes the connections. A connection is dialed when it is first used, so
+// a process starts even while a server is away, and its health endpoints report
+// which server is missing.
 func open(c *config.Config, kind string) (*backends, error) {
 	opt, err := queue.ParseRedisURL(c.Queue.RedisURL)
 	if err != nil {

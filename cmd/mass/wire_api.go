@@ -12,8 +12,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/migrations"
 )
 
-// newAPI returns the API that the settings ask for. tune changes its
-// configuration in the end.
+// newAPI returns the API that the settings ask for. tune may change the
+// configuration before the API is made.
 func newAPI(b *backends, c *config.Config, log *slog.Logger, tune ...func(*api.Config)) (*api.Server, error) {
 	cfg, err := apiConfig(c, log)
 	if err != nil {

@@ -71,8 +71,9 @@ func webhookConfig(c *config.Config) (worker.WebhookConfig, error) {
 	}, nil
 }
 
-// webhookGuard returns where callbacks may go and what signs them. Both are nil
-// when there is no secret, and so no callbacks.
+// webhookGuard returns the guard that says where callbacks may go, and the
+// signer of callbacks. Both are nil without a secret, because there are then no
+// callbacks.
 func webhookGuard(c *config.Webhooks) (*webhook.Guard, *webhook.Signer, error) {
 	if c.Secret == "" {
 		return nil, nil, nil

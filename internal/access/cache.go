@@ -14,9 +14,9 @@ const (
 	cacheMax = 10_000          // entries
 )
 
-// cache keeps the rows it looked up for a few seconds, so that a client that makes
-// thousands of requests costs the database one lookup. It also keeps that a row
-// does not exist; other errors are not kept.
+// cache keeps the rows it looked up for a few seconds, so that a client that
+// makes thousands of requests costs the database one lookup. It also keeps that
+// a row does not exist; other errors are not kept.
 type cache[K comparable, V any] struct {
 	load    func(context.Context, K) (V, error)
 	timeout time.Duration // of a lookup
@@ -85,8 +85,9 @@ func (c *cache[K, V]) lookUp(ctx context.Context, k K, f *flight[V]) {
 	close(f.done)
 }
 
-// keep stores an entry. When the cache is full it drops the expired entries, and
-// all of them if that is not enough: a client is trying thousands of made-up keys.
+// keep stores an entry. When the cache is full it drops the expired entries,
+// and all of them if that is not enough: a client is trying thousands of
+// made-up keys.
 func (c *cache[K, V]) keep(k K, e cached[V]) {
 	if len(c.entries) >= cacheMax {
 		now := c.now()

@@ -54,8 +54,9 @@ func TestCache(t *testing.T) {
 	require.LessOrEqual(t, len(c.entries), cacheMax)
 }
 
-// Callers that ask at the same time share one lookup, one that stops waiting does
-// not disturb the others, and a row that was forgotten during a lookup is not kept.
+// Callers that ask at the same time share one lookup, a caller that stops
+// waiting does not disturb the others, and a row that was forgotten during its
+// lookup is not kept.
 func TestCacheSharesLookups(t *testing.T) {
 	t.Parallel()
 	var looks atomic.Int64

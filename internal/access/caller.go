@@ -11,8 +11,8 @@ import (
 // anonymous is the actor of requests that need no identity.
 const anonymous = "anonymous"
 
-// Origin returns who makes a request and by what HTTP request, as the audit trail
-// stores it.
+// Origin returns who makes a request and by what HTTP request, as the audit
+// trail stores it.
 func Origin(ctx context.Context) store.Origin {
 	x := web.ExchangeOf(ctx)
 	o := store.Origin{Actor: anonymous, RequestID: x.ID, Client: x.Client, TraceID: x.TraceID, SpanID: x.SpanID}

@@ -40,8 +40,8 @@ func (g *Guard) ClearSessionCookie(w http.ResponseWriter, r *http.Request) {
 	g.SetSessionCookie(w, r, "", time.Unix(1, 0))
 }
 
-// cookieName returns the name of the cookie for a request. The one without Secure
-// is for people on this machine, and for development.
+// cookieName returns the name of the cookie for a request. The cookie without
+// the attribute Secure is for people on this machine, and for development.
 func (g *Guard) cookieName(r *http.Request) string {
 	plain := g.cfg.PlainSessions || web.IsLoopback(r.Host)
 	if plain && !web.ExchangeOf(r.Context()).OverTLS {

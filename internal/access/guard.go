@@ -1,9 +1,10 @@
-// Package access knows who makes a request and what they may do: it checks
-// tokens, API keys and the sessions of browsers, holds each route to its role,
-// limits the rates of callers and of logins, and logs people in and out.
+// Package access identifies the caller of a request and decides what the caller
+// may do: it checks tokens, API keys and the sessions of browsers, enforces the
+// role of each route, limits the rates of callers and of logins, and logs
+// people in and out.
 //
-// It reads users, keys and sessions from the store and writes problems; it does
-// not know what a route does.
+// The package reads users, keys and sessions from the store and writes
+// problems. It does not know what a route does.
 package access
 
 import (
@@ -23,14 +24,15 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// Anyone is the role of a route that is open to all, also without a token.
+// Anyone is the role of a route that is open to all callers, even without a
+// token.
 const Anyone auth.Role = "anyone"
 
 // LoginPath is the page to which a browser without a session is sent.
 const LoginPath = "/login"
 
-// Config says how callers identify themselves and how much they may do. It must be
-// complete: the defaults are in internal/config.
+// Config says how callers identify themselves and how much they may do. It must
+// be complete: the defaults are in internal/config.
 type Config struct {
 	Off         bool          // every caller is an admin
 	Tokens      *auth.Tokens  // nil only when Off
@@ -39,7 +41,7 @@ type Config struct {
 	SessionIdle time.Duration // after which an unused session ends
 	Throttle    ThrottleConfig
 
-	PlainSessions bool // session cookies also over plain HTTP, for development
+	PlainSessions bool // allows session cookies over plain HTTP, for development
 
 	CallerRate  int // requests per second of one caller, where each submission counts; 0: no limit
 	CallerBurst int // of them at once; CallerRate if that is more
@@ -86,7 +88,7 @@ func New(st *store.Store, rdb redis.UniversalClient, background Background, cfg 
 	}, nil
 }
 
-// Door is a handler that only callers of a role reach.
+// Door is a handler that only callers with a certain role can reach.
 type Door struct {
 	guard *Guard
 	role  auth.Role
@@ -94,9 +96,10 @@ type Door struct {
 	next  http.Handler
 }
 
-// Door puts a handler behind a role: a caller needs that role or one that
-// includes it. Without a role nobody gets through. page is for handlers that
-// people open in a browser: without a session they are sent to the login page.
+// Door makes a handler require a role: a caller needs that role or one that
+// includes it. A handler without a role refuses every caller. page is for
+// handlers that people open in a browser: a browser without a session is sent
+// to the login page.
 func (g *Guard) Door(role auth.Role, page bool, next http.Handler) *Door {
 	return &Door{guard: g, role: role, page: page, next: next}
 }
@@ -110,7 +113,7 @@ var noStore = []string{"no-store"} // shared by all answers; not to be modified
 func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	limits := d.guard.limits
 	if d.role == Anyone {
-		if r.Method == http.MethodPost { // these look something up
+		if r.Method == http.MethodPost { // an open POST, such as a login, costs a lookup
 			if p := limits.admitAddress(w, r); p != nil {
 				web.WriteProblem(w, r, p)
 				return

@@ -30,8 +30,8 @@ type usedSession struct {
 	noted atomic.Bool
 }
 
-// invalidProof is the problem of a proof of identity that is not valid, whatever
-// is wrong with it. Only the log gets the cause.
+// invalidProof is the problem of a proof of identity that is not valid,
+// whatever the reason. Only the log records the reason.
 func invalidProof(cause error) error {
 	return &web.Problem{
 		Status: http.StatusUnauthorized, Code: web.CodeUnauthenticated,
@@ -39,8 +39,8 @@ func invalidProof(cause error) error {
 	}
 }
 
-// Identify returns who makes the request, by the bearer token (an access token or
-// an API key) in its Authorization header, else by the session cookie of a
+// Identify returns who makes the request, by the bearer token (an access token
+// or an API key) in its Authorization header, else by the session cookie of a
 // browser. ok is false when the request shows neither. An error is a
 // *web.Problem: 401 for a proof that is not valid, 503 when Postgres cannot be
 // asked.
@@ -87,8 +87,8 @@ func bearerToken(given []string) (string, error) {
 	return token, nil
 }
 
-// byToken takes the user's id from the token and everything else from the user's
-// row, so that a change of the role counts at once.
+// byToken takes the user's id from the token and everything else from the
+// user's row, so that a change of the role counts at once.
 func (g *Guard) byToken(ctx context.Context, token string) (auth.Identity, error) {
 	access, err := g.cfg.Tokens.Verify(token)
 	if err != nil {
@@ -97,8 +97,8 @@ func (g *Guard) byToken(ctx context.Context, token string) (auth.Identity, error
 	return g.currentUser(ctx, access.ID, access.Generation)
 }
 
-// currentUser returns a user as they are now, unless what was issued to them under
-// a generation is no longer valid.
+// currentUser returns a user as they are now, unless what was issued to them
+// under a generation is no longer valid.
 func (g *Guard) currentUser(ctx context.Context, id int64, generation int) (auth.Identity, error) {
 	u, err := g.users.get(ctx, id)
 	if err == nil && u.Generation < generation { // the cached row is older than the proof

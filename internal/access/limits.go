@@ -14,8 +14,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/web"
 )
 
-// rateLimits bound the requests per second of one caller, and of one address that
-// shows no valid identity. A nil limiter is no limit.
+// rateLimits bound the requests per second of one caller, and of one address
+// that shows no valid identity. A nil limiter is no limit.
 type rateLimits struct {
 	callers   *limit.Limiter // a request costs 1, each further submission in it 1 more
 	addresses *limit.Limiter // requests without an identity, or with an invalid one
@@ -47,7 +47,7 @@ func (l rateLimits) admitCaller(w http.ResponseWriter, r *http.Request, caller a
 }
 
 // AdmitItems takes n further submissions from the caller's rate and returns how
-// many of them may go on. The error is what the others are refused with.
+// many of them may proceed. The error is the refusal of the others.
 func (g *Guard) AdmitItems(ctx context.Context, n int) (granted int, err error) {
 	caller, ok := auth.IdentityOf(ctx)
 	if g.limits.callers == nil || !ok || n <= 0 {
@@ -86,8 +86,9 @@ func tooFast(detail string, state limit.State) *web.Problem {
 	}
 }
 
-// networkOf returns what a client's address is counted as. A whole IPv6 /64 is
-// one client, because that is what one connection usually gets.
+// networkOf returns the network under which a client's address is counted. A
+// whole IPv6 /64 is one client, because one connection usually gets a network
+// of that size.
 func networkOf(address string) string {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {

@@ -20,7 +20,7 @@ type ThrottleConfig struct {
 	Address limit.Rate // from one client address or IPv6 /64, for any account; 60, then one a second
 }
 
-// throttle bounds how often a password may be tried.
+// throttle bounds how often a client may attempt to log in.
 type throttle struct {
 	limits ThrottleConfig
 	tries  *limit.Tries
@@ -36,11 +36,11 @@ func newThrottle(rdb redis.UniversalClient, c ThrottleConfig, log *slog.Logger) 
 	return &throttle{limits: c, tries: limit.NewTries(rdb, log)}
 }
 
-// allow counts an attempt. It returns 0 when the attempt may go on, else how long
-// to wait before the next one.
+// allow counts an attempt. It returns 0 when the attempt may proceed, else the
+// time to wait before the next one.
 func (t *throttle) allow(ctx context.Context, email, client string) (wait time.Duration) {
-	// The address comes first: a client that is stopped there does not use up the
-	// attempts of the account.
+	// The address comes first: a client that is stopped there does not use up
+	// the attempts of the account.
 	if wait := t.tries.Take(ctx, "mass:login:address:"+networkOf(client), t.limits.Address); wait > 0 {
 		return wait
 	}

@@ -14,11 +14,12 @@ import (
 	"time"
 )
 
-// elsewhere holds the servers' folders of those data folders that the servers' account cannot enter. Only root writes
-// there.
+// elsewhere holds the servers' folders of those data folders that the servers'
+// account cannot enter. Only root writes there.
 const elsewhere = "/var/lib/mass-devstack"
 
-// account is the user that the servers run as; nil means the caller. PostgreSQL refuses to run as root.
+// account is the user that the servers run as; nil means the caller. PostgreSQL
+// refuses to run as root.
 type account struct {
 	name     string
 	uid, gid uint32
@@ -26,7 +27,8 @@ type account struct {
 
 func (a *account) String() string { return a.name }
 
-// serversAccount returns the user `postgres`, or `nobody` if there is no such user.
+// serversAccount returns the user `postgres`, or `nobody` if there is no such
+// user.
 func serversAccount() (*account, error) {
 	postgres, err := lookupAccount("postgres")
 	if err == nil {
@@ -52,7 +54,8 @@ func lookupAccount(name string) (*account, error) {
 	return &account{name: name, uid: uint32(uid), gid: uint32(gid)}, nil // some systems give nobody the id -2
 }
 
-// owner returns the account that owns an existing folder, or nil if root owns it.
+// owner returns the account that owns an existing folder, or nil if root owns
+// it.
 func owner(folder string) (*account, error) {
 	info, err := os.Stat(folder)
 	if err != nil {
@@ -65,7 +68,8 @@ func owner(folder string) (*account, error) {
 	return &account{name: fmt.Sprintf("with uid %d", st.Uid), uid: st.Uid, gid: st.Gid}, nil
 }
 
-// enter returns an error if the account cannot work in the folder. It tries to, because mode bits alone do not decide it.
+// enter returns an error if the account cannot work in the folder. It enters
+// the folder to find out, because mode bits alone do not decide that.
 func (a *account) enter(ctx context.Context, folder string) error {
 	_, err := run(ctx, a.command(syscall.SIGKILL, folder, "/bin/sh", "-c", ":"))
 	return err
@@ -84,8 +88,9 @@ func (a *account) own(folder string) error {
 	})
 }
 
-// makeEnterable makes the data folder. Other users may pass through it only if the caller is root, because the servers'
-// account then has to. An existing folder keeps its mode unless it is ours, which means a temporary one.
+// makeEnterable makes the data folder. Other users may pass through it only if
+// the caller is root, because the servers' account then has to. An existing
+// folder keeps its mode, unless this package made it as a temporary folder.
 func makeEnterable(dir string, ours bool) error {
 	mode := fs.FileMode(0o700)
 	if os.Geteuid() == 0 {
@@ -100,8 +105,9 @@ func makeEnterable(dir string, ours bool) error {
 	return os.Chmod(dir, mode) // the umask may have removed bits
 }
 
-// serversFolder makes or finds the folder `servers` in a data folder, and returns it with the account that owns it. The
-// owner of an existing folder stays the servers' account.
+// serversFolder makes or finds the folder `servers` in a data folder, and
+// returns it with the account that owns it. The owner of an existing folder
+// stays the servers' account.
 func serversFolder(ctx context.Context, dataDir string, logger *slog.Logger) (string, *account, error) {
 	folder := filepath.Join(dataDir, "servers")
 	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
@@ -139,8 +145,9 @@ func serversFolder(ctx context.Context, dataDir string, logger *slog.Logger) (st
 	return other, acct, nil
 }
 
-// moveElsewhere replaces the servers' folder, if it is empty, with a link to a new folder that the account can enter. A
-// link next to the new folder points back, so that later calls can remove folders whose data folder is gone.
+// moveElsewhere replaces the servers' folder, if it is empty, with a link to a
+// new folder that the account can enter. A link next to the new folder points
+// back, so that later calls can remove folders whose data folder is gone.
 func moveElsewhere(ctx context.Context, folder string, acct *account) (string, error) {
 	if err := os.MkdirAll(elsewhere, 0o711); err != nil {
 		return "", err
@@ -174,7 +181,8 @@ func moveElsewhere(ctx context.Context, folder string, acct *account) (string, e
 	return other, nil
 }
 
-// sweepTemporary removes temporary data folders that killed processes left behind.
+// sweepTemporary removes temporary data folders that killed processes left
+// behind.
 func sweepTemporary(logger *slog.Logger) {
 	found, err := filepath.Glob(filepath.Join(os.TempDir(), temporaryPattern))
 	if err != nil {

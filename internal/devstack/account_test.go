@@ -34,7 +34,7 @@ func TestRoot_serversRunAsAnotherUser(t *testing.T) {
 	}
 }
 
-// A folder below /root is such a place.
+// Other users cannot reach, for example, a folder below /root.
 func TestRoot_dataDirThatOtherUsersCannotReach(t *testing.T) {
 	t.Parallel()
 	skipUnlessRoot(t)

@@ -1,8 +1,10 @@
-// Package devstack provides a PostgreSQL and a Redis to a caller that has neither: it starts private servers, keeps their
-// data in a folder, and stops them. `mass dev` and the tests use it.
+// Package devstack provides a PostgreSQL and a Redis to a caller that has
+// neither: it starts private servers, keeps their data in a folder, and stops
+// them. `mass dev` and the tests use it.
 //
-// It owns processes, ports, passwords and files. It must not know what the servers store: no schema, no migration, no
-// task. It never touches a server that it did not start, and `mass api` and `mass worker` never use it.
+// It owns processes, ports, passwords and files. It must not know what the
+// servers store: no schema, no migration, no task. It never touches a server
+// that it did not start, and `mass api` and `mass worker` never use it.
 package devstack
 
 import (
@@ -19,7 +21,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Options configures Start. The zero value starts both servers in a temporary folder.
+// Options configures Start. The zero value starts both servers in a temporary
+// folder.
 type Options struct {
 	DataDir     string   // keeps data, logs and passwords; "" is a temporary folder, which Close removes
 	DatabaseURL string   // an existing PostgreSQL, used instead of a private one
@@ -50,8 +53,9 @@ type Stack struct {
 	closeErr error
 }
 
-// Start starts both servers in parallel and returns when both answer. ctx limits the start, not the life of the servers:
-// they run until Close, or until this process ends.
+// Start starts both servers in parallel and returns when both answer. ctx
+// limits the start, not the life of the servers: they run until Close, or until
+// this process ends.
 func Start(ctx context.Context, o Options) (_ *Stack, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -84,7 +88,8 @@ func Start(ctx context.Context, o Options) (_ *Stack, err error) {
 	return s, nil
 }
 
-// DatabaseURL returns the postgres:// URL of the database `mass`, or Options.DatabaseURL.
+// DatabaseURL returns the postgres:// URL of the database `mass`, or
+// Options.DatabaseURL.
 func (s *Stack) DatabaseURL() string { return s.postgresURL }
 
 // RedisURL returns a redis:// URL, or Options.RedisURL.
@@ -96,11 +101,13 @@ func (s *Stack) Postgres() string { return s.postgresInfo }
 // Redis describes the Redis for people, without its password.
 func (s *Stack) Redis() string { return s.redisInfo }
 
-// InMemoryRedis reports whether the Redis runs inside this process because no redis-server was found.
+// InMemoryRedis reports whether the Redis runs inside this process because no
+// redis-server was found.
 func (s *Stack) InMemoryRedis() bool { return s.memory != nil }
 
-// Close shuts the private servers down and unlocks the data folder. It kills a server that takes too long, or that still
-// runs when ctx ends. Further calls do nothing and return the result of the first one.
+// Close shuts the private servers down and unlocks the data folder. It kills a
+// server that takes too long, or that still runs when ctx ends. Further calls
+// do nothing and return the result of the first one.
 func (s *Stack) Close(ctx context.Context) error {
 	s.closing.Do(func() {
 		var g errgroup.Group
@@ -134,7 +141,8 @@ type home struct {
 	temporary bool
 }
 
-// temporaryPattern matches temporary data folders, so that sweepTemporary finds those of killed processes.
+// temporaryPattern matches temporary data folders, so that sweepTemporary finds
+// those of killed processes.
 const temporaryPattern = "mass-devstack-*"
 
 func openHome(ctx context.Context, dir string, logger *slog.Logger) (_ *home, err error) {
@@ -185,7 +193,8 @@ func (h *home) close() error {
 	return errors.Join(err, unlock(h.lock))
 }
 
-// where describes the server of a URL for people, without the password that the URL may contain.
+// where describes the server of a URL for people, without the password that the
+// URL may contain.
 func where(serverURL, variable string) string {
 	if u, err := url.Parse(serverURL); err == nil && u.Scheme != "" && u.Host != "" {
 		return fmt.Sprintf("at %s (%s)", u.Host, variable)

@@ -132,7 +132,8 @@ func TestStart_ignoresAStalePostmasterPID(t *testing.T) {
 	s := start(t, Options{DataDir: dir, Ephemeral: true})
 	data := filepath.Join(s.home.servers, "postgres")
 	require.NoError(t, s.Close(t.Context()))
-	// What is found after the number of a killed server was given to another process of the same user.
+	// This is the state after the process id of a killed server was given to
+	// another process of the same user.
 	other := start(t, Options{DatabaseURL: "postgres://elsewhere/x", Ephemeral: true})
 	stale := fmt.Appendf(nil, "%d\n%s\n", other.redis.proc.Pid, data)
 	require.NoError(t, os.WriteFile(filepath.Join(data, "postmaster.pid"), stale, 0o600))
@@ -172,7 +173,7 @@ func TestStart_onAGivenPort(t *testing.T) {
 func TestServersOutliveThreads(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Ephemeral: true})
-	const more = 200 // than this process has threads, so that all which are free take part
+	const more = 200 // more goroutines than this process has threads, so that every free thread takes part
 	var locked, ended sync.WaitGroup
 	locked.Add(more)
 	for range more {
@@ -228,7 +229,8 @@ func start(t *testing.T, o Options) *Stack {
 	return s
 }
 
-// dataDir is a folder that other users may pass through, unlike t.TempDir's when root runs the tests.
+// dataDir is a folder that other users may pass through, unlike t.TempDir's
+// when root runs the tests.
 func dataDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "devstack-test-")

@@ -30,7 +30,8 @@ func TestStart_namesTheWaysOutWhenThereIsNoPostgres(t *testing.T) {
 	}
 }
 
-// A Maven repository like the real one, of an archive with the layout of zonky's; its programs are links to the ones
+// The repository has the layout of Maven Central, and its archive has that of
+// zonky's. The programs in the archive are links to the programs that are
 // installed here.
 func TestStart_downloadsPostgres(t *testing.T) {
 	xz, err := exec.LookPath("xz")
@@ -69,7 +70,8 @@ func TestStart_downloadsPostgres(t *testing.T) {
 	require.Empty(t, left)
 }
 
-// confineEmbeddedPostgres gives embedded-postgres a folder of the test's for its archive and the log that it leaves behind.
+// confineEmbeddedPostgres makes embedded-postgres use a folder of the test for
+// its archive and its log.
 func confineEmbeddedPostgres(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
@@ -172,9 +174,9 @@ func TestFindPostgres_prefersProgramsToScripts(t *testing.T) {
 	require.Equal(t, "19", binaries{version: "19beta1"}.major())
 }
 
-// writeScript makes a program of a shell script. No other test may fork while the
-// file is open for writing: its child would hold it open for a moment, and the
-// program could not be run ("text file busy").
+// writeScript makes a program of a shell script. No other test may fork while
+// the file is open for writing: its child would hold it open for a moment, and
+// the program could not be run ("text file busy").
 func writeScript(t *testing.T, path, script string) {
 	t.Helper()
 	syscall.ForkLock.RLock()

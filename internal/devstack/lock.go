@@ -11,8 +11,9 @@ import (
 
 var errLocked = errors.New("locked by another process")
 
-// tryLock locks the file, creating it if necessary, or returns errLocked. The kernel releases the lock when the last
-// copy of the descriptor is closed, so a killed process leaves no lock behind.
+// tryLock locks the file, creating it if necessary, or returns errLocked. The
+// kernel releases the lock when the last copy of the descriptor is closed, so a
+// killed process leaves no lock behind.
 func tryLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -28,13 +29,15 @@ func tryLock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// unlock releases the lock immediately. Closing the file alone might not: a child that another goroutine is starting has
-// a copy of the descriptor until it executes its program.
+// unlock releases the lock immediately. Closing the file alone might not: a
+// child that another goroutine is starting has a copy of the descriptor until
+// it executes its program.
 func unlock(lock *os.File) error {
 	return errors.Join(syscall.Flock(int(lock.Fd()), syscall.LOCK_UN), lock.Close())
 }
 
-// writeHolder writes the id of the process that holds a lock into the lock file, for error messages.
+// writeHolder writes the id of the process that holds a lock into the lock
+// file, for error messages.
 func writeHolder(lock *os.File, pid int) error {
 	if err := lock.Truncate(0); err != nil {
 		return fmt.Errorf("empty the lock file: %w", err)
@@ -45,7 +48,8 @@ func writeHolder(lock *os.File, pid int) error {
 	return nil
 }
 
-// readPID reads the process id in the first line of a file. It returns 0 if there is none.
+// readPID reads the process id in the first line of a file. It returns 0 if
+// there is none.
 func readPID(path string) int {
 	content, err := os.ReadFile(path)
 	if err != nil {

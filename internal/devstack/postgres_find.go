@@ -12,7 +12,8 @@ import (
 	"syscall"
 )
 
-// usualPlaces lists where packages install PostgreSQL without adding it to $PATH.
+// usualPlaces lists where packages install PostgreSQL without adding it to
+// $PATH.
 func usualPlaces() []string {
 	return []string{
 		"/usr/lib/postgresql/*/bin",                          // Debian, Ubuntu
@@ -32,7 +33,8 @@ type binaries struct {
 	wrapper bool   // the programs are scripts that wrap the real ones
 }
 
-// major returns the major version, such as "15". It decides whether the binaries can use a cluster.
+// major returns the major version, such as "15". It decides whether the
+// binaries can use a cluster.
 func (b binaries) major() string {
 	end := strings.IndexFunc(b.version, func(r rune) bool { return r < '0' || r > '9' })
 	if end < 0 {
@@ -41,8 +43,8 @@ func (b binaries) major() string {
 	return b.version[:end]
 }
 
-// choosePostgres returns an installed PostgreSQL that fits the existing cluster (major "" accepts any). It downloads one
-// if none is installed.
+// choosePostgres returns an installed PostgreSQL that fits the existing cluster
+// (major "" accepts any). It downloads one if none is installed.
 func choosePostgres(ctx context.Context, h *home, o Options, major string) (binaries, error) {
 	found := findPostgres(ctx, o.SearchPath, h.account)
 	if err := ctx.Err(); err != nil {
@@ -67,8 +69,9 @@ func choosePostgres(ctx context.Context, h *home, o Options, major string) (bina
 		h.dir, major, found[0].version, found[0].dir, major)
 }
 
-// findPostgres returns every PostgreSQL that the account can run. Those in the search path come first, in its order, then
-// those in the usual places, newest first, then scripts that wrap one.
+// findPostgres returns every PostgreSQL that the account can run. Those in the
+// search path come first, in its order, then those in the usual places, newest
+// first, then scripts that wrap one.
 func findPostgres(ctx context.Context, searchPath []string, acct *account) []binaries {
 	if searchPath != nil {
 		return probePostgres(ctx, searchPath, acct)
@@ -97,7 +100,8 @@ func findPostgres(ctx context.Context, searchPath []string, acct *account) []bin
 	return found
 }
 
-// probePostgres returns the folders that contain both programs that a private cluster needs.
+// probePostgres returns the folders that contain both programs that a private
+// cluster needs.
 func probePostgres(ctx context.Context, dirs []string, acct *account) []binaries {
 	var found []binaries
 	for _, dir := range dirs {
@@ -138,7 +142,8 @@ func isScript(path string) bool {
 	return err == nil && string(start) == "#!"
 }
 
-// lookIn returns the first of the named programs in the folders; nil means $PATH.
+// lookIn returns the first of the named programs in the folders; nil means
+// $PATH.
 func lookIn(searchPath []string, names ...string) (string, error) {
 	if searchPath == nil {
 		searchPath = pathFolders()
@@ -153,7 +158,8 @@ func lookIn(searchPath []string, names ...string) (string, error) {
 	return "", fmt.Errorf("find %s: %w", strings.Join(names, " or "), exec.ErrNotFound)
 }
 
-// installCommand returns the command that installs PostgreSQL or Redis on this machine.
+// installCommand returns the command that installs PostgreSQL or Redis on this
+// machine.
 func installCommand(product string) string {
 	for _, m := range []struct{ tool, postgres, redis string }{
 		{"apt-get", "apt-get install postgresql", "apt-get install redis-server"},

@@ -21,8 +21,10 @@ type process struct {
 	expected atomic.Bool   // whether its end is intended
 }
 
-// startProcess starts cmd. Linux sends a child its Pdeathsig when the thread that forked it ends, not when the process
-// ends, and Go ends idle threads. The goroutine that starts the child therefore keeps its thread while the child lives.
+// startProcess starts cmd. Linux sends a child its Pdeathsig when the thread
+// that forked it ends, not when the process ends, and Go ends idle threads. The
+// goroutine that starts the child therefore keeps its thread while the child
+// lives.
 func startProcess(cmd *exec.Cmd) (*process, error) {
 	p := &process{done: make(chan struct{})}
 	started := make(chan error)
@@ -53,7 +55,8 @@ func (p *process) ended() bool {
 	}
 }
 
-// run runs a short command to its end and returns its output. An error includes the output, too.
+// run runs a short command to its end and returns its output. An error includes
+// the output, too.
 func run(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -76,10 +79,12 @@ func run(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	return out.String(), nil
 }
 
-// command returns a command that runs as the account in the folder dir. The child gets its own process group, so that a
-// Ctrl-C at the terminal reaches only this process, which then shuts the child down. On Linux the child gets the signal
-// onParentDeath when this process is killed. It does not inherit the environment, which may contain secrets and settings
-// (PGDATA, LC_*) that would change its behavior.
+// command returns a command that runs as the account in the folder dir. The
+// child gets its own process group, so that a Ctrl-C at the terminal reaches
+// only this process, which then shuts the child down. On Linux the child gets
+// the signal onParentDeath when this process is killed. It does not inherit the
+// environment, which may contain secrets and settings (PGDATA, LC_*) that would
+// change its behavior.
 func (a *account) command(onParentDeath syscall.Signal, dir, path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...) //nolint:noctx // it outlives the call; stop ends it
 	cmd.Dir = dir

@@ -16,7 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// holdVariable makes this test binary a process that starts the servers on the named data folder and waits to be killed.
+// holdVariable makes this test binary a process that starts the servers on the
+// named data folder and waits to be killed.
 const holdVariable = "DEVSTACK_TEST_HOLD"
 
 func TestMain(m *testing.M) {
@@ -72,7 +73,7 @@ func TestKilledParentLeavesNoChildren(t *testing.T) {
 			require.NoError(t, parent.Process.Kill())
 			require.Error(t, parent.Wait())
 			if runtime.GOOS == "linux" {
-				awaitServersGone(t, dir) // without anybody's help
+				awaitServersGone(t, dir) // no process stops the servers; they end by themselves
 			}
 
 			again := start(t, Options{DataDir: dir})
@@ -94,13 +95,14 @@ func awaitServersGone(t *testing.T, dir string) {
 	}
 }
 
-// Right after the kill, the old servers may still be busy with their end.
+// Right after the kill, the old servers may still be shutting down.
 func TestStart_waitsForServersOfAKilledProcess(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
 	s := start(t, Options{DataDir: dir})
 	query(t, s, "CREATE TABLE kept AS SELECT 1")
-	// As after a SIGKILL on a system without Pdeathsig: the data folder is free, the servers run on.
+	// This is the state after a SIGKILL on a system without Pdeathsig: the data
+	// folder is unlocked, and the servers are still running.
 	require.NoError(t, unlock(s.home.lock))
 	s.postgres.proc.expected.Store(true)
 	s.redis.proc.expected.Store(true)

@@ -42,8 +42,9 @@ func (s *Stack) startRedis(ctx context.Context, o Options) error {
 		files:      h.path("redis"),
 		stopSignal: syscall.SIGTERM,
 		command: func(port int) *exec.Cmd {
-			// SIGKILL works immediately, even on a paused Redis. Nothing acknowledged is lost, because Redis writes its
-			// log to the operating system before it answers.
+			// SIGKILL works immediately, even on a paused Redis. Nothing
+			// acknowledged is lost, because Redis writes its log to the
+			// operating system before it answers.
 			cmd := h.account.command(syscall.SIGKILL, data, binary, "-")
 			cmd.Stdin = strings.NewReader(redisConfig(port, secret, o.Ephemeral))
 			return cmd
@@ -59,7 +60,8 @@ func (s *Stack) startRedis(ctx context.Context, o Options) error {
 	return nil
 }
 
-// startMemoryRedis replaces a missing redis-server. Its TTLs follow the clock, like those of Redis.
+// startMemoryRedis replaces a missing redis-server. Its TTLs follow the clock,
+// like those of Redis.
 func (s *Stack) startMemoryRedis(secret string) error {
 	s.memory = miniredis.NewMiniRedis()
 	s.memory.RequireAuth(secret)
@@ -76,8 +78,9 @@ func redisAddr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.I
 
 func redisURL(addr, secret string) string { return fmt.Sprintf("redis://:%s@%s/0", secret, addr) }
 
-// redisVersion returns the version, or an error if Asynq does not support it: Asynq uses ZRANGE … BYSCORE, which Redis 6.2
-// introduced. The first Valkey was 7.2.
+// redisVersion returns the version, or an error if Asynq does not support it:
+// Asynq uses ZRANGE … BYSCORE, which Redis 6.2 introduced. The first Valkey was
+// 7.2.
 func redisVersion(ctx context.Context, binary string, acct *account) (string, error) {
 	// "Redis server v=7.0.15 sha=…", "Valkey server v=8.0.1 sha=…"
 	out, err := run(ctx, acct.command(syscall.SIGKILL, "/", binary, "--version"))
@@ -99,8 +102,8 @@ func redisVersion(ctx context.Context, binary string, acct *account) (string, er
 	return m[1], nil
 }
 
-// redisConfig returns the configuration that Redis reads from standard input: on the command line, every user of the
-// machine could see the password.
+// redisConfig returns the configuration that Redis reads from standard input:
+// on the command line, every user of the machine could see the password.
 func redisConfig(port int, secret string, ephemeral bool) string {
 	lines := []string{
 		"bind 127.0.0.1",
@@ -116,7 +119,8 @@ func redisConfig(port int, secret string, ephemeral bool) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// pingRedis speaks the protocol itself, because the client library logs every refused connection.
+// pingRedis speaks the protocol itself, because the client library logs every
+// refused connection.
 func pingRedis(ctx context.Context, port int, secret string) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()

@@ -27,7 +27,8 @@ const (
 
 var errAddressInUse = errors.New("the port is taken by another process")
 
-// server is one private server on a port of 127.0.0.1: its process, and the files that describe it.
+// server is one private server on a port of 127.0.0.1: its process, and the
+// files that describe it.
 type server struct {
 	name       string // for people
 	files      string // path of its .log and .lock files, without the extension
@@ -42,8 +43,9 @@ type server struct {
 	proc *process
 }
 
-// start starts the server on the given port, or on a free one when it is 0. Another process may take a free port before
-// the server binds it, so a few ports are tried.
+// start starts the server on the given port, or on a free one when it is 0.
+// Another process may take a free port before the server binds it, so a few
+// ports are tried.
 func (s *server) start(ctx context.Context, port int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,8 +63,9 @@ func (s *server) start(ctx context.Context, port int) error {
 	return err
 }
 
-// freePort finds a port below the range of outgoing connections (from 32768 on Linux, 49152 on macOS). Otherwise a
-// client's connection could take the port of a killed server before the server is back.
+// freePort finds a port below the range of outgoing connections (from 32768 on
+// Linux, 49152 on macOS). Otherwise a client's connection could take the port
+// of a killed server before the server is back.
 func freePort() (int, error) {
 	var err error
 	for range 100 {
@@ -112,9 +115,11 @@ func (s *server) startOn(ctx context.Context, port int) error {
 	return nil
 }
 
-// lock makes sure that no process of an earlier start is still running. The server and the processes that it forks
-// inherit the locked descriptor, so the lock is free once the last of them has ended, regardless of their parents. The
-// caller holds the lock of the data folder, so any process that still runs is an orphan, and lock stops it.
+// lock makes sure that no process of an earlier start is still running. The
+// server and the processes that it forks inherit the locked descriptor, so the
+// lock is free once the last of them has ended, regardless of their parents.
+// The caller holds the lock of the data folder, so any process that still runs
+// is an orphan, and lock stops it.
 func (s *server) lock(ctx context.Context) (*os.File, error) {
 	path := s.files + ".lock"
 	lock, err := tryLock(path)
@@ -136,8 +141,9 @@ func (s *server) lock(ctx context.Context) (*os.File, error) {
 	return lock, err
 }
 
-// removeStalePIDFile removes the PID file of a killed server. Another process may have the same id by now, as happens in
-// a restarted container, and the server would conclude that it is already running. The caller holds the lock.
+// removeStalePIDFile removes the PID file of a killed server. Another process
+// may have the same id by now, as happens in a restarted container, and the
+// server would conclude that it is already running. The caller holds the lock.
 func (s *server) removeStalePIDFile() error {
 	if s.pidFile == "" {
 		return nil
@@ -151,7 +157,8 @@ func (s *server) removeStalePIDFile() error {
 	return nil
 }
 
-// openLog starts a new log and keeps the previous one, which may explain why the server had to be started again.
+// openLog starts a new log and keeps the previous one, which may explain why
+// the server had to be started again.
 func (s *server) openLog() (*os.File, error) {
 	path := s.files + ".log"
 	if err := os.Rename(path, path+".old"); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -164,8 +171,8 @@ func (s *server) openLog() (*os.File, error) {
 	return log, nil
 }
 
-// awaitReady polls with a real connection. Another process on the port would not know the password, so an answer comes
-// from the right server.
+// awaitReady polls with a real connection. Another process on the port would
+// not know the password, so an answer comes from the right server.
 func (s *server) awaitReady(ctx context.Context, proc *process, port int) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
@@ -194,7 +201,8 @@ func exitError(p *process) error {
 	return errors.New("exit status 0")
 }
 
-// pause waits for the poll interval or until done is closed. It returns an error when ctx has ended.
+// pause waits for the poll interval or until done is closed. It returns an
+// error when ctx has ended.
 func pause(ctx context.Context, done <-chan struct{}) error {
 	t := time.NewTimer(pollInterval)
 	defer t.Stop()
@@ -206,7 +214,8 @@ func pause(ctx context.Context, done <-chan struct{}) error {
 	return ctx.Err()
 }
 
-// logSaysAddressInUse looks for the text of EADDRINUSE in the log, the only place where a server reports it.
+// logSaysAddressInUse looks for the text of EADDRINUSE in the log, the only
+// place where a server reports it.
 func (s *server) logSaysAddressInUse() bool {
 	content, err := os.ReadFile(s.files + ".log")
 	return err == nil && bytes.Contains(content, []byte("Address already in use"))
@@ -224,7 +233,8 @@ func (s *server) logTail() string {
 	return fmt.Sprintf("; the end of %s:\n%s", path, strings.Join(lines, "\n"))
 }
 
-// reportEnd logs an unexpected end of the server, of which its users see only lost connections.
+// reportEnd logs an unexpected end of the server, of which its users see only
+// lost connections.
 func (s *server) reportEnd(proc *process) {
 	<-proc.done
 	if !proc.expected.Load() {
@@ -232,7 +242,8 @@ func (s *server) reportEnd(proc *process) {
 	}
 }
 
-// stop shuts the server down. It sends SIGKILL when ctx ends or after stopTimeout. Stopping a stopped server does nothing.
+// stop shuts the server down. It sends SIGKILL when ctx ends or after
+// stopTimeout. Stopping a stopped server does nothing.
 func (s *server) stop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

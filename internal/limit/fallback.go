@@ -13,7 +13,7 @@ import (
 // forgotten, which bounds the memory that made-up keys can take.
 const fallbackMax = 10_000
 
-// fallback counts tokens in this process alone, while Redis cannot be asked.
+// fallback counts tokens in this process alone while Redis is unavailable.
 type fallback struct {
 	log *slog.Logger
 
@@ -26,8 +26,8 @@ func newFallback(log *slog.Logger) *fallback {
 	return &fallback{log: log, keys: map[string]*rate.Limiter{}, warning: rate.Sometimes{First: 1, Interval: time.Minute}}
 }
 
-// take takes up to n tokens of a key that has burst of them, and gets one back
-// each interval. left is how many remain.
+// take takes up to n tokens of a key. A key has at most burst tokens, and gets
+// one back per interval. left is the number that remains.
 func (f *fallback) take(key string, burst int, each time.Duration, n int, now time.Time) (granted, left int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -52,7 +52,7 @@ func (f *fallback) forget(key string) {
 	delete(f.keys, key)
 }
 
-// warn logs, once a minute at most, that Redis could not be asked.
+// warn logs, at most once a minute, that Redis is unavailable.
 func (f *fallback) warn(ctx context.Context, err error) {
 	f.warning.Do(func() {
 		f.log.WarnContext(ctx, "Redis is away; each process counts its limits alone", "error", err)

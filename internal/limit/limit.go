@@ -1,7 +1,7 @@
 // Package limit bounds how much each of many keys may take, over all processes
 // together. The tokens of a key are in Redis (GCRA, by redis_rate). A Limiter
-// leases some of them at a time, so that a request seldom waits for Redis; Tries
-// asks for each one. While Redis is away, each process counts alone.
+// leases some of them at a time, so that a request seldom waits for Redis;
+// Tries asks for each one. While Redis is away, each process counts alone.
 package limit
 
 import (
@@ -41,12 +41,12 @@ type bucket struct {
 	mu     sync.Mutex
 	tokens int
 	left   int       // tokens in Redis when it was last asked
-	empty  time.Time // until when Redis has no token, so that asking is useless
-	full   time.Time // when all tokens are back, if none is taken
+	empty  time.Time // Redis has no token before this time, so asking is useless
+	full   time.Time // when all tokens will be back, if none is taken
 	used   time.Time
 }
 
-// State is what a caller may know about a key.
+// State is the state of a key as a caller may see it.
 type State struct {
 	Limit      int           // tokens per second
 	Remaining  int           // tokens left, as far as this process knows
@@ -54,8 +54,8 @@ type State struct {
 	RetryAfter time.Duration // until there is a token; 0 when there is one now
 }
 
-// New returns a Limiter that grants each key perSecond tokens a second, of which
-// burst may be taken at once. The keys in Redis begin with prefix.
+// New returns a Limiter that grants each key perSecond tokens a second, of
+// which burst may be taken at once. The keys in Redis begin with prefix.
 func New(rdb redis.UniversalClient, prefix string, perSecond, burst int, log *slog.Logger) *Limiter {
 	return &Limiter{
 		prefix: prefix, limit: redis_rate.Limit{Rate: perSecond, Burst: burst, Period: time.Second},
@@ -138,8 +138,8 @@ func (l *Limiter) bucket(key string, now time.Time) *bucket {
 	return b
 }
 
-// forget drops the keys that were idle for a while. Their leased tokens are lost,
-// which is a twentieth of a second's worth.
+// forget drops the keys that were idle for a while. Their leased tokens are
+// lost, which is a twentieth of a second's worth.
 func (l *Limiter) forget(now time.Time) {
 	if len(l.buckets) < l.sweep {
 		return

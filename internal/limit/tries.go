@@ -9,14 +9,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Rate is Burst tries at once, and one more after each interval Every.
+// Rate allows Burst attempts at once, and one more after each interval Every.
 type Rate struct {
 	Burst int
 	Every time.Duration
 }
 
-// Tries bounds rare and expensive actions, such as tries of a password: unlike a
-// Limiter it asks Redis each time, so the count is exact over all processes.
+// Tries bounds attempts at rare and expensive actions, for example at a
+// password. Unlike a Limiter it asks Redis each time, so the count is exact
+// over all processes.
 type Tries struct {
 	redis    *redis_rate.Limiter
 	fallback *fallback
@@ -27,13 +28,13 @@ func NewTries(rdb redis.UniversalClient, log *slog.Logger) *Tries {
 	return &Tries{redis: redis_rate.NewLimiter(rdb), fallback: newFallback(log)}
 }
 
-// Take counts a try of a key. It returns 0 when the try may go on, else how long
-// to wait before the next one.
+// Take counts an attempt of a key. It returns 0 when the attempt may proceed,
+// else the time to wait before the next one.
 func (t *Tries) Take(ctx context.Context, key string, r Rate) (wait time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	// Rate tokens in a Period of Rate × Every: redis_rate has no other way to say
-	// one token each Every.
+	// Burst tokens per Burst × Every is the only way to ask redis_rate for one
+	// token per Every.
 	got, err := t.redis.Allow(ctx, key, redis_rate.Limit{Rate: r.Burst, Burst: r.Burst, Period: time.Duration(r.Burst) * r.Every})
 	if err != nil {
 		t.fallback.warn(ctx, err)
@@ -48,7 +49,7 @@ func (t *Tries) Take(ctx context.Context, key string, r Rate) (wait time.Duratio
 	return max(got.RetryAfter, time.Millisecond)
 }
 
-// Reset gives a key all its tries back.
+// Reset gives a key all its attempts back.
 func (t *Tries) Reset(ctx context.Context, key string) {
 	t.fallback.forget(key)
 	ctx, cancel := context.WithTimeout(ctx, patience)

@@ -31,18 +31,18 @@ type pqStmt interface {
 	driver.StmtQueryContext
 }
 
-// conn is a connection whose calls end with their contexts. The driver itself is
-// never given a context that ends: it would start a goroutine for each call, and
-// a prepared statement would wait until the server has been asked to cancel.
+// conn is a connection whose calls end with their contexts. The driver itself
+// never gets a context that can end: it would start a goroutine for each call, and
+// a prepared statement would wait until the request to cancel had been sent.
 type conn struct {
-	pq     pqConn
-	link   *link
-	dialer *dialer
-	unheed func() bool // ends the attention to the context of the Connector
+	pq           pqConn
+	link         *link
+	dialer       *dialer
+	stopWatching func() bool // stops watching the context of the Connector
 
-	// unused are closed statements that are still prepared on the server.
+	// unused holds closed statements that are still prepared on the server.
 	// database/sql closes statements while it holds the lock of the whole pool,
-	// so they are closed by the next call of this connection.
+	// so the next call on this connection closes them on the server.
 	unused []driver.Stmt
 	// unanswered means that the server may still be working on a statement.
 	unanswered bool
@@ -50,11 +50,11 @@ type conn struct {
 
 // call is one use of a connection.
 type call struct {
-	conn   *conn
-	unheed func() bool
-	sent   int64 // bytes of the link before the call
-	// repeatable calls have no effect that outlives the connection, so
-	// database/sql may repeat them on another one.
+	conn         *conn
+	stopWatching func() bool
+	sent         int64 // bytes of the link before the call
+	// repeatable means that the call has no effect that outlives the connection,
+	// so database/sql may repeat the call on another connection.
 	repeatable bool
 }
 
@@ -62,12 +62,12 @@ func (c *conn) start(ctx context.Context, repeatable bool) (call, error) {
 	if err := ctx.Err(); err != nil {
 		return call{}, err
 	}
-	begun := call{conn: c, unheed: c.link.heed(ctx), repeatable: repeatable}
+	begun := call{conn: c, stopWatching: c.link.watch(ctx), repeatable: repeatable}
 	for len(c.unused) > 0 {
 		stmt := c.unused[0]
 		c.unused = c.unused[1:]
 		if err := stmt.Close(); err != nil {
-			// Nothing of this call was sent.
+			// No part of this call was sent.
 			begun.sent = c.link.sent
 			return call{}, begun.end(errors.Join(driver.ErrBadConn, err))
 		}
@@ -76,16 +76,16 @@ func (c *conn) start(ctx context.Context, repeatable bool) (call, error) {
 	return begun, nil
 }
 
-// end finishes the call and returns its error as database/sql has to see it.
+// end finishes the call and returns the error that database/sql must see.
 func (c *call) end(err error) error {
 	err = c.explain(err)
-	c.unheed()
+	c.stopWatching()
 	return err
 }
 
 // explain turns an error of the driver into one that says what happened.
 // driver.ErrBadConn makes database/sql repeat a call, so it is returned only when
-// nothing of the call can have taken effect.
+// the call cannot have taken effect.
 func (c *call) explain(err error) error {
 	var answer *pq.Error
 	if err == nil || errors.As(err, &answer) {
@@ -113,7 +113,7 @@ func (c *call) explain(err error) error {
 }
 
 // errServerEnded replaces driver.ErrBadConn where the driver hides the reason.
-// It is an io error, because that is how a closed connection looks elsewhere.
+// It wraps an io error, because a closed connection appears as one elsewhere.
 var errServerEnded = fmt.Errorf("the server ended the session: %w", io.ErrUnexpectedEOF)
 
 func isTimeout(err error) bool {
@@ -157,7 +157,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	return result, use.end(err)
 }
 
-// BeginTx implements driver.ConnBeginTx. The context is heeded until the end of
+// BeginTx implements driver.ConnBeginTx. The context is watched until the end of
 // the transaction.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	use, err := c.start(ctx, true)
@@ -198,7 +198,7 @@ func (c *conn) IsValid() bool { return c.link.failure() == nil && c.pq.IsValid()
 
 // Close implements driver.Conn. It does not wait for the server.
 func (c *conn) Close() error {
-	c.unheed()
+	c.stopWatching()
 	if c.unanswered {
 		go c.cancel()
 		return nil
@@ -207,15 +207,15 @@ func (c *conn) Close() error {
 	return c.pq.Close()
 }
 
-// cancel asks the server to cancel the statement that this connection was given
-// up on, and closes the connection. Otherwise the statement would hold its locks
-// until it is done.
+// cancel asks the server to cancel the statement whose answer this connection no
+// longer waits for, and closes the connection. Otherwise the statement would keep
+// its locks until it is done.
 //
-// The driver can do this but has no method for it: it does so when the context
-// of a call ends. Ping is the call that it carries out on a broken connection,
-// too; the link keeps it from returning before the request was made.
+// The driver has no method for such a request: it sends one when the context of a
+// call ends. Ping is a call that the driver carries out even on a broken
+// connection. The link keeps Ping from returning before the request was made.
 func (c *conn) cancel() {
-	defer c.pq.Close() // fails when the driver has closed it, or when its link is broken
+	defer c.pq.Close() // fails when the driver has closed the connection, or when the link is broken
 	c.dialer.cancelled = make(chan struct{})
 	c.link.hold(c.dialer.cancelled)
 	ended, end := context.WithCancel(context.Background())
@@ -262,15 +262,15 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 	return result, use.end(err)
 }
 
-// Close implements driver.Stmt. It leaves the exchange with the server to the
-// next call of the connection.
+// Close implements driver.Stmt. The next call on the connection closes the
+// statement on the server.
 func (s *stmt) Close() error {
 	s.conn.unused = append(s.conn.unused, s.pqStmt)
 	return nil
 }
 
-// rows are the rows of a query. The context of the query is heeded until they
-// are closed.
+// rows are the rows of a query. The context of the query is watched until the
+// rows are closed.
 type rows struct {
 	driver.Rows
 	call call

@@ -1,5 +1,5 @@
 // Package pgconn connects to PostgreSQL through lib/pq and bounds every wait for
-// the server. It knows no statement and no table.
+// the server. It must not know any statement or table.
 //
 // lib/pq does not end a read when a context ends: on a silent connection (a
 // frozen server, a network that swallows packets) a statement waits until TCP
@@ -12,14 +12,15 @@
 //     cancel the statement.
 //   - No single read or write waits longer than the connection's
 //     statement_timeout and silenceMargin: by then the server itself has ended
-//     the statement, so a server that is still silent does not answer at all.
-//     The bound is on silence and not on the whole answer, which may be long.
+//     the statement, so a server that is still silent will not answer at all.
+//     The bound applies to silence and not to the whole answer, which may take
+//     long to transfer.
 //   - A connection without a statement_timeout has no bound on silence, because
-//     the server may be working: a migration, or a wait for a lock, runs for as
+//     the server may be working: a migration, or a wait for a lock, may take as
 //     long as its context allows.
-//   - Keepalive probes find a peer that is gone while a connection is idle or
-//     waits without a bound.
-//   - A statement is never repeated after bytes of it were sent. When its answer
+//   - Keepalive probes detect a vanished peer while a connection is idle or waits
+//     without a bound.
+//   - A statement is never repeated once any byte of it was sent. When its answer
 //     is lost, the error is ErrOutcomeUnknown.
 package pgconn
 
@@ -35,14 +36,14 @@ import (
 	"github.com/lib/pq"
 )
 
-// ErrOutcomeUnknown means that a statement was sent and that its answer was lost:
-// the statement may have taken effect or not. The error that ended the wait is
-// in the same chain.
+// ErrOutcomeUnknown means that a statement was sent and its answer was lost: the
+// statement may or may not have taken effect. The error that ended the wait is in
+// the same chain.
 var ErrOutcomeUnknown = errors.New("the statement was sent and its outcome is unknown")
 
 const (
-	// silenceMargin is what the server and the network may take beyond the
-	// statement_timeout.
+	// silenceMargin is the time that the server and the network may take beyond
+	// the statement_timeout.
 	silenceMargin = 5 * time.Second
 	// defaultConnectTimeout applies to connection strings without a
 	// connect_timeout.
@@ -53,11 +54,12 @@ const (
 type Connector struct {
 	config  pq.Config
 	silence time.Duration   // longest wait for the server; 0: no bound
-	life    context.Context //nolint:containedctx // of all connections, for callers that pass no context to their calls
+	life    context.Context //nolint:containedctx // ends all connections, including those in calls without a context
 }
 
-// NewConnector returns a Connector for a connection string of lib/pq. All its
-// connections end when the context ends, also during calls without a context.
+// NewConnector returns a Connector for a connection string of lib/pq. When the
+// context ends, all connections of the Connector end, even in the middle of a call
+// without a context.
 func NewConnector(ctx context.Context, dsn string) (*Connector, error) {
 	config, err := pq.NewConfig(dsn)
 	if err != nil {
@@ -73,8 +75,8 @@ func NewConnector(ctx context.Context, dsn string) (*Connector, error) {
 	return c, nil
 }
 
-// parseTimeout reads a run-time setting of PostgreSQL that is a duration. It
-// returns 0, no timeout, for what it cannot read.
+// parseTimeout parses a run-time setting of PostgreSQL that is a duration. It
+// returns 0, which means no timeout, for a value that it cannot parse.
 func parseTimeout(value string) time.Duration {
 	value = strings.TrimSpace(value)
 	number := strings.TrimRight(value, "abcdefghijklmnopqrstuvwxyz ")
@@ -98,8 +100,8 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	connector.Dialer(d)
 	opened, err := connector.Connect(ctx)
-	unheed := d.connected()
-	if !unheed() && err == nil {
+	stopWatching := d.connected()
+	if !stopWatching() && err == nil {
 		_ = opened.Close()
 		err = d.link.failure()
 	}
@@ -109,7 +111,7 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 		}
 		return nil, err
 	}
-	return &conn{pq: opened.(pqConn), link: d.link, dialer: d, unheed: d.link.heed(c.life)}, nil
+	return &conn{pq: opened.(pqConn), link: d.link, dialer: d, stopWatching: d.link.watch(c.life)}, nil
 }
 
 // Driver implements driver.Connector.

@@ -8,45 +8,45 @@ import (
 )
 
 const (
-	// keepaliveIdle, keepaliveInterval and keepaliveCount find a peer that is
-	// gone within half a minute.
+	// keepaliveIdle, keepaliveInterval and keepaliveCount together detect a
+	// vanished peer within half a minute.
 	keepaliveIdle     = 15 * time.Second
 	keepaliveInterval = 5 * time.Second
 	keepaliveCount    = 3
 	// unackedTimeout is how long sent bytes may stay unacknowledged by the peer's
 	// kernel, where the system has such a setting.
 	unackedTimeout = 30 * time.Second
-	// cancelTimeout bounds the request to the server to cancel a statement, and
-	// closeTimeout the message that ends a session.
+	// cancelTimeout bounds a request to the server to cancel a statement.
+	// closeTimeout bounds the message that ends a session.
 	cancelTimeout = 5 * time.Second
 	closeTimeout  = time.Second
 )
 
-// tcp dials with the settings of every connection.
+// tcp dials every connection, with the settings that all of them share.
 var tcp = net.Dialer{
 	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepaliveIdle, Interval: keepaliveInterval, Count: keepaliveCount},
 	Control:         limitUnacked,
 }
 
-// dialer dials for one session. The driver dials with it to connect (once for
-// each host and each mode of TLS that it tries), and later, on a connection of
-// its own, to ask the server to cancel a statement.
+// dialer dials for one session. The driver uses it to connect (once for each host
+// and each TLS mode that it attempts), and later to open the separate connection
+// on which it asks the server to cancel a statement.
 type dialer struct {
-	connecting context.Context //nolint:containedctx // of Connect; the driver ends the context of DialContext too early
-	silence    time.Duration
-	link       *link         // the latest one
-	unheed     func() bool   // ends the attention of link to connecting
-	cancelled  chan struct{} // closed when a request to cancel has been made; nil while the session is in use
+	connecting   context.Context //nolint:containedctx // the context of Connect; the driver ends that of DialContext too early
+	silence      time.Duration
+	link         *link         // the latest link
+	stopWatching func() bool   // stops link from watching connecting
+	cancelled    chan struct{} // closed when a request to cancel has been made; nil while the session is in use
 }
 
-// connected ends the time in which dials are attempts to connect, and returns
-// what ends the attention to the context of Connect.
-func (d *dialer) connected() (unheed func() bool) {
+// connected says that the session is open, so that later dials are requests to
+// cancel. It returns the function that stops watching the context of Connect.
+func (d *dialer) connected() (stopWatching func() bool) {
 	d.connecting = nil
-	if d.unheed == nil {
+	if d.stopWatching == nil {
 		return func() bool { return true }
 	}
-	return d.unheed
+	return d.stopWatching
 }
 
 // Dial implements pq.Dialer.
@@ -70,11 +70,11 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	if err != nil {
 		return nil, err
 	}
-	if d.unheed != nil {
-		d.unheed()
+	if d.stopWatching != nil {
+		d.stopWatching()
 	}
 	d.link = &link{Conn: raw, silence: d.silence}
-	d.unheed = d.link.heed(d.connecting)
+	d.stopWatching = d.link.watch(d.connecting)
 	return d.link, nil
 }
 
@@ -90,7 +90,8 @@ func (d *dialer) dialToCancel(ctx context.Context, network, address string) (net
 	return &cancelLink{Conn: raw, closed: sync.OnceFunc(func() { close(d.cancelled) })}, nil
 }
 
-// cancelLink is the connection of one request to cancel. Its deadline is its own.
+// cancelLink is the connection of one request to cancel. The driver cannot change
+// its deadline.
 type cancelLink struct {
 	net.Conn
 	closed func()
@@ -105,27 +106,27 @@ func (l *cancelLink) Close() error {
 	return l.Conn.Close()
 }
 
-// link is a network connection whose reads and writes end with the contexts that
-// it heeds, or after too long a silence. After the first failure all others fail
-// at once.
+// link is a network connection whose reads and writes end when a context that it
+// watches ends, or when the server is silent for too long. After the first failure
+// all later reads and writes fail at once.
 //
-// One goroutine at a time reads and writes; any goroutine may end that.
+// Only one goroutine at a time may read and write; any goroutine may call giveUp.
 type link struct {
 	net.Conn
 	silence time.Duration
 	sent    int64 // bytes written
 
 	mu       sync.Mutex
-	deadline time.Time // of the driver, for the handshake; zero: none
-	cause    error     // of the first failure; nil while there is none
-	ended    bool      // the failure is the end of a context
+	deadline time.Time // set by the driver for the handshake; zero: none
+	cause    error     // the first failure; nil while there is none
+	ended    bool      // a context ended, and that was the first failure
 
-	held <-chan struct{} // writes wait for it before they fail; see hold
+	held <-chan struct{} // writes wait for this channel before they fail; see hold
 }
 
-// heed gives the link up when the context ends. The function that it returns
-// ends that, and reports whether the link was not given up.
-func (l *link) heed(ctx context.Context) (unheed func() bool) {
+// watch gives the link up when the context ends. The function that it returns
+// stops watching, and reports whether the link is still usable.
+func (l *link) watch(ctx context.Context) (stopWatching func() bool) {
 	if ctx.Done() == nil {
 		return func() bool { return true }
 	}
@@ -134,12 +135,12 @@ func (l *link) heed(ctx context.Context) (unheed func() bool) {
 		if stop() || ctx.Err() == nil {
 			return true
 		}
-		l.giveUp(ctx.Err()) // the function above has started, but may not have reached its end
+		l.giveUp(ctx.Err()) // the function above has started, but may not have finished
 		return false
 	}
 }
 
-// giveUp ends the read or write that is under way and all later ones.
+// giveUp ends the read or write that is under way, and makes all later ones fail.
 func (l *link) giveUp(cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,7 +163,7 @@ func (l *link) gaveUp() bool {
 	return l.ended
 }
 
-// arm starts the time in which one read or write has to succeed.
+// arm sets the deadline of one read or write.
 func (l *link) arm(set func(time.Time) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -198,8 +199,8 @@ func (l *link) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// hold makes writes of a link that was given up wait until the channel is closed,
-// or for cancelTimeout, before they fail.
+// hold makes the writes of a link that was given up wait until the channel is
+// closed, but at most for cancelTimeout, before they fail.
 func (l *link) hold(until <-chan struct{}) { l.held = until }
 
 // Write implements net.Conn.

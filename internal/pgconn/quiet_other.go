@@ -4,5 +4,5 @@ package pgconn
 
 import "net"
 
-// quiet reports true: this system has no common way to look.
+// quiet always reports true, because this system has no common way to find out.
 func quiet(net.Conn) bool { return true }

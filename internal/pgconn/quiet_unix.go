@@ -9,8 +9,8 @@ import (
 )
 
 // quiet reports whether an idle connection is open and nothing was received on
-// it. What a server says unasked is the end of the session, or so rare that a new
-// connection costs nothing.
+// it. An unsolicited message of a server ends the session, or is so rare that
+// replacing the connection costs nothing.
 func quiet(c net.Conn) bool {
 	source, ok := c.(syscall.Conn)
 	if !ok {
@@ -21,7 +21,8 @@ func quiet(c net.Conn) bool {
 		return false
 	}
 	var peeked error
-	// Control and not Read: Read heeds the deadline of the last call.
+	// Control is used instead of Read, because Read obeys the deadline of the last
+	// call.
 	err = raw.Control(func(fd uintptr) {
 		var b [1]byte
 		_, _, peeked = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)

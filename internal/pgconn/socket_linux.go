@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// tcpUserTimeout is TCP_USER_TIMEOUT of include/uapi/linux/tcp.h, in
-// milliseconds. Package syscall does not have it.
+// tcpUserTimeout is the option TCP_USER_TIMEOUT of include/uapi/linux/tcp.h, which
+// package syscall does not define. The unit of its value is the millisecond.
 const tcpUserTimeout = 18
 
 func limitUnacked(network, _ string, c syscall.RawConn) (err error) {

@@ -4,5 +4,6 @@ package pgconn
 
 import "syscall"
 
-// limitUnacked does nothing: this system has no such setting, or another one.
+// limitUnacked does nothing, because this system has no such setting or a
+// different one.
 func limitUnacked(string, string, syscall.RawConn) error { return nil }

@@ -49,7 +49,8 @@ func sensorExport(rng *rand.Rand, at time.Time) map[string]any {
 		"site_id":     "iad-2",
 		"clusterId":   "gpu-b",
 		"exported-at": at.Format("2006-01-02 15:04"),
-		// Known fields: their text becomes numbers. The serial number is not one, and stays text.
+		// Known fields: their text becomes numbers. The serial number is not
+		// one, and stays text.
 		"supplyTempC": fmt.Sprintf("%.1f", 21+rng.Float64()),
 		"returnTempC": fmt.Sprintf("%.1f", 33+2*rng.Float64()),
 		"no_pii":      "true",

@@ -23,8 +23,9 @@ func clockAt(t time.Time, utcOffset time.Duration) clock {
 	}
 }
 
-// bump is a smooth periodic peak over the day (a von Mises curve): 1 at its hour,
-// about 0.5 four hours before and after, and below 0.1 around the opposite hour.
+// bump is a smooth periodic peak over the day (a von Mises curve): 1 at its
+// hour, about 0.5 four hours before and after, and below 0.1 around the
+// opposite hour.
 func bump(hour, peak float64) float64 {
 	const sharpness = 1.5
 	return math.Exp(sharpness * (math.Cos(2*math.Pi*(hour-peak)/24) - 1))
@@ -56,21 +57,22 @@ type climate struct {
 	dayK    float64 // amplitude of the day: warmest at 15 h
 }
 
-// temperature returns the usual temperature at that time. The weather of the day
-// is added as a drift.
+// temperature returns the usual temperature at that time. The weather of the
+// day is added as a drift.
 func (c climate) temperature(at clock) float64 {
 	season := c.seasonK * math.Cos(2*math.Pi*(at.yearDay-196)/365.25)
 	day := c.dayK * math.Cos(2*math.Pi*(at.hour-15)/24)
 	return c.meanC + season + day
 }
 
-// grid is the electricity a site buys. Its carbon intensity falls with the sun at noon and rises in the evening; the
-// price follows, with a morning peak: the "duck curve" (Denholm et al., NREL/TP-6A20-65023, 2015).
+// grid is the electricity a site buys. Its carbon intensity falls with the sun
+// at noon and rises in the evening; the price follows, with a morning peak: the
+// "duck curve" (Denholm et al., NREL/TP-6A20-65023, 2015).
 type grid struct {
 	carbon    float64 // g CO2e/kWh, of an average hour
 	carbonSun float64 // how much of it the noon sun replaces
 	price     float64 // USD/kWh, of an average hour
-	priceRise float64 // what the evening peak adds
+	priceRise float64 // USD/kWh that the evening peak adds
 }
 
 func (g grid) carbonIntensity(at clock) float64 {

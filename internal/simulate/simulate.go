@@ -1,9 +1,11 @@
-// Package simulate generates what the demo submits: a day of signals of two imaginary sites, some free-form payloads,
-// and some that are wrong on purpose. A seed and a day always give the same bytes.
+// Package simulate generates the submissions of the demo: a day of signals of
+// two imaginary sites, some free-form payloads, and some payloads that are
+// wrong on purpose. The same seed and day always give the same bytes.
 //
-// The sites follow simple textbook models (workload.go, plant.go, outside.go), each with its source: good enough that a
-// data center engineer finds the figures plausible, and not meant for anything else. The package must not know HTTP,
-// SQL, queues or the clock; it knows the signals shape because that is what it produces.
+// The sites follow simple textbook models (workload.go, plant.go, outside.go),
+// each with its source. The models only have to give figures that a data center
+// engineer finds plausible. The package must not know HTTP, SQL, queues or the
+// clock. It knows the signals shape because it produces signals.
 package simulate
 
 import (
@@ -35,9 +37,9 @@ type Submission struct {
 // step is the time window of one request of signals.
 const step = 15 * time.Minute
 
-// Day returns the submissions of the UTC day that contains day, roughly in order
-// of time: 96 windows for each of two sites and, spread evenly among them, the
-// free-form and the invalid ones.
+// Day returns the submissions of the UTC day that contains day, roughly in
+// order of time: 96 windows for each of two sites and, spread evenly among
+// them, the free-form and the invalid ones.
 func Day(seed uint64, day time.Time) []Submission {
 	day = day.UTC().Truncate(24 * time.Hour)
 	sites := sites()
@@ -56,8 +58,8 @@ func random(seed uint64, day time.Time, stream int) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, uint64(day.Unix())+uint64(stream)))
 }
 
-// interleave merges lists so that each is spread evenly over the result and keeps
-// its order.
+// interleave merges lists so that each is spread evenly over the result and
+// keeps its order.
 func interleave(lists ...[]Submission) []Submission {
 	total := 0
 	for _, list := range lists {
@@ -78,8 +80,9 @@ func interleave(lists ...[]Submission) []Submission {
 	return merged
 }
 
-// submission makes the body that the API expects. It panics if the payload cannot
-// be encoded as JSON: that is a mistake in this package, which every test finds.
+// submission makes the body that the API expects. It panics if the payload
+// cannot be encoded as JSON: that is a mistake in this package, which every
+// test finds.
 func submission(name string, expect Outcome, priority jobs.Priority, payload any) Submission {
 	body, err := json.Marshal(struct {
 		Payload  any           `json:"payload"`

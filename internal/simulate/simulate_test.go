@@ -15,7 +15,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
-// days are one of each season, a weekend among them.
+// days has one day of each season, and at least one day of a weekend.
 var days = []time.Time{
 	time.Date(2026, time.January, 14, 0, 0, 0, 0, time.UTC),
 	time.Date(2026, time.April, 15, 9, 30, 0, 0, time.UTC),
@@ -23,7 +23,7 @@ var days = []time.Time{
 	time.Date(2026, time.October, 14, 0, 0, 0, 0, time.UTC),
 }
 
-// body is what a submission sends.
+// body is the body of a submission.
 type body struct {
 	Payload  json.RawMessage `json:"payload"`
 	Priority string          `json:"priority"`
@@ -38,7 +38,8 @@ func decodeBody(t *testing.T, s Submission) body {
 	return b
 }
 
-// eachReading calls check with every request of signals that is meant to be done, of several seeds and days.
+// eachReading calls check with every request of signals that is meant to be
+// done, of several seeds and days.
 func eachReading(t *testing.T, check func(t *testing.T, r *signals.Request)) {
 	t.Helper()
 	for seed := range uint64(3) {
@@ -100,7 +101,8 @@ func TestComposition(t *testing.T) {
 	}
 }
 
-// TestOutcomes holds what is expected of each submission against what the API and the worker do with it.
+// TestOutcomes compares the intended outcome of each submission with what the
+// API and the worker do with it.
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	for _, day := range days {
@@ -137,7 +139,8 @@ func outcome(t *testing.T, raw []byte) (Outcome, error) {
 	}
 }
 
-// TestNoWarnings: what the demo calls good has nothing odd about it, a PUE beside facility/IT above all.
+// TestNoWarnings checks that a submission meant to be done causes no warning,
+// above all none about a PUE that differs from facility power over IT power.
 func TestNoWarnings(t *testing.T) {
 	t.Parallel()
 	for _, s := range Day(5, days[3]) {
@@ -166,7 +169,8 @@ func TestEnergyBalance(t *testing.T) {
 		it, facility := e.ITLoadKW.Float(), e.FacilityPowerKW.Float()
 		upsLoss := it * (100/e.UPSEfficiencyPct.Float() - 1)
 		known := it + upsLoss + c.ChillerKW.Float() + c.FanPowerKW.Float()
-		// What is left is distribution, pumps and the building: no signal of their own, but never negative or large.
+		// The remaining power is that of distribution, pumps and the building.
+		// It has no signal of its own, but is never negative or large.
 		if rest := (facility - known) / it; rest < 0.03 || rest > 0.08 {
 			t.Errorf("%s: %.1f %% of the IT load is unaccounted for", r.RequestID, 100*rest)
 		}

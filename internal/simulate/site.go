@@ -21,8 +21,8 @@ type site struct {
 	grid      grid
 }
 
-// sites returns two sites: one near Frankfurt whose load follows office hours, and
-// a larger one in northern Virginia with many GPUs.
+// sites returns two sites: one near Frankfurt whose load follows office hours,
+// and a larger one in northern Virginia with many GPUs.
 func sites() []site {
 	return []site{{
 		assets:    signals.Assets{SiteID: "fra-1", Region: "eu-central-1", FacilityID: "fra-dc-2", ClusterID: "web-a", ZoneID: "hall-3"},
@@ -124,7 +124,8 @@ func (s site) signals(n noise, at clock) signals.Signals {
 	power := s.plant.run(itKW, supplyC, outsideC)
 	inlets := s.plant.inlets(itKW, supplyC)
 
-	// The site's own figure comes from other meters than the powers: up to 1 % off, inside the contract's 2 %.
+	// The site's own figure comes from other meters than the powers: up to 1 %
+	// off, inside the contract's 2 %.
 	reportedPUE := power.facility() / itKW * (1 + bound(0.004*n.rng.NormFloat64(), -0.01, 0.01))
 	valvePct := bound(100*itKW/s.plant.itRatedKW+2*n.rng.NormFloat64(), 5, 100)
 	latencyPct := math.Round(10*load.latencyPct) / 10
@@ -169,8 +170,8 @@ func number(x float64, decimals int) signals.Number {
 
 func timestamp(t time.Time) signals.Time { return signals.Time(t.UTC().Format(time.RFC3339Nano)) }
 
-// traceparent returns a W3C traceparent. The lowest bits are set because its ids
-// must not be zero.
+// traceparent returns a W3C traceparent. The lowest bits are set because its
+// ids must not be zero.
 func traceparent(rng *rand.Rand) string {
 	return fmt.Sprintf("00-%016x%016x-%016x-01", rng.Uint64()|1, rng.Uint64(), rng.Uint64()|1)
 }

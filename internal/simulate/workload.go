@@ -2,8 +2,9 @@ package simulate
 
 import "math"
 
-// idleShare is what an idle server draws of its peak power. Between the two, power is about linear in utilization
-// (Fan, Weber, Barroso: Power Provisioning for a Warehouse-sized Computer, ISCA 2007).
+// idleShare is the share of its peak power that an idle server draws. Between
+// idle and peak, power is roughly linear in utilization (Fan, Weber, Barroso:
+// Power Provisioning for a Warehouse-sized Computer, ISCA 2007).
 const idleShare = 0.35
 
 // work describes what runs on the machines of a site: interactive load follows
@@ -25,7 +26,8 @@ type load struct {
 	powerUtilization float64 // IT power over rated IT power, 0–1
 }
 
-// at returns the load at that time; noisePct is added to the utilizations, in percentage points.
+// at returns the load at that time; noisePct is added to the utilizations, in
+// percentage points.
 func (w work) at(t clock, noisePct float64) load {
 	people := bump(t.hour, 14)
 	if t.weekend {
@@ -34,8 +36,9 @@ func (w work) at(t clock, noisePct float64) load {
 	cpu := bound(w.cpuNightPct+(w.cpuPeakPct-w.cpuNightPct)*people+noisePct, 3, 97)
 	gpu := bound(w.gpuNightPct+(w.gpuDayPct-w.gpuNightPct)*people+0.5*noisePct, 3, 98)
 
-	// The mean number waiting in an M/M/1 queue is ρ²/(1−ρ): none at rest, many near saturation. A job here waits for
-	// one of many slots, hence the small factor.
+	// The mean number waiting in an M/M/1 queue is ρ²/(1−ρ): none at rest, many
+	// near saturation. A job here waits for one of many slots, hence the small
+	// factor.
 	rho := bound((cpu+gpu)/200, 0, 0.98)
 	waiting := 0.1 * w.slots * rho * rho / (1 - rho)
 
@@ -49,7 +52,8 @@ func (w work) at(t clock, noisePct float64) load {
 	}
 }
 
-// powerShare is a server's power over its peak power at that utilization, both 0–1.
+// powerShare is a server's power over its peak power at that utilization, both
+// 0–1.
 func powerShare(utilization float64) float64 { return idleShare + (1-idleShare)*utilization }
 
 // bound limits x to the range from low to high.

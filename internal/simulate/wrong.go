@@ -15,8 +15,8 @@ type mistake struct {
 	make   func(*signals.Request)
 }
 
-// mistakes returns mistakes in signals: first wrong values, which the worker finds,
-// then wrong shapes, which the API refuses.
+// mistakes returns mistakes in signals: first wrong values, which the worker
+// finds, then wrong shapes, which the API refuses.
 func mistakes() []mistake {
 	return []mistake{
 		{"facility power below IT load", Failed, func(r *signals.Request) {
@@ -63,8 +63,8 @@ func mistakes() []mistake {
 	}
 }
 
-// wrong returns a submission for each mistake, at random times of the day, and a
-// free-form one whose keys clash.
+// wrong returns a submission for each mistake, at random times of the day, and
+// a free-form one whose keys clash.
 func wrong(rng *rand.Rand, sites []site, day time.Time) []Submission {
 	var out []Submission
 	for _, m := range mistakes() {

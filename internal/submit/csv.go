@@ -142,8 +142,9 @@ func (r *csvReader) explain(wrong *csv.ParseError, record []string) string {
 	return fmt.Sprintf("the record cannot be read: line %d, column %d: %v", wrong.Line, wrong.Column, wrong.Err)
 }
 
-// submission builds the JSON of a record. Empty cells are left out. A value that
-// does not have its field's type stays a string, and the API reports the mistake.
+// submission builds the JSON of a record. Empty cells are left out. A value
+// that does not have its field's type stays a string, and the API reports the
+// mistake.
 func (r *csvReader) submission(record []string) ([]byte, error) {
 	doc := map[string]any{"schema_version": signals.Version}
 	out := map[string]any{"payload": doc}

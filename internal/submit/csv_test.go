@@ -8,7 +8,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
-// No two fields of today share their last name; the rule stands for those to come.
+// No two present fields share their last name. The rule is for future fields.
 func TestAmbiguousColumns(t *testing.T) {
 	t.Parallel()
 	fields := []signals.Field{

@@ -25,8 +25,8 @@ type Item struct {
 	Fault  string // why it cannot be sent; "" when it can
 }
 
-// Reader returns the items of an input, and io.EOF after the last one. After any
-// other error, nothing more can be read.
+// Reader returns the items of an input, and io.EOF after the last one. After
+// any other error, nothing more can be read.
 type Reader interface {
 	Next() (Item, error)
 }
@@ -34,7 +34,7 @@ type Reader interface {
 // Format is the format of an input.
 type Format string
 
-// The formats. Auto goes by the name of the file and its first character.
+// The formats. Auto decides by the name of the file and its first character.
 const (
 	Auto   Format = "auto"
 	NDJSON Format = "ndjson"
@@ -49,8 +49,8 @@ type ReaderOptions struct {
 	Comma  rune   // between the columns of a CSV; ','
 }
 
-// NewReader returns a reader of an input. For CSV it reads the header, and returns
-// an error if that is wrong.
+// NewReader returns a reader of an input. For CSV it reads the header, and
+// returns an error if that is wrong.
 func NewReader(in io.Reader, o ReaderOptions) (Reader, error) {
 	buffered := bufio.NewReaderSize(in, 64<<10)
 	if start, _ := buffered.Peek(3); string(start) == "\ufeff" { // some programs begin files with it
@@ -72,8 +72,8 @@ func NewReader(in io.Reader, o ReaderOptions) (Reader, error) {
 	}
 }
 
-// guess goes by the name, and for JSON by the first character, because a .json
-// file may hold NDJSON.
+// guess decides by the name, and for JSON by the first character, because a
+// .json file may contain NDJSON.
 func guess(in *bufio.Reader, name string) Format {
 	if strings.EqualFold(filepath.Ext(name), ".csv") {
 		return CSV
@@ -120,7 +120,8 @@ func (r *lineReader) Next() (Item, error) {
 	}
 }
 
-// read returns the next line. Of a line that is too long it returns the beginning.
+// read returns the next line. Of a line that is too long it returns the
+// beginning.
 func (r *lineReader) read() (text []byte, tooLong bool, err error) {
 	r.line++
 	for {
@@ -136,8 +137,8 @@ func (r *lineReader) read() (text []byte, tooLong bool, err error) {
 	}
 }
 
-// checked makes sure that the text is one JSON object. Otherwise the API could not
-// separate the items, or would refuse all of them. The API checks the rest.
+// checked makes sure that the text is one JSON object. Otherwise the API could
+// not separate the items, or would refuse all of them. The API checks the rest.
 func checked(line int, text []byte) Item {
 	it := Item{Line: line, Body: text}
 	dec := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
@@ -239,8 +240,8 @@ func (r *arrayReader) fail(err error) error {
 	return fmt.Errorf("line %d: the array cannot be read: %w", r.lines.at(offset), err)
 }
 
-// lineCounter finds the line of a byte. It forgets the lines before the one that
-// it found last.
+// lineCounter finds the line of a byte. It forgets the lines before the one
+// that it found last.
 type lineCounter struct {
 	in   io.Reader
 	read int64

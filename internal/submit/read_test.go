@@ -189,7 +189,8 @@ func FuzzCSV(f *testing.F) {
 	})
 }
 
-// checkItems holds what every reader promises: lines in order, and sendable items that are one line of JSON.
+// checkItems holds what every reader promises: lines in order, and sendable
+// items that are one line of JSON.
 func checkItems(t *testing.T, items []submit.Item, text string) {
 	t.Helper()
 	line := 0

@@ -100,8 +100,9 @@ type problem struct {
 	Errors []ItemFault `json:"errors"`
 }
 
-// attempt sends items once. It returns those that are not settled, and how long
-// the API asks to wait. Without an error the API answered every item.
+// attempt sends items once. It returns the items that were neither stored nor
+// refused, and how long the API asks to wait. Without an error the API answered
+// every item.
 func (s *sender) attempt(ctx context.Context, deadline time.Time, open []pendingItem) (left []pendingItem, pause time.Duration, err error) {
 	actx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
@@ -135,8 +136,9 @@ func (s *sender) do(req *http.Request) (*http.Response, error) {
 	return s.Client.Do(req)
 }
 
-// read processes the answers as they arrive. Items without an answer, because the
-// response was cut off, stay open: their keys make it safe to send them again.
+// read processes the answers as they arrive. Items without an answer, because
+// the response was cut off, stay open: their keys make it safe to send them
+// again.
 func (s *sender) read(body io.Reader, open []pendingItem) (left []pendingItem, pause time.Duration, err error) {
 	lines := bufio.NewReader(body)
 	left = make([]pendingItem, 0, len(open))

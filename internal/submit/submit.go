@@ -1,9 +1,9 @@
-// Package submit sends many submissions to a MASS API: it reads them from a file
-// (NDJSON, a JSON array, or CSV), sends them in chunks as batches, retries those
-// that were not accepted, and reports the outcome of each.
+// Package submit sends many submissions to a MASS API: it reads them from a
+// file (NDJSON, a JSON array, or CSV), sends them in chunks as batches, retries
+// those that were not accepted, and reports the outcome of each.
 //
-// Every item has an idempotency key made of its position and its content, so the
-// same input can be sent again after any interruption and nothing is stored
+// Every item has an idempotency key made of its position and its content, so
+// the same input can be sent again after any interruption and nothing is stored
 // twice. The package keeps no state. It knows HTTP and the fields of a payload,
 // but not how the API works inside.
 package submit
@@ -21,7 +21,8 @@ import (
 	"time"
 )
 
-// Options say where and how to send. The zero value of a field means its default.
+// Options say where and how to send. The zero value of a field means its
+// default.
 type Options struct {
 	URL       string        // of the API, without a path
 	Token     string        // sent as Bearer when set
@@ -31,8 +32,8 @@ type Options struct {
 	Backoff   time.Duration // before the second attempt; it doubles up to 30 s; 200 ms
 	Client    *http.Client  // http.DefaultClient
 
-	// Progress gets the number of items that are settled: stored now, stored
-	// before, or refused.
+	// Progress gets the number of items that are stored now, were stored
+	// before, or are refused.
 	Progress func(settled int)
 	// Refused gets each item that will not be stored, in order within a chunk.
 	Refused func(Refusal) error

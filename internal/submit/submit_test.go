@@ -18,7 +18,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/submit"
 )
 
-// fake is an API as Run sees it, with faults to order.
+// fake is an API as Run sees it, with configurable faults.
 type fake struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -116,7 +116,8 @@ func TestEverythingIsSentOnce(t *testing.T) {
 	require.Equal(t, 27, sum.Created, "another name, other keys")
 }
 
-// What goes wrong in between is tried again, and costs no item and doubles none.
+// A failed attempt is repeated, which neither loses an item nor stores one
+// twice.
 func TestWhatIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	var f *fake
@@ -188,7 +189,8 @@ func TestWhatIsGivenUp(t *testing.T) {
 	require.ErrorContains(t, err, "10000")
 }
 
-// A proxy in between may take less than the API: chunks shrink until they pass.
+// A proxy in between may accept less than the API: chunks shrink until they
+// pass.
 func TestChunksThatAreTooLarge(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, func(_ int, w http.ResponseWriter, lines []string) bool {

@@ -32,8 +32,8 @@ func TimeCursor(at time.Time, id int64) string {
 	return cursorEncoding.EncodeToString(raw)
 }
 
-// ParseTimeCursor returns the position of a TimeCursor. The text of its error is
-// meant for the client.
+// ParseTimeCursor returns the position of a TimeCursor. The text of its error
+// is meant for the client.
 func ParseTimeCursor(text string) (at time.Time, id int64, err error) {
 	raw, err := cursorBytes(text, timeCursorVersion, timeCursorLength)
 	if err != nil {
@@ -67,8 +67,9 @@ func ParseIDCursor(text string) (int64, error) {
 	return id, nil
 }
 
-// cursorBytes turns the text of a cursor back into its bytes, the version first.
-// It checks the length of the text as well, because the decoder skips line ends.
+// cursorBytes turns the text of a cursor back into its bytes, the version
+// first. It checks the length of the text as well, because the decoder skips
+// line ends.
 func cursorBytes(text string, version byte, length int) ([]byte, error) {
 	raw, err := cursorEncoding.DecodeString(text)
 	if err != nil || len(text) != cursorEncoding.EncodedLen(length) || len(raw) != length || raw[0] != version {

@@ -62,8 +62,8 @@ func DecodeBody(body []byte, members ...Member) error {
 
 // Decode is DecodeBody for callers that have more to check: it collects the
 // faults, and its error is a 400. The body must be one JSON object of these
-// members and no others. The values that members get are parts of body and valid
-// JSON, but for names given twice and bad UTF-8 within them.
+// members and no others. The values that members get are parts of body and
+// valid JSON, but for names given twice and bad UTF-8 within them.
 func Decode(body []byte, faults *payload.Faults, members ...Member) error {
 	dec := tolerantDecoder(body)
 	defer payload.Release(dec)
@@ -112,9 +112,9 @@ func Decode(body []byte, faults *payload.Faults, members ...Member) error {
 	return endOfBody(dec)
 }
 
-// DecodeArray checks the syntax of a whole JSON array and then hands its elements
-// to add, as parts of body. items names the elements in messages. It ends with
-// the first error of add.
+// DecodeArray checks the syntax of a whole JSON array and then hands its
+// elements to add, as parts of body. items names the elements in messages. It
+// ends with the first error of add.
 func DecodeArray(body []byte, items string, add func(element []byte) error) error {
 	form := "array of " + items
 	dec := tolerantDecoder(body)

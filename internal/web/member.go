@@ -12,9 +12,9 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
 )
 
-// Member is one member of a JSON object that Decode reads. Set stores its value,
-// or says what is wrong with it, with pointers that start at the object. null is
-// an absent member, except where the member is required.
+// Member is one member of a JSON object that Decode reads. Set stores its
+// value, or says what is wrong with it, with pointers that start at the object.
+// null counts as an absent member, except where the member is required.
 type Member struct {
 	Name     string
 	Required bool
@@ -23,8 +23,8 @@ type Member struct {
 
 func (m Member) pointer() jsontext.Pointer { return jsontext.Pointer("/" + m.Name) }
 
-// stringMember is a member that takes a string. set stores it and returns "", or
-// returns what is wrong with it; ok is false when the value is not a string.
+// stringMember is a member that takes a string. set stores it and returns "",
+// or returns what is wrong with it; ok is false when the value is not a string.
 func stringMember(name string, required bool, set func(text string, ok bool) (fault string)) Member {
 	m := Member{Name: name, Required: required}
 	m.Set = func(value jsontext.Value, faults *payload.Faults) {

@@ -1,10 +1,11 @@
 // Package web is the HTTP kit of MASS: the middleware around every handler,
 // problem details, the reader and the decoder of JSON bodies, the encoder of
 // answers, content negotiation, cursors, trusted proxies, cross-origin rules,
-// certificates, and the pages that others wrote.
+// certificates, and the HTML pages of other projects.
 //
-// It does not know what a request is about: no table, no role, no route, and
-// nothing of the framework that the API describes its operations with.
+// The package must not know what a request is about: no table, no role, no
+// route, and no part of the framework with which the API describes its
+// operations.
 package web
 
 import (
@@ -26,9 +27,10 @@ import (
 
 const headerRequestID = "X-Request-Id"
 
-// Exchange is one HTTP request and its answer, as the layers around a handler
-// share it: each layer adds what it learns, and the line in the log and the
-// problem details are made of it. One goroutine at a time may use it.
+// Exchange is one HTTP request and its answer, shared by the layers around a
+// handler. Each layer adds what it learns, and the log line and the problem
+// details are made from the Exchange. Only one goroutine at a time may use an
+// Exchange.
 type Exchange struct {
 	ID      string // of the HTTP request, also in the header X-Request-Id
 	Client  string // address of the client, as far as trusted proxies tell it
@@ -172,7 +174,8 @@ func answerPanic(w http.ResponseWriter, r *http.Request, p any) {
 }
 
 // answerPolicy is the Content-Security-Policy of every answer that is not a
-// page: a browser that is made to show it runs nothing and loads nothing.
+// page: a browser that displays such an answer runs no script and loads
+// nothing.
 const answerPolicy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // Secure sets the security headers of every answer. All answers share the
@@ -191,7 +194,8 @@ func Secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		maps.Copy(h, always)
-		// On localhost the header would apply to every port of a developer's machine.
+		// On localhost the header would apply to every port of a developer's
+		// machine.
 		if ExchangeOf(r.Context()).OverTLS && !IsLoopback(r.Host) {
 			h["Strict-Transport-Security"] = year
 		}

@@ -75,7 +75,7 @@ func NotAcceptable(offers ...string) *Problem {
 	}
 }
 
-// alternatives joins a list as a sentence has it: "a", "a or b", "a, b or c".
+// alternatives joins a list for use in a sentence: "a", "a or b", "a, b or c".
 func alternatives(list []string) string {
 	last := len(list) - 1
 	if last == 0 {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// What a script of another site may send and may read, once its origin is
-// configured.
+// The headers that a script of another site may send and read once its origin
+// is configured.
 const (
 	corsMethods  = "GET, HEAD, POST, PATCH, PUT, DELETE"
 	corsHeaders  = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id, Traceparent, Tracestate"
@@ -16,8 +16,8 @@ const (
 )
 
 // ShareWith lets scripts of the configured origins call the server (CORS). Such
-// scripts authenticate with a token: cookies are not allowed, so a session works
-// on the server's own pages only. Without origins nothing is shared.
+// scripts authenticate with a token: cookies are not allowed, so a session
+// works on the server's own pages only. Without origins nothing is shared.
 func ShareWith(origins []string, next http.Handler) http.Handler {
 	if len(origins) == 0 {
 		return next
@@ -43,9 +43,9 @@ func ShareWith(origins []string, next http.Handler) http.Handler {
 	})
 }
 
-// GuardOrigin refuses requests that the page of another site made a browser send
-// (CSRF). A request with an Authorization header cannot be one: a page can make a
-// browser add that header only where ShareWith allows its origin.
+// GuardOrigin refuses requests that the page of another site made a browser
+// send (CSRF). A request with an Authorization header cannot be one: a page can
+// make a browser add that header only where ShareWith allows its origin.
 func GuardOrigin(next http.Handler) http.Handler {
 	guard := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -138,7 +138,8 @@ func NotFound(w http.ResponseWriter, r *http.Request) {
 	WriteProblem(w, r, &Problem{Status: http.StatusNotFound, Code: CodeNotFound, Detail: "There is nothing at this path."})
 }
 
-// TooManyHeaders is the problem of a request with more than limit header fields.
+// TooManyHeaders is the problem of a request with more than limit header
+// fields.
 func TooManyHeaders(limit int) *Problem {
 	return &Problem{
 		Status: http.StatusRequestHeaderFieldsTooLarge, Code: CodeTooManyHeaders,

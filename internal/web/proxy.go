@@ -58,8 +58,8 @@ func isTrusted(a netip.Addr, trusted []netip.Prefix) bool {
 	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// parseHop reads an address as proxies write it: with or without a port, with or
-// without brackets.
+// parseHop reads an address as proxies write it: with or without a port, with
+// or without brackets.
 func parseHop(text string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(strings.Trim(text, "[]"))
 	if err != nil {

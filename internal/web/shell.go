@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// NoncePage is an HTML page that others wrote, under a Content-Security-Policy
-// that runs the page's own scripts and styles only: they carry a nonce, which is
-// different in each answer.
+// NoncePage is an HTML page of another project, under a Content-Security-Policy
+// that allows only the page's own scripts and styles: they carry a nonce, which
+// is different in each answer.
 type NoncePage struct{ parts []string } // the nonce goes between them
 
 var (
@@ -21,15 +21,16 @@ var (
 	needsNonce  = regexp.MustCompile(`<(?:script|style|link\s+rel="stylesheet")`)
 )
 
-// NewNoncePage takes a page and removes its links to other hosts, which would
-// learn who looks at it; they only load fonts. It also removes the manifest that
-// allows installing the page as an app, because browsers request the manifest
-// without the session's cookie.
+// NewNoncePage takes a page and removes its links to other hosts, which only
+// load fonts and would tell those hosts who opens the page. It also removes the
+// manifest that allows installing the page as an app, because browsers request
+// the manifest without the session's cookie.
 func NewNoncePage(page []byte) NoncePage {
 	const cut = "\x00" // never part of HTML
 	text := outsideLink.ReplaceAllString(string(page), "")
 	text = appManifest.ReplaceAllString(text, "")
-	// The script that makes Material-UI's styles takes the nonce from this element.
+	// The script that makes Material-UI's styles takes the nonce from this
+	// element.
 	text = strings.Replace(text, "<head>", `<head><meta property="csp-nonce" content="`+cut+`">`, 1)
 	text = needsNonce.ReplaceAllString(text, `$0 nonce="`+cut+`"`)
 	return NoncePage{strings.Split(text, cut)}

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// KeyPair is the certificate and the key of the server. It reads the files again
-// when they change, so that renewing a certificate needs no restart.
+// KeyPair is the certificate and the key of the server. It reads the files
+// again when they change, so that renewing a certificate needs no restart.
 type KeyPair struct {
 	cert, key string // paths
 	log       *slog.Logger
@@ -55,8 +55,8 @@ func (k *KeyPair) load() error {
 }
 
 // Watch looks for changed files until ctx ends. While the files do not make a
-// pair, as between the writing of the one and the other, the previous pair stays
-// in use.
+// pair, as between the writing of the one and the other, the previous pair
+// stays in use.
 func (k *KeyPair) Watch(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()

@@ -9,14 +9,16 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// callbacksDuty enqueues callbacks that are due and have no task: Redis lost the
-// task, or a worker died before it enqueued the callback or during an attempt.
+// callbacksDuty enqueues callbacks that are due and have no task: Redis lost
+// the task, or a worker died before it enqueued the callback or during an
+// attempt.
 type callbacksDuty struct {
 	dutyBase
 	last store.DueDelivery // the last callback examined
 
-	// Attempts at callbacks that are due and yet taken by a worker, and since
-	// when: as the last whole walk found them, and as the present one does.
+	// Attempts at callbacks that are due although a worker took them, and the
+	// time since which they have been: as the last complete walk found them,
+	// and as the present walk finds them.
 	taken, takenNow map[jobs.DeliveryRef]time.Time
 }
 

@@ -1,10 +1,12 @@
 // Package leader does the work that one worker process does on behalf of all of
-// them: it mends what was lost on the way of a request, cleans up and seals the
-// audit trail. It owns the election of the leader and the leader's duties.
+// them: it repairs the losses that can happen while a request is processed,
+// cleans up, and seals the audit trail. It owns the election of the leader and
+// the leader's duties.
 //
 // Each duty is one type in one file, and one entry in dutyTable. A duty trusts
-// no clock but this process's own monotonic one: a batch is old, a worker silent
-// or a delivery stuck because the leader has watched it for long enough.
+// no clock except this process's own monotonic one: a batch counts as old, a
+// worker as silent or a delivery as stuck once the leader has watched it for
+// long enough.
 //
 // The package must not know how a request is processed: package worker, which
 // runs the Leader, does that.
@@ -42,19 +44,20 @@ type Leader struct {
 	base dutyBase // of the duties; each adds its name to the logger
 }
 
-// New returns a Leader on shared connections, which the caller closes after Run.
+// New returns a Leader on shared connections, which the caller closes after
+// Run.
 func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, c Config, log *slog.Logger) *Leader {
 	return &Leader{base: dutyBase{store: st, redis: rdb, enqueuer: enq, config: c, log: log}}
 }
 
 const (
 	keepInterval  = time.Second     // well below the silence that costs a leader the leadership
-	resignTimeout = 3 * time.Second // bounds the farewell to a Postgres that does not answer
+	resignTimeout = 3 * time.Second // bounds resigning when Postgres does not answer
 )
 
-// Run stands for election until ctx ends, and performs the duties whenever this
-// process is the leader. The log names the process by its worker id, which may
-// change while Run is under way.
+// Run is a candidate for the leadership until ctx ends, and performs the duties
+// whenever this process is the leader. The log names the process by its worker
+// id, which may change while Run is under way.
 func (l *Leader) Run(ctx context.Context, worker *atomic.Int64) {
 	tick := time.NewTicker(l.base.config.Interval)
 	defer tick.Stop()

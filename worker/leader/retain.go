@@ -10,7 +10,7 @@ import (
 
 const (
 	retainStep     = 1000                   // most rows examined in one statement
-	retainStepMin  = 10                     // the same while Postgres is slow
+	retainStepMin  = 10                     // lower bound of retainStep while Postgres is slow
 	retainSlow     = 200 * time.Millisecond // a statement that takes longer makes the next one smaller
 	retainShare    = 10                     // retention may use 1/retainShare of the time
 	retainPauseMax = time.Minute            // longest pause between two walks over the table

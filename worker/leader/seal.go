@@ -19,13 +19,13 @@ const (
 )
 
 // sealDuty extends the chain of seals over the audit trail, up to the event
-// below which every transaction has ended. It does not delay those who write to
-// the trail.
+// below which every transaction has ended. It does not delay transactions that
+// write to the trail.
 type sealDuty struct {
 	dutyBase
-	mark     *store.TrailMark // not yet settled; nil: none has been taken
+	mark     *store.TrailMark // transactions may still write below it; nil: none has been taken
 	markedAt time.Time
-	settled  int64 // every event up to here can be sealed
+	settled  int64 // no transaction can write below this id anymore, so every event up to it can be sealed
 	sealed   int64 // the last sealed event; 0 before the first seal of this leadership
 	rounds   int   // since the last seal
 	loggedAt time.Time

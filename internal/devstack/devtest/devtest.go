@@ -1,9 +1,11 @@
-// Package devtest gives tests a real PostgreSQL and a real Redis: one private pair of servers per test binary, started
-// when a test first needs it, and one database or logical Redis database per test. Private gives a test servers of its
-// own, to kill and restart.
+// Package devtest gives tests a real PostgreSQL and a real Redis: one private
+// pair of servers per test binary, started when a test first needs it, and one
+// database or logical Redis database per test. Private gives a test servers of
+// its own, to kill and restart.
 //
-// It owns the life of the servers and the names of the databases. It must not know the schema: the test binary passes its
-// migration to Main. It never uses the machine's own servers.
+// It owns the life of the servers and the names of the databases. It must not
+// know the schema: the test binary passes its migration to Main. It never uses
+// the machine's own servers.
 package devtest
 
 import (
@@ -31,7 +33,8 @@ const (
 	timeout        = 10 * time.Minute // of one step; a migration on a slow machine is the longest
 )
 
-// shared is the pair of servers of this test binary. It is global because TestMain cannot pass anything to a test.
+// shared is the pair of servers of this test binary. It is global because
+// TestMain cannot pass anything to a test.
 var shared suite
 
 // suite is the state that Main sets up and all tests share.
@@ -52,11 +55,13 @@ type suite struct {
 	nextRedis int   // the first logical database that was never used
 }
 
-// Main runs the tests of a package, stops the servers and exits. Call it from TestMain:
+// Main runs the tests of a package, stops the servers and exits. Call it from
+// TestMain:
 //
 //	func TestMain(m *testing.M) { devtest.Main(m, migrations.Up) }
 //
-// migrate prepares the template that Database copies. It runs once, and only if a test calls Database.
+// migrate prepares the template that Database copies. It runs once, and only if
+// a test calls Database.
 func Main(m *testing.M, migrate func(ctx context.Context, databaseURL string) error) {
 	logging.Disable() // go-redis logs every refused connection to standard error, and tests kill servers on purpose
 	shared.migrate = migrate
@@ -71,7 +76,8 @@ func Main(m *testing.M, migrate func(ctx context.Context, databaseURL string) er
 	os.Exit(code)
 }
 
-// Database returns the URL of a new, migrated database, dropped when the test ends.
+// Database returns the URL of a new, migrated database, dropped when the test
+// ends.
 func Database(t testing.TB) string {
 	t.Helper()
 	s := use(t)
@@ -82,14 +88,16 @@ func Database(t testing.TB) string {
 	return s.database(t, "TEMPLATE "+template+" STRATEGY file_copy") // twice as fast as the default strategy
 }
 
-// EmptyDatabase returns the URL of a new database without any table, dropped when the test ends.
+// EmptyDatabase returns the URL of a new database without any table, dropped
+// when the test ends.
 func EmptyDatabase(t testing.TB) string {
 	t.Helper()
 	return use(t).database(t, "TEMPLATE template0 STRATEGY file_copy")
 }
 
-// Redis returns the URL of an empty logical database of the Redis, flushed when the test ends. Pub/sub channels, the
-// server's settings and FLUSHALL affect all logical databases, so a test of those needs Private.
+// Redis returns the URL of an empty logical database of the Redis, flushed when
+// the test ends. Pub/sub channels, the server's settings and FLUSHALL affect
+// all logical databases, so a test of those needs Private.
 func Redis(t testing.TB) string {
 	t.Helper()
 	s := use(t)
@@ -170,7 +178,8 @@ func (s *suite) createTemplate() error {
 	if err := s.migrate(ctx, databaseURL); err != nil {
 		return err
 	}
-	// A connection left open would make every copy fail. This statement fails first, where the cause is.
+	// If the migration left a connection open, every copy of the template would
+	// fail. This statement fails first, in the place where the cause is.
 	return s.exec("ALTER DATABASE " + template + " ALLOW_CONNECTIONS false")
 }
 
@@ -213,7 +222,8 @@ func (s *suite) exec(statement string) error {
 	return nil
 }
 
-// takeRedis prefers numbers that were never used, so that leftovers of one test do not disturb the next.
+// takeRedis prefers numbers that were never used, so that leftovers of one test
+// do not disturb the next.
 func (s *suite) takeRedis() (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,8 +8,8 @@ import (
 )
 
 // Proxy is a network between a test and a server. It can swallow bytes, as a
-// broken network or a frozen server does: connections stay open and new ones are
-// accepted, but what is sent on them is lost.
+// broken network or a frozen server does: connections stay open and new ones
+// are accepted, but what is sent on them is lost.
 type Proxy struct {
 	addr   string
 	target string
@@ -51,13 +51,14 @@ func NewProxy(t testing.TB, serverURL string) (*Proxy, string) {
 	return p, u.String()
 }
 
-// Swallow loses everything that is sent in either direction.
+// Swallow discards everything that is sent in either direction.
 func (p *Proxy) Swallow() { p.set(true, true) }
 
-// SwallowAnswers loses what the server sends; the server still gets everything.
+// SwallowAnswers discards everything that the server sends. The server still
+// receives everything.
 func (p *Proxy) SwallowAnswers() { p.set(false, true) }
 
-// Forward ends Swallow and SwallowAnswers. What was swallowed stays lost.
+// Forward ends Swallow and SwallowAnswers. The discarded bytes remain lost.
 func (p *Proxy) Forward() { p.set(false, false) }
 
 func (p *Proxy) set(requests, answers bool) {
@@ -66,8 +67,8 @@ func (p *Proxy) set(requests, answers bool) {
 	p.requests, p.answers = requests, answers
 }
 
-// Cut closes all connections to clients in good order. The server's side of
-// them stays open.
+// Cut closes all connections to clients in an orderly way. The connections to
+// the server stay open.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,8 +97,8 @@ func (p *Proxy) accept(listener net.Listener) {
 	}
 }
 
-// pass forwards bytes until its source ends. The end of a connection is
-// forwarded, too, unless bytes are being swallowed.
+// pass forwards bytes until its source ends. It also forwards the end of the
+// connection, unless bytes are being swallowed.
 func (p *Proxy) pass(to, from net.Conn, swallowing *bool) {
 	buf := make([]byte, 64<<10)
 	for {

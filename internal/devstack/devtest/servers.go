@@ -17,10 +17,10 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/devstack"
 )
 
-// Servers are a private PostgreSQL and a private Redis for one test alone, which
-// the test may kill, restart and pause. They keep what they acknowledged, as in
-// production, and their database is not migrated. Their URLs stay the same over a
-// restart. The methods may be called from any goroutine.
+// Servers is a private PostgreSQL and a private Redis for a single test, which
+// may kill, restart and pause them. As in production, the servers keep every
+// write that they acknowledged. Their database is not migrated, and their URLs
+// survive a restart. The methods may be called from any goroutine.
 type Servers struct {
 	dir             string
 	postgres, redis victim
@@ -29,8 +29,8 @@ type Servers struct {
 // Private starts servers for one test. They are stopped when the test ends.
 func Private(t testing.TB) *Servers {
 	t.Helper()
-	// The account of the servers must be able to enter the folder, which it could
-	// not if it were in t.TempDir.
+	// The account of the servers must be able to enter the folder. It could not
+	// enter a folder in t.TempDir.
 	dir, err := os.MkdirTemp("", "devtest-")
 	if err == nil {
 		err = os.Chmod(dir, 0o711)
@@ -57,8 +57,8 @@ func Private(t testing.TB) *Servers {
 	return s
 }
 
-// start gives each server a stack of its own, in which the other one is somewhere
-// else, so that one can be stopped without the other.
+// start gives each server a stack of its own, to which the other server is an
+// existing one, so that each can be stopped alone.
 func (s *Servers) start(ctx context.Context) error {
 	const elsewhere = "elsewhere://not-used"
 	s.postgres = victim{name: "postgres", options: devstack.Options{DataDir: filepath.Join(s.dir, "postgres"), RedisURL: elsewhere}}
@@ -102,23 +102,23 @@ func (s *Servers) RedisData() string {
 	return filepath.Join(s.redis.options.DataDir, "servers", "redis")
 }
 
-// KillPostgres ends the PostgreSQL as a crash would, and returns when none of its
-// processes is left.
+// KillPostgres ends the PostgreSQL as a crash would, and returns once all of
+// its processes have ended.
 func (s *Servers) KillPostgres() error { return s.postgres.kill() }
 
-// RestartPostgres starts the PostgreSQL again on the same port and data, and stops
-// it first if it runs.
+// RestartPostgres starts the PostgreSQL again on the same port and data, after
+// stopping it if it is running.
 func (s *Servers) RestartPostgres(ctx context.Context) error { return s.postgres.restart(ctx) }
 
 // KillRedis ends the Redis as a crash would.
 func (s *Servers) KillRedis() error { return s.redis.kill() }
 
-// RestartRedis starts the Redis again on the same port and data, and stops it
-// first if it runs.
+// RestartRedis starts the Redis again on the same port and data, after stopping
+// it if it is running.
 func (s *Servers) RestartRedis(ctx context.Context) error { return s.redis.restart(ctx) }
 
-// PauseRedis freezes the Redis until ResumeRedis: connections stay open, and
-// nothing answers.
+// PauseRedis freezes the Redis until ResumeRedis: connections stay open, but no
+// command is answered.
 func (s *Servers) PauseRedis() error { return s.redis.signal(syscall.SIGSTOP) }
 
 // ResumeRedis undoes PauseRedis.
@@ -146,7 +146,7 @@ func (v *victim) start(ctx context.Context) (err error) {
 }
 
 func (v *victim) startLocked(ctx context.Context) error {
-	v.options.Logger = slog.New(slog.DiscardHandler) // that the server ends unexpectedly is the purpose here
+	v.options.Logger = slog.New(slog.DiscardHandler) // tests end the server unexpectedly on purpose
 	stack, err := devstack.Start(ctx, v.options)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", v.name, err)
@@ -196,7 +196,8 @@ func (v *victim) signal(sig syscall.Signal) error {
 	return nil
 }
 
-// kill sends SIGKILL and waits for the lock that all processes of the server hold.
+// kill sends SIGKILL and waits for the lock that every process of the server
+// holds.
 func (v *victim) kill() error {
 	if err := v.signal(syscall.SIGKILL); err != nil {
 		return err
