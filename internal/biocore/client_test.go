@@ -309,7 +309,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	t.Parallel()
 	_, err := biocore.New(biocore.Options{URL: "http://user:secret@host/", Token: "two words"})
 	require.Error(t, err)
-	for _, part := range []string{"user", "Token", "UserAgent", "ConnectTimeout", "Timeout", "ReadTimeout", "MaxAnswer", "MaxCalls", "MaxTries", "RetryDelay", "BreakerFailures", "BreakerPause"} {
+	for _, part := range []string{"user", "token", "UserAgent", "ConnectTimeout", "Timeout", "ReadTimeout", "MaxAnswer", "MaxCalls", "MaxTries", "RetryDelay", "BreakerFailures", "BreakerPause"} {
 		require.ErrorContains(t, err, part)
 	}
 	require.NotContains(t, err.Error(), "secret")
