@@ -11,8 +11,8 @@ import (
 
 const detailKeyReused = "This Idempotency-Key was used for another body before. Use a new key for a new submission."
 
-// problemOf returns what a client is told of an error: what package refusal says,
-// and of a full backlog, which only the API has.
+// problemOf returns the problem for an error: the one of package refusal, except
+// that a full backlog exists in the API alone.
 func problemOf(err error) *web.Problem {
 	if errors.Is(err, intake.ErrBacklogFull) {
 		return &web.Problem{

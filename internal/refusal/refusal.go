@@ -1,6 +1,6 @@
-// Package refusal decides what a client is told of an error. It is the only
-// place where an error of the store, of the domain or of a context becomes an
-// HTTP status; the cause goes to the log, never to the client.
+// Package refusal maps errors to the problems that clients receive. It is the
+// only place where an error of the store, of the domain or of a context becomes
+// an HTTP status. The cause goes to the log, never to the client.
 package refusal
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// Of returns the problem that a client is answered with. A *web.Problem stays as
-// it is.
+// Of returns the problem with which a request that failed with err is answered.
+// It returns a *web.Problem unchanged.
 func Of(err error) *web.Problem {
 	var (
 		problem    *web.Problem
