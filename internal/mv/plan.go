@@ -101,9 +101,22 @@ func (p *Plan) Check(t *Table) error {
 	return nil
 }
 
-// SHA256 is the hash of the plan's JSON, in hexadecimal.
-func (p Plan) SHA256() string {
+// Canonical is the JSON over which a plan is hashed: one line, members in the
+// order of the type, and the periods with the offsets of their zone. Decoding it
+// and encoding it again gives the same bytes. It is an error if a number of the
+// plan is NaN or infinite.
+func (p Plan) Canonical() ([]byte, error) {
 	b, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("encode the plan: %w", err)
+	}
+	return b, nil
+}
+
+// SHA256 is the hash of the canonical JSON of the plan, in hexadecimal. It is
+// empty if the plan has no canonical JSON.
+func (p Plan) SHA256() string {
+	b, err := p.Canonical()
 	if err != nil {
 		return ""
 	}
