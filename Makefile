@@ -39,11 +39,14 @@ DURATION ?= 2m
 
 .PHONY: chaos
 chaos: ## inject faults for DURATION (2m) in the order given by SEED (1), then check every promise
+	@.ci/servers
 	go test -tags chaos ./chaos -run 'TestChaos$$' -count=1 -v -timeout 2h -seed $(SEED) -duration $(DURATION)
 
 .PHONY: chaos-short
 chaos-short: ## like chaos, in under three minutes, and prove that the harness detects failures
-	go test -tags chaos ./chaos -run 'TestChaos$$|IsNoticed$$' -count=1 -v -timeout 30m -seed $(SEED) -duration 30s
+	@.ci/servers
+	go test -tags chaos ./chaos -run 'TestChaos$$|TestFailover$$|IsNoticed$$' -count=1 -v -timeout 30m \
+		-seed $(SEED) -duration 30s -topology single/single
 
 .PHONY: bench
 bench: ## compare MASS with pgbench, River and Asynq on two cores; writes docs/benchmarks.md; takes about 45 minutes

@@ -217,7 +217,7 @@ func decodeBulk(body []byte) (bulk, error) {
 	case !filtered && !all:
 		faults.Add("/filter", `names nothing; to take all requests say "all": true`)
 	case filtered && all:
-		faults.Add("/all", "must not stand beside a filter")
+		faults.Add("/all", "cannot be combined with a filter")
 	}
 	legal := b.Action.From()
 	switch status := b.Filter.Status; {

@@ -170,7 +170,7 @@ func TestBulkAmongWorkers(t *testing.T) {
 	for part := range 3 {
 		wg.Go(func() {
 			for i := part; i < len(batches); i += 3 {
-				claimed, err := e.store.ClaimBatches(t.Context(), worker, []int64{batches[i]})
+				claimed, _, err := e.store.ClaimBatches(t.Context(), worker, []int64{batches[i]}, 16<<20)
 				assert.NoError(t, err)
 				for _, c := range claimed {
 					s, err := e.store.WriteOutcomes(t.Context(), worker, []jobs.Outcome{{Lease: c.Lease, Action: jobs.Finish, Result: jobs.Result{JSON: json.RawMessage(`{}`)}}})

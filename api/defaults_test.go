@@ -3,6 +3,7 @@ package api
 import (
 	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/config"
+	"github.com/leomutto/pilot-in-a-box/internal/limit"
 )
 
 // DefaultConfig is the configuration of an API without any settings, for tests.
@@ -31,6 +32,10 @@ func DefaultConfig() Config {
 			RefreshTTL:  c.Auth.RefreshTTL,
 			SessionTTL:  c.Auth.SessionTTL,
 			SessionIdle: c.Auth.SessionIdle,
+			Throttle: access.ThrottleConfig{
+				Account: limit.Rate{Burst: c.Auth.LoginTries, Every: c.Auth.LoginEvery},
+				Address: limit.Rate{Burst: c.Auth.AddressLoginTries, Every: c.Auth.AddressLoginEvery},
+			},
 		},
 	}
 }

@@ -19,14 +19,14 @@ import (
 func TestEachRouteHasARole(t *testing.T) {
 	t.Parallel()
 	s := offline(t) // where every caller is an admin
-	a, b := route{method: "GET", path: "/a", role: auth.Viewer}, route{method: "POST", path: "/b/", role: access.Anyone}
-	require.NoError(t, checkRoles([]route{a, b}))
-	require.EqualError(t, checkRoles([]route{a, {method: "GET", path: "/c"}}), "the route GET /c has no role")
-	require.EqualError(t, checkRoles([]route{{method: "GET", path: "/c", role: "root"}}), `the route GET /c has the unknown role "root"`)
-	require.EqualError(t, checkRoles([]route{b, {method: "POST", path: "/b", role: auth.Admin}}), "the route POST /b is there twice")
+	a, b := routeRow{method: "GET", path: "/a", role: auth.Viewer}, routeRow{method: "POST", path: "/b/", role: access.Anyone}
+	require.NoError(t, checkRoles([]routeRow{a, b}))
+	require.EqualError(t, checkRoles([]routeRow{a, {method: "GET", path: "/c"}}), "the route GET /c has no role")
+	require.EqualError(t, checkRoles([]routeRow{{method: "GET", path: "/c", role: "root"}}), `the route GET /c has the unknown role "root"`)
+	require.EqualError(t, checkRoles([]routeRow{b, {method: "POST", path: "/b", role: auth.Admin}}), "the route POST /b is there twice")
 
 	router := mux.NewRouter()
-	page(http.NotFoundHandler())(s, router, a)
+	pageOf(http.NotFoundHandler())(s, router, a)
 	require.NoError(t, checkDoors(router))
 	router.Path("/d").Handler(s.guard.Door("", false, http.NotFoundHandler()))
 	require.EqualError(t, checkDoors(router), "the route /d is not behind a role")

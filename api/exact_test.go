@@ -89,7 +89,7 @@ func (e *system) process(id int64) {
 	require.NoError(e.t, err)
 	r, err := e.store.Request(ctx, id)
 	require.NoError(e.t, err)
-	claimed, err := e.store.ClaimBatches(ctx, worker, []int64{r.BatchID})
+	claimed, _, err := e.store.ClaimBatches(ctx, worker, []int64{r.BatchID}, 16<<20)
 	require.NoError(e.t, err)
 	var outcomes []jobs.Outcome
 	for _, c := range claimed {

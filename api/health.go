@@ -1,12 +1,16 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
+	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 const (
@@ -25,7 +29,7 @@ const (
 type Health struct {
 	Status  string            `json:"status" enum:"ok,degraded,unavailable" doc:"degraded: a dependency is unavailable, but submissions are accepted" example:"ok"`
 	Version string            `json:"version" doc:"Version of the server" example:"1.0.0"`
-	Checks  map[string]*Check `json:"checks,omitempty" doc:"State of each dependency by name: postgres, redis, migrations"`
+	Checks  map[string]*Check `json:"checks,omitempty" doc:"State of each dependency by name: postgres, redis, migrations, and seals of the audit trail"`
 }
 
 // Check is the state of one dependency.
@@ -69,20 +73,127 @@ type probe struct {
 }
 
 func (s *Server) probes() []probe {
+	postgres := &postgresProbe{server: s}
 	list := []probe{
-		{name: "postgres", needed: true, ask: func(ctx context.Context) (string, error) { return "", s.store.Ping(ctx) }},
-		{name: "redis", ask: func(ctx context.Context) (string, error) { return "", s.rdb.Ping(ctx).Err() }},
+		{name: "postgres", needed: true, ask: postgres.ask},
+		{name: "seals", ask: s.askSeals},
+		{name: "redis", ask: func(ctx context.Context) (string, error) {
+			err := queue.Health(ctx, s.rdb)
+			if fault, ok := errors.AsType[*queue.Fault](err); ok {
+				return fault.Problem, nil
+			}
+			return "", err
+		}},
 	}
 	if s.cfg.PendingMigrations != nil {
-		list = append(list, probe{name: "migrations", needed: true, ask: func(ctx context.Context) (string, error) {
-			n, err := s.cfg.PendingMigrations(ctx)
-			if err != nil || n == 0 {
-				return "", err
-			}
-			return fmt.Sprintf("%d to be applied", n), nil
-		}})
+		pending := &migrationsProbe{count: s.cfg.PendingMigrations}
+		list = append(list, probe{name: "migrations", needed: true, ask: pending.ask})
 	}
 	return list
+}
+
+// askSeals reports that the audit trail is no longer being sealed. Submissions
+// do not need the seals.
+func (s *Server) askSeals(ctx context.Context) (string, error) {
+	status, err := s.store.SealStatus(ctx)
+	if err != nil || status.Problem() == "" {
+		return "", err
+	}
+	return "the audit trail is not being sealed; mass doctor tells why", nil // the reason tells strangers how much is going on
+}
+
+const (
+	// doubtFor is how long the failure of the latest submissions makes the API
+	// unready by itself. After that time nobody has tried another submission,
+	// for example because a load balancer sends none, and the API tries one.
+	doubtFor = 2 * time.Second
+	// probeEvery is the least time between two tries, while the API is in doubt.
+	probeEvery = 2 * time.Second
+)
+
+// postgresProbe asks whether submissions can be stored. readiness never runs it
+// twice at the same time, unless an earlier run was given up.
+type postgresProbe struct {
+	server *Server
+
+	mu    sync.Mutex
+	tried time.Time // the latest probe
+	why   string    // why that probe failed
+}
+
+// ask looks at the database and at what the latest submissions met. A database
+// that answers may still be unable to store anything: its disk may be full.
+func (p *postgresProbe) ask(ctx context.Context) (string, error) {
+	readOnly, err := p.server.store.ReadOnly(ctx)
+	switch {
+	case err != nil:
+		return store.Problem(err), err
+	case readOnly:
+		return "the database is read-only", nil
+	}
+	at, failure := p.server.intake.Outcomes.Failure()
+	if failure == nil {
+		return "", nil
+	}
+	if time.Since(at) < doubtFor {
+		return troubleOf(failure), nil
+	}
+	return p.try(ctx, at), nil
+}
+
+// try probes whether a submission can be stored again, and returns why not.
+func (p *postgresProbe) try(ctx context.Context, failed time.Time) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.tried) < probeEvery {
+		return p.why
+	}
+	err := p.server.store.ProbeWrite(ctx)
+	p.tried, p.why = time.Now(), ""
+	if err != nil {
+		p.server.log.Warn("submissions cannot be stored", "error", err)
+		p.why = troubleOf(err)
+		return p.why
+	}
+	p.server.intake.Outcomes.Recovered(failed)
+	return ""
+}
+
+func troubleOf(err error) string {
+	return cmp.Or(store.Problem(err), "the latest submissions could not be stored")
+}
+
+// migrationsProbe counts the pending migrations. A schema that fits once fits
+// for as long as the process lives, so its result is kept.
+type migrationsProbe struct {
+	count func(context.Context) (int, error)
+
+	mu      sync.Mutex
+	fits    bool
+	asked   time.Time
+	pending int
+}
+
+// pendingLifetime is how long the number of pending migrations is reused.
+const pendingLifetime = time.Second
+
+func (p *migrationsProbe) ask(ctx context.Context) (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fits {
+		return "", nil
+	}
+	if time.Since(p.asked) >= pendingLifetime {
+		n, err := p.count(ctx)
+		if err != nil {
+			return store.Problem(err), err
+		}
+		p.fits, p.pending, p.asked = n == 0, n, time.Now()
+	}
+	if p.fits {
+		return "", nil
+	}
+	return fmt.Sprintf("%d to be applied", p.pending), nil
 }
 
 // readiness runs the probes concurrently and reuses their results for
@@ -144,7 +255,7 @@ func (p probe) check(ctx context.Context) *Check {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Check{Status: healthUnavailable, Detail: "does not answer in time"}
 	case err != nil:
-		return &Check{Status: healthUnavailable, Detail: "does not answer"}
+		return &Check{Status: healthUnavailable, Detail: cmp.Or(detail, "does not answer")}
 	case detail != "":
 		return &Check{Status: healthUnavailable, Detail: detail}
 	}

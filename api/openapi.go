@@ -28,6 +28,7 @@ import (
 const (
 	tagRequests   = "MassRequests"
 	tagOperations = "Operations"
+	tagFigures    = "Figures"
 	tagUsers      = "Users and tokens"
 
 	schemeBearer  = "bearer"
@@ -57,7 +58,7 @@ func humaConfig(version string) huma.Config {
 				Title: "MASS", Version: version, Description: describeAPI,
 				License: &huma.License{Name: "MIT", Identifier: "MIT"},
 			},
-			Tags: []*huma.Tag{{Name: tagRequests}, {Name: tagOperations}},
+			Tags: []*huma.Tag{{Name: tagRequests}, {Name: tagFigures}, {Name: tagOperations}},
 			Components: &huma.Components{
 				Schemas: registry,
 				SecuritySchemes: map[string]*huma.SecurityScheme{
@@ -80,7 +81,7 @@ const metaRoute = "route"
 // operation returns an endpoint whose parameters huma checks and documents. It
 // turns any error of the handler into a problem.
 func operation[I, O any](h func(context.Context, *I) (*O, error)) endpoint {
-	return func(s *Server, _ *mux.Router, r route) {
+	return func(s *Server, _ *mux.Router, r routeRow) {
 		op := huma.Operation{
 			OperationID: r.doc.id, Method: r.method, Path: r.path, DefaultStatus: r.doc.status, Tags: []string{r.doc.tag},
 			Summary: r.doc.summary, Description: r.doc.text, Errors: r.doc.errors, Metadata: map[string]any{metaRoute: r},
@@ -109,7 +110,7 @@ type adapter struct {
 
 // Handle implements huma.Adapter.
 func (a adapter) Handle(op *huma.Operation, handler func(huma.Context)) {
-	r, _ := op.Metadata[metaRoute].(route) // a missing route closes the door, and the server then refuses to start
+	r, _ := op.Metadata[metaRoute].(routeRow) // a missing route closes the door, and the server then refuses to start
 	door := a.guard.Door(r.role, r.page, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler(blind{humamux.NewContext(op, r, w)})
 	}))

@@ -51,7 +51,7 @@ func (d *document) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 
 // render completes the document and stores it as JSON. No route may be added
 // after that.
-func (d *document) render(doc *huma.OpenAPI, routes []route) (err error) {
+func (d *document) render(doc *huma.OpenAPI, routes []routeRow) (err error) {
 	for _, r := range routes {
 		if r.doc.complete != nil {
 			r.doc.complete(documentedOp{doc, operationOf(doc, r)})
@@ -68,7 +68,7 @@ func (d *document) render(doc *huma.OpenAPI, routes []route) (err error) {
 }
 
 // operationOf returns the operation of a route.
-func operationOf(doc *huma.OpenAPI, r route) *huma.Operation {
+func operationOf(doc *huma.OpenAPI, r routeRow) *huma.Operation {
 	item := doc.Paths[r.path]
 	return map[string]*huma.Operation{
 		http.MethodGet: item.Get, http.MethodPost: item.Post, http.MethodPatch: item.Patch, http.MethodDelete: item.Delete,
@@ -97,7 +97,7 @@ func oneExample(summary string, value any) map[string]*huma.Example {
 }
 
 // describePage adds a route that is not a huma operation to the document.
-func describePage(doc *huma.OpenAPI, r route) {
+func describePage(doc *huma.OpenAPI, r routeRow) {
 	problem := doc.Components.Schemas.Schema(reflect.TypeFor[web.Problem](), true, "")
 	status := strconv.Itoa(cmp.Or(r.doc.status, http.StatusOK))
 	doc.AddOperation(&huma.Operation{
@@ -121,7 +121,7 @@ func documentDocument(op documentedOp) {
 
 // documentAccess documents which role every operation requires and which
 // responses other callers get.
-func documentAccess(doc *huma.OpenAPI, routes []route) {
+func documentAccess(doc *huma.OpenAPI, routes []routeRow) {
 	problem := doc.Components.Schemas.Schema(reflect.TypeFor[web.Problem](), true, "")
 	for _, r := range routes {
 		op := operationOf(doc, r)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/leomutto/pilot-in-a-box/api/figures"
+	"github.com/leomutto/pilot-in-a-box/internal/kpi"
 	"github.com/leomutto/pilot-in-a-box/internal/trail"
 	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/jobs"
@@ -32,7 +34,9 @@ const (
 		"object. When the MassRequest is final and all its events were sent, an event `end` follows and the stream ends; close it " +
 		"then, because browsers reconnect. A client that reconnects with the last event's id gets 204. A stream that ends without `end` was " +
 		"interrupted: reconnect with Last-Event-ID, as browsers do automatically. The events of a deleted MassRequest are kept."
-	describeList   = "All filters must match. Follow `next` for the next page: rows inserted while you page cause neither duplicates nor gaps."
+	describeList = "All filters must match. Follow `next` for the next page: rows inserted while you page cause neither duplicates nor gaps. " +
+		"A page may have fewer MassRequests than `limit`: it ends when its payloads and results reach 8 MiB, and has at least one MassRequest. " +
+		"Only `next` tells whether there is another page. A caller that reads more than a few large pages at once waits, and then gets 429."
 	describeStatus = "`cancelled` stops a pending or processing MassRequest; `pending` processes a done, failed or cancelled one again. " +
 		"Any other change is answered with 409 and the statuses that are allowed now."
 	describeDelete   = "Works in any status; a worker that is processing the MassRequest stops. The audit events of the MassRequest are kept."
@@ -49,6 +53,16 @@ const (
 		"`cancel` takes pending and processing requests; `replay` takes failed and cancelled ones, and done ones only when the filter " +
 		"names that status. `changed` is less than `matched` when other callers moved a request at the same moment. With `dry_run`, " +
 		"nothing is moved, and `matched` is the number of requests that would be."
+	describeKPIs = "Energies are sums over the readings that count, and ratios are ratios of such sums; nothing is scaled up or interpolated. " +
+		"A figure is null when readings with what it needs cover less than half of the time, and partial below 90 %. " +
+		"Each instant counts once: docs/readings.md tells which reading counts."
+	describeTrends = "Intervals begin on the clock of the zone. Figures are those of /kpis, so the energies of the intervals add up to that of the range. " +
+		"An interval without enough readings has null."
+	describeCompare = "By default every hour is compared with the same hour of the week: the hours before are weighted so that each hour of the week weighs " +
+		"as much as it does after. An hour counts when readings cover 90 % of it, and an hour of the week when both periods have it twice. Ratios stay ratios of sums.\n\n" +
+		"A difference is withheld when a figure is partial, and `withheld` says why. There are no figures when a period is shorter than 14 days, when " +
+		"readings cover less than half of it, or when fewer than 84 hours of the week match; `refusals` says so. A difference is not a saving: `pue_trap` " +
+		"says how much of the difference of PUE the IT load alone explains."
 	describeAudit = "Newest first. All filters must match; follow `next` for older events. Each call searches a bounded part of the trail: " +
 		"a page may hold fewer events than `limit`, or none, while `next` says that there is more to search. " +
 		"`mass_request_id`, `from` and `to` make the search short. With `format` (or Accept: text/csv, application/x-ndjson) the response is a stream of all " +
@@ -91,7 +105,9 @@ func documentSubmit(op documentedOp) {
 func documentGet(op documentedOp) { op.answers(http.StatusOK, exampleRequest()) }
 
 func documentList(op documentedOp) {
-	op.answers(http.StatusOK, MassRequestList{Items: []MassRequest{exampleRequest()}})
+	op.Responses["200"].Content = map[string]*huma.MediaType{web.MediaJSON: {
+		Schema: op.schema(reflect.TypeFor[MassRequestList]()), Example: MassRequestList{Items: []MassRequest{exampleRequest()}},
+	}}
 }
 
 func documentStatus(op documentedOp) {
@@ -185,4 +201,44 @@ func documentAudit(op documentedOp) {
 		},
 		web.MediaNDJSON: {Schema: &huma.Schema{Type: huma.TypeString}, Example: line.String() + "\n"},
 	}
+}
+
+func documentSites(op documentedOp) {
+	op.answers(http.StatusOK, figures.SiteList{Items: []figures.Site{{ID: "oslo-1", Zone: "Europe/Oslo", FirstSeenAt: "2026-03-01T11:00:00Z"}}})
+}
+
+func documentKPIs(op documentedOp) {
+	pue := 1.31
+	k, _ := kpi.Named("pue")
+	op.answers(http.StatusOK, figures.KPIAnswer{
+		Site: "oslo-1", From: "2026-03-01T00:00:00+01:00", To: "2026-03-08T00:00:00+01:00", Zone: "Europe/Oslo", InterimPUE: true, CompletenessPct: 99.5, Readings: 168,
+		Figures: []figures.Figure{{
+			Name: k.Name, Title: k.Title, Unit: k.Unit, Value: &pue, Quality: string(kpi.Complete), CompletenessPct: 99.5, Better: string(k.Better),
+			Formula: k.Formula, Standard: k.Standard, Needs: k.Needs,
+		}},
+	})
+}
+
+func documentTrends(op documentedOp) {
+	pue := 1.31
+	op.answers(http.StatusOK, figures.TrendAnswer{
+		Site: "oslo-1", Zone: "Europe/Oslo", Bucket: kpi.Day.Name(),
+		Items: []figures.Bucket{
+			{From: "2026-03-01T00:00:00+01:00", To: "2026-03-02T00:00:00+01:00", CompletenessPct: 100, Values: map[string]*float64{"pue": &pue}},
+			{From: "2026-03-02T00:00:00+01:00", To: "2026-03-03T00:00:00+01:00", CompletenessPct: 20, Values: map[string]*float64{"pue": nil}},
+		},
+	})
+}
+
+func documentCompare(op documentedOp) {
+	before, after, difference, cells := 1.41, 1.37, -0.04, 168
+	k, _ := kpi.Named("pue")
+	op.answers(http.StatusOK, figures.CompareAnswer{
+		Site: "oslo-1", Zone: "Europe/Oslo", Method: "hour_of_week", MatchedCells: &cells, MatchedHours: 672, Weather: figures.NoWeather, Refusals: []string{},
+		Before: figures.Period{From: "2026-02-01T00:00:00+01:00", To: "2026-03-01T00:00:00+01:00", CompletenessPct: 99.5},
+		After:  figures.Period{From: "2026-03-01T00:00:00+01:00", To: "2026-03-29T00:00:00+01:00", CompletenessPct: 100},
+		Figures: []figures.ComparedFigure{
+			{Name: k.Name, Title: k.Title, Unit: k.Unit, Better: string(k.Better), Before: &before, After: &after, Difference: &difference},
+		},
+	})
 }

@@ -14,10 +14,17 @@ const (
 		"revokes everything that was issued since its login. A chain of refresh tokens ends when the first one would have expired."
 	describeLogout = "Ends the login that the refresh token belongs to. Access tokens stay valid until they expire, some minutes later. " +
 		"The response is the same when there is nothing to end."
-	describePassword = "The new password must have at least 12 characters. Every token and session of the user ends."
-	describeUser     = "The tokens and sessions of a disabled user end, within seconds on every server. The last admin can neither be disabled " +
-		"nor be given another role."
-	describeKey = "An API key is for machines. It is shown once; only its digest is stored."
+	describePassword    = "The new password must have at least 12 characters. Every token and session of the user ends."
+	describeSetPassword = describePassword + " The user's API keys go on; the audit trail lists them. Nobody can set their own password here: " +
+		"POST /auth/password does, and asks for the current one."
+	describeUser = "The tokens, sessions and API keys of a disabled user end, within seconds on every server; the answer lists the keys. " +
+		"They stay ended when the user is enabled again: another admin, or the same user, can take a key over. A key never acts with more than " +
+		"its owner's present role. The last admin can neither be disabled nor be given another role."
+	describeKey = "An API key is for machines. It is shown once; only its digest is stored. It acts on behalf of its owner, the caller who creates it: " +
+		"only while the owner may act, and never with more than the owner's present role. A key that a key creates ends with that key."
+	describeRevokeKey = "The API keys that this key created, directly or through others, end with it: the audit trail lists them, and a user can take them over."
+	describeAdoptKey  = "The calling user becomes the owner of the key, on whose behalf it acts from now on. A key whose owner was disabled or revoked " +
+		"acts again. A key that is revoked or expired cannot be taken over, and an API key cannot take over another one."
 )
 
 // The types below are the bodies of the operations on users and keys. Only
@@ -54,8 +61,9 @@ type (
 	}
 	// KeyRequest is the body that creates an API key.
 	KeyRequest struct {
-		Name string    `json:"name" minLength:"1" maxLength:"100" doc:"What the key is for" example:"collector oslo-1"`
-		Role auth.Role `json:"role" enum:"viewer,operator,admin" doc:"What the key may do" example:"operator"`
+		Name      string    `json:"name" minLength:"1" maxLength:"100" doc:"What the key is for" example:"collector oslo-1"`
+		Role      auth.Role `json:"role" enum:"viewer,operator,admin" doc:"The most that the key may do" example:"operator"`
+		ExpiresAt string    `json:"expires_at,omitempty" format:"date-time" doc:"When the key ends; absent: never, or after MASS_KEY_MAX_AGE if that is set" example:"2099-03-01T11:00:00Z"`
 	}
 )
 
@@ -77,7 +85,11 @@ func exampleUser() User {
 }
 
 func exampleKey() Key {
-	return Key{ID: 7, Name: "collector oslo-1", Role: auth.Operator, CreatedBy: "user:12", CreatedAt: "2026-03-01T11:00:00.000000Z"}
+	owner, role := "user:12", auth.Operator
+	return Key{
+		ID: 7, Name: "collector oslo-1", Role: auth.Operator, CreatedBy: owner, Owner: &owner, Active: true, EffectiveRole: &role,
+		CreatedAt: "2026-03-01T11:00:00.000000Z",
+	}
 }
 
 func documentLogIn(op documentedOp) {
@@ -120,7 +132,7 @@ func documentChangeUser(op documentedOp) {
 	user := exampleUser()
 	user.Disabled, user.DisabledAt = true, &since
 	op.reads(reflect.TypeFor[UserChange](), oneExample("Disable", UserChange{Disabled: &disabled}))
-	op.answers(http.StatusOK, user)
+	op.answers(http.StatusOK, ChangedUser{User: user, EndedKeys: []KeyRef{{ID: exampleKey().ID, Name: exampleKey().Name}}, LimitedKeys: []KeyRef{}})
 }
 
 func documentSetPassword(op documentedOp) {
@@ -133,6 +145,10 @@ func documentListKeys(op documentedOp) {
 
 func documentAddKey(op documentedOp) {
 	key := exampleKey()
-	op.reads(reflect.TypeFor[KeyRequest](), oneExample("For a collector", KeyRequest{key.Name, key.Role}))
+	op.reads(reflect.TypeFor[KeyRequest](), oneExample("For a collector", KeyRequest{Name: key.Name, Role: key.Role}))
 	op.answers(http.StatusCreated, NewKey{Key: key, Secret: "mass_7_3kq6xn2p7vj5yw4t2mzc6dq3hr5ab7ufeo4s2lgi"})
+}
+
+func documentAdoptKey(op documentedOp) {
+	op.answers(http.StatusOK, AdoptedKey{Key: exampleKey(), Dependents: []KeyRef{}})
 }

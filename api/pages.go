@@ -88,8 +88,7 @@ type shared struct{ rdb redis.UniversalClient }
 // MakeRedisClient implements asynq.RedisConnOpt.
 func (s shared) MakeRedisClient() any { return s.rdb }
 
-// formatPayload returns what Asynqmon shows for a task, such as
-// "batch 42: requests 100 to 163".
+// formatPayload returns what Asynqmon shows for a task, such as "batch 42".
 func formatPayload(taskType string, raw []byte) string {
 	if taskType != jobs.TypeBatch {
 		return asynqmon.DefaultPayloadFormatter(taskType, raw)
@@ -98,16 +97,7 @@ func formatPayload(taskType string, raw []byte) string {
 	if err != nil {
 		return asynqmon.DefaultPayloadFormatter(taskType, raw)
 	}
-	switch {
-	case p.N <= 0:
-		return fmt.Sprintf("batch %d", p.Batch)
-	case p.N == 1:
-		return fmt.Sprintf("batch %d: request %d", p.Batch, p.First)
-	case p.Last-p.First == int64(p.N)-1:
-		return fmt.Sprintf("batch %d: requests %d to %d", p.Batch, p.First, p.Last)
-	default:
-		return fmt.Sprintf("batch %d: %d requests between %d and %d", p.Batch, p.N, p.First, p.Last)
-	}
+	return fmt.Sprintf("batch %d", p.Batch)
 }
 
 // formatResult returns what Asynqmon shows for a finished task, such as

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/leomutto/pilot-in-a-box/internal/access"
@@ -37,6 +38,7 @@ type (
 		ID int64 `path:"id" minimum:"1" doc:"Id of the MassRequest" example:"42"`
 	}
 	listInput struct {
+		Connection
 		Status        jobs.Status `query:"status" doc:"Only MassRequests in this status" example:"done"`
 		SiteID        string      `query:"site_id" maxLength:"200" doc:"Only MassRequests of this site" example:"site-1"`
 		ClusterID     string      `query:"cluster_id" maxLength:"200" doc:"Only MassRequests of this cluster" example:"gpu-a"`
@@ -45,7 +47,6 @@ type (
 		Limit         int         `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Maximum number of MassRequests on a page" example:"50"`
 		Cursor        string      `query:"cursor" maxLength:"64" doc:"Where the page starts; copy it from the previous page's next" example:"AQAGTEWX1tugAAAAAAAAACo"`
 	}
-	listOutput struct{ Body MassRequestList }
 )
 
 func (s *Server) submitRequest(ctx context.Context, in *submitInput) (*submitOutput, error) {
@@ -92,29 +93,51 @@ func (s *Server) getRequest(ctx context.Context, in *getInput) (*requestOutput, 
 	return &requestOutput{viewOf(&r)}, nil
 }
 
-func (s *Server) listRequests(ctx context.Context, in *listInput) (*listOutput, error) {
+// listRequests answers one page. The place of the page in memory is given back
+// when the client has received the page.
+func (s *Server) listRequests(ctx context.Context, in *listInput) (*huma.StreamResponse, error) {
 	f, err := in.filter()
 	if err != nil {
 		return nil, err
 	}
-	f.Limit = in.Limit + 1 // one extra row shows whether there is a next page
-	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
-	defer cancel()
-	found, err := s.store.ListRequests(within, f)
+	f.Limit = in.Limit
+	place, err := s.pages.reserve(ctx)
 	if err != nil {
 		return nil, err
 	}
-	page := MassRequestList{Items: make([]MassRequest, 0, len(found))}
-	if len(found) > in.Limit {
-		found = found[:in.Limit]
-		last := found[in.Limit-1]
-		next := in.next(store.Position{CreatedAt: last.CreatedAt, ID: last.ID})
-		page.Next = &next
+	page, err := s.requestPage(ctx, in, f)
+	if err != nil {
+		place.release()
+		return nil, err
 	}
+	place.shrink(page.bytes())
+	return &huma.StreamResponse{Body: func(huma.Context) {
+		defer place.release()
+		in.writer.Header().Set("Content-Type", web.MediaJSON)
+		if err := page.write(in.writer); err != nil {
+			web.ExchangeOf(ctx).Err = err
+			panic(http.ErrAbortHandler) // a part of a page must not look complete
+		}
+	}}, nil
+}
+
+func (s *Server) requestPage(ctx context.Context, in *listInput, f store.Filter) (MassRequestList, error) {
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	found, more, err := s.store.ListRequests(within, f, pageBytes)
+	if err != nil {
+		return MassRequestList{}, err
+	}
+	page := MassRequestList{Items: make([]MassRequest, 0, len(found))}
 	for i := range found {
 		page.Items = append(page.Items, viewOf(&found[i]))
 	}
-	return &listOutput{page}, nil
+	if more {
+		last := &found[len(found)-1]
+		next := in.next(store.Position{CreatedAt: last.CreatedAt, ID: last.ID})
+		page.Next = &next
+	}
+	return page, nil
 }
 
 func (s *Server) changeStatus(ctx context.Context, in *statusInput) (*requestOutput, error) {

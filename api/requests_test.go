@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"slices"
 	"sync"
 	"testing"
 
@@ -143,7 +142,7 @@ func TestTasksCarryWhatTheirRowsSay(t *testing.T) {
 		require.NoError(t, err)
 		p, err := jobs.ParseBatchPayload(task.Payload)
 		require.NoError(t, err)
-		require.Equal(t, jobs.BatchPayload{Batch: r.Batch, First: slices.Min(r.Requests), Last: slices.Max(r.Requests), N: len(r.Requests)}, p)
+		require.Equal(t, jobs.BatchPayload{Batch: r.Batch}, p)
 	}
 	require.Equal(t, clients*each, total)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gorilla/mux"
 
+	"github.com/leomutto/pilot-in-a-box/api/figures"
 	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/web"
@@ -24,14 +25,18 @@ const (
 	pathUsers      = "/users"
 	pathKeys       = "/api-keys"
 	pathAudit      = "/audit"
+	pathSites      = figures.Path
+	pathKPIs       = "/kpis"
+	pathTrends     = "/trends"
+	pathCompare    = "/compare"
 	pathDocs       = "/docs"
 	pathMonitoring = "/monitoring"
 )
 
-// route is one row of the API: a method and a path, the required role, the
+// routeRow is one row of the API: a method and a path, the required role, the
 // handler and the documentation. Each path is served with and without a
 // trailing slash, and each GET route also serves HEAD.
-type route struct {
+type routeRow struct {
 	method, path string
 	role         auth.Role // lowest role that may call it; without a role the server does not start
 	page         bool      // a page for people; a browser without a session is sent to the login page
@@ -40,7 +45,7 @@ type route struct {
 }
 
 // routes lists every route of the API.
-func (s *Server) routes() []route {
+func (s *Server) routes() []routeRow {
 	const (
 		get, post, patch, del   = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 		viewer, operator, admin = auth.Viewer, auth.Operator, auth.Admin
@@ -48,20 +53,20 @@ func (s *Server) routes() []route {
 		created, accepted, none = http.StatusCreated, http.StatusAccepted, http.StatusNoContent
 		seeOther, found         = http.StatusSeeOther, http.StatusFound
 	)
-	login, monitoring := newLoginPage(s.guard), s.monitoring()
-	return []route{
+	login, monitoring, sites := newLoginPage(s.guard), s.monitoring(), figures.New(s.store, s.cfg.AnswerTimeout)
+	return []routeRow{
 		{get, "/health", anyone, false, operation(s.ready), routeDoc{id: "health", tag: tagOperations,
 			summary: "The same as /health/ready", text: describeReady, errors: []int{422}, complete: documentReady}},
 		{get, "/health/live", anyone, false, operation(s.live), routeDoc{id: "health-live", tag: tagOperations,
 			summary: "Is the process alive?", errors: []int{422}, complete: documentLive}},
 		{get, "/health/ready", anyone, false, operation(s.ready), routeDoc{id: "health-ready", tag: tagOperations,
 			summary: "Can it accept submissions?", text: describeReady, errors: []int{422}, complete: documentReady}},
-		{get, "/", anyone, false, page(http.RedirectHandler(pathDocs, found)), routeDoc{id: "page-root",
+		{get, "/", anyone, false, pageOf(http.RedirectHandler(pathDocs, found)), routeDoc{id: "page-root",
 			summary: "Redirects to /docs", status: found}},
-		{get, pathLogin, anyone, false, page(login), routeDoc{id: "page-login", summary: "The page to log in and out"}},
-		{post, pathLogin, anyone, false, page(login), routeDoc{id: "page-login-post",
+		{get, pathLogin, anyone, false, pageOf(login), routeDoc{id: "page-login", summary: "The page to log in and out"}},
+		{post, pathLogin, anyone, false, pageOf(login), routeDoc{id: "page-login-post",
 			summary: "The page to log in and out", status: seeOther, complete: documentLogin}},
-		{post, pathLogout, viewer, true, page(http.HandlerFunc(s.endBrowserSession)), routeDoc{id: "page-logout-post",
+		{post, pathLogout, viewer, true, pageOf(http.HandlerFunc(s.endBrowserSession)), routeDoc{id: "page-logout-post",
 			summary: "Ends the session of a browser", status: seeOther}},
 
 		{post, pathAuth + "login", anyone, false, operation(s.logIn), routeDoc{id: "login", tag: tagUsers, status: 200,
@@ -83,17 +88,28 @@ func (s *Server) routes() []route {
 		{patch, pathUsers + "/{id}", admin, false, operation(s.changeUser), routeDoc{id: "change-user", tag: tagUsers,
 			summary: "Change a user's role, or disable or enable the user", text: describeUser, errors: bodyErrors(404, 409, 422, 503), complete: documentChangeUser}},
 		{post, pathUsers + "/{id}/password", admin, false, operation(s.setPassword), routeDoc{id: "set-password", tag: tagUsers, status: none,
-			summary: "Set another user's password", text: describePassword, errors: bodyErrors(404, 422, 503), complete: documentSetPassword}},
+			summary: "Set another user's password", text: describeSetPassword, errors: bodyErrors(404, 422, 503), complete: documentSetPassword}},
 		{get, pathKeys, admin, false, operation(s.listKeys), routeDoc{id: "list-api-keys", tag: tagUsers,
 			summary: "List the API keys in the order they were added", errors: []int{503}, complete: documentListKeys}},
 		{post, pathKeys, admin, false, operation(s.addKey), routeDoc{id: "add-api-key", tag: tagUsers, status: created,
-			summary: "Add an API key", text: describeKey, errors: bodyErrors(422, 503), complete: documentAddKey}},
+			summary: "Add an API key", text: describeKey, errors: bodyErrors(409, 422, 503), complete: documentAddKey}},
 		{del, pathKeys + "/{id}", admin, false, operation(s.revokeKey), routeDoc{id: "revoke-api-key", tag: tagUsers,
-			summary: "Revoke an API key", errors: []int{404, 503}}},
+			summary: "Revoke an API key", text: describeRevokeKey, errors: []int{404, 503}}},
+		{post, pathKeys + "/{id}/adopt", admin, false, operation(s.adoptKey), routeDoc{id: "adopt-api-key", tag: tagUsers, status: 200,
+			summary: "Take over an API key", text: describeAdoptKey, errors: []int{404, 409, 503}, complete: documentAdoptKey}},
 		{get, pathAudit, admin, false, operation(s.audit), routeDoc{id: "audit", tag: tagOperations,
 			summary: "The audit trail", text: describeAudit, errors: []int{406, 503}, complete: documentAudit}},
 
-		{get, "/openapi.json", viewer, false, page(s.document), routeDoc{id: "page-openapi",
+		{get, pathSites, viewer, false, operation(sites.Sites), routeDoc{id: "list-sites", tag: tagFigures,
+			summary: "List the sites of which there are readings", errors: []int{422, 503}, complete: documentSites}},
+		{get, pathKPIs, viewer, false, operation(sites.KPIs), routeDoc{id: "kpis", tag: tagFigures,
+			summary: "The key figures of a site", text: describeKPIs, errors: []int{404, 422, 503}, complete: documentKPIs}},
+		{get, pathTrends, viewer, false, operation(sites.Trends), routeDoc{id: "trends", tag: tagFigures,
+			summary: "How key figures of a site moved", text: describeTrends, errors: []int{404, 422, 503}, complete: documentTrends}},
+		{get, pathCompare, viewer, false, operation(sites.Compare), routeDoc{id: "compare", tag: tagFigures,
+			summary: "Compare a period of a site with one before it", text: describeCompare, errors: []int{404, 422, 503}, complete: documentCompare}},
+
+		{get, "/openapi.json", viewer, false, pageOf(s.document), routeDoc{id: "page-openapi",
 			summary: "This document", media: web.MediaJSON, complete: documentDocument}},
 		{get, pathDocs, viewer, true, tree(docsPage()), routeDoc{id: "page-docs", summary: "Swagger UI"}},
 		{get, pathMonitoring, viewer, true, tree(monitoring), routeDoc{id: "page-monitoring", summary: describeQueues}},
@@ -101,7 +117,7 @@ func (s *Server) routes() []route {
 		{del, pathMonitoring, admin, false, tree(monitoring), routeDoc{id: "page-monitoring-delete", summary: describeQueues}},
 
 		{get, pathRequests, viewer, false, operation(s.listRequests), routeDoc{id: "list-requests", tag: tagRequests,
-			summary: "List MassRequests, newest first", text: describeList, errors: []int{503}, complete: documentList}},
+			summary: "List MassRequests, newest first", text: describeList, errors: []int{429, 503}, complete: documentList}},
 		{get, pathRequest, viewer, false, operation(s.getRequest), routeDoc{id: "get-request", tag: tagRequests,
 			summary: "Get a MassRequest, or wait until it is final", text: describeGet, errors: []int{404, 503}, complete: documentGet}},
 		{get, pathRequest + "/events", viewer, false, operation(s.requestEvents), routeDoc{id: "request-events", tag: tagRequests,
@@ -144,15 +160,39 @@ func (s *Server) route() error {
 		return err
 	}
 	router.Use(web.NameRoute)
+	if s.cfg.Access.Off {
+		router.Use(keepAccounts)
+	}
 	router.NotFoundHandler = http.HandlerFunc(web.NotFound)
 	router.MethodNotAllowedHandler = methodNotAllowed(router)
 	edge := web.LimitHeaders(s.cfg.MaxHeaders, web.ShareWith(s.cfg.Origins, web.GuardOrigin(router)))
+	if s.cfg.Access.Off {
+		edge = web.RequireLoopbackHost(edge)
+	}
 	s.handler = web.WithExchange(s.log, s.cfg.TrustedProxies, web.RecoverPanics(web.Secure(edge)))
 	return nil
 }
 
+// keepAccounts refuses to change users, passwords and API keys while MASS_AUTH
+// is off: what any caller made then would outlast it.
+func keepAccounts(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		route := web.ExchangeOf(r.Context()).Route
+		changes := r.Method != http.MethodGet && r.Method != http.MethodHead
+		if changes && (route == pathAuth+"register" || strings.HasPrefix(route, pathUsers) || strings.HasPrefix(route, pathKeys)) {
+			web.WriteProblem(w, r, &web.Problem{
+				Status: http.StatusForbidden, Code: web.CodeAuthOff,
+				Detail: "While MASS_AUTH is off, nobody knows who is calling, so users, passwords and API keys cannot be changed over HTTP. " +
+					"Set MASS_AUTH to on, or use mass user and mass key.",
+			})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // checkRoles reports routes that have no known role or that are listed twice.
-func checkRoles(routes []route) error {
+func checkRoles(routes []routeRow) error {
 	var errs []error
 	seen := map[string]bool{}
 	for _, r := range routes {
@@ -187,11 +227,11 @@ func checkDoors(router *mux.Router) error {
 }
 
 // endpoint registers the handler of a route.
-type endpoint func(s *Server, router *mux.Router, r route)
+type endpoint func(s *Server, router *mux.Router, r routeRow)
 
-// page returns an endpoint that is not a huma operation.
-func page(h http.Handler) endpoint {
-	return func(s *Server, router *mux.Router, r route) {
+// pageOf returns an endpoint that is not a huma operation.
+func pageOf(h http.Handler) endpoint {
+	return func(s *Server, router *mux.Router, r routeRow) {
 		for _, form := range bothForms(r.path) {
 			router.Path(form).Methods(withHead(r.method)...).Handler(s.guard.Door(r.role, r.page, h))
 		}
@@ -201,7 +241,7 @@ func page(h http.Handler) endpoint {
 
 // tree returns an endpoint that serves a path and all paths below it.
 func tree(h http.Handler) endpoint {
-	return func(s *Server, router *mux.Router, r route) {
+	return func(s *Server, router *mux.Router, r routeRow) {
 		for _, m := range []*mux.Route{router.Path(r.path), router.PathPrefix(r.path + "/")} {
 			m.Methods(withHead(r.method)...).Handler(s.guard.Door(r.role, r.page, h))
 		}

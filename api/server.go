@@ -63,6 +63,7 @@ type Config struct {
 
 	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; nil: none
 	Origins        []string       // web origins whose scripts may call the API with a token; nil: none
+	KeyMaxAge      time.Duration  // longest life of a new API key; 0: no limit
 	Access         access.Config  // how callers identify themselves, and their rate limits; New sets its LookupTimeout
 
 	Callbacks *webhook.Guard // decides where callbacks may go; nil: every callback_url is refused, because there is no signing secret
@@ -83,6 +84,7 @@ type Server struct {
 	intake     *intake.Intake
 	waiting    *waiting.Hub
 	readiness  *readiness
+	pages      *memoryRoom
 	guard      *access.Guard
 	huma       huma.API // checks the parameters of operations and describes them
 	document   *document
@@ -105,6 +107,7 @@ func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, cfg Co
 		Store: st, Redis: rdb, Interval: s.cfg.WaitInterval, Timeout: s.cfg.AnswerTimeout, Log: log,
 	})
 	s.readiness = newReadiness(s.probes())
+	s.pages = newPageRoom(cfg.MaxBody, cfg.AnswerTimeout)
 	callers := s.cfg.Access
 	callers.LookupTimeout = s.cfg.AnswerTimeout
 	callers.PlainSessions = callers.PlainSessions || web.IsLoopback(s.cfg.Addr)

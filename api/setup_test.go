@@ -91,7 +91,7 @@ func setupOn(t *testing.T, databaseURL, redisURL string, tune ...func(*api.Confi
 	cfg := api.DefaultConfig()
 	cfg.Addr, cfg.Version, cfg.Access.Tokens = "127.0.0.1:0", "test", signing()
 	cfg.AnswerTimeout, cfg.ReadHeaderTimeout, cfg.ReadTimeout, cfg.WriteTimeout, cfg.ShutdownTimeout = patience, patience, patience, patience, patience
-	cfg.PendingMigrations = func(ctx context.Context) (int, error) { return migrations.Pending(ctx, databaseURL) }
+	cfg.PendingMigrations = func(ctx context.Context) (int, error) { return migrations.PendingIn(ctx, servers.Store.Pool()) }
 	for _, f := range tune {
 		f(&cfg)
 	}
@@ -129,7 +129,7 @@ func (e *system) key(ctx context.Context) string {
 	defer e.keys.mu.Unlock()
 	if e.keys.made[e.role] == "" {
 		secret := auth.NewKeySecret()
-		k, err := e.store.AddAPIKey(ctx, string(e.role), e.role, auth.Digest(secret), store.Origin{Actor: "test"})
+		k, err := e.store.AddAPIKey(ctx, store.NewAPIKey{Name: string(e.role), Role: e.role, SecretHash: auth.Digest(secret)}, store.Origin{Actor: "test"})
 		require.NoError(e.t, err)
 		e.keys.made[e.role] = auth.FormatAPIKey(k.ID, secret)
 	}

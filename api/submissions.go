@@ -1,13 +1,13 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"runtime/debug"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humamux"
@@ -23,7 +23,6 @@ const (
 	maxSubmissions  = 10_000  // most submissions per HTTP request
 	submissionStep  = 500     // most submissions passed to the group commit at once
 	submissionBytes = 4 << 20 // most bytes that are read but not stored; one larger item may exceed it
-	maxArrays       = 4       // most arrays in memory at once; streams are not kept in memory
 )
 
 type (
@@ -36,18 +35,18 @@ type (
 // stores it.
 type manySubmissions struct {
 	*Server
-	arrays chan struct{} // holds one element for each array in memory
+	arrays *memoryRoom
 }
 
 func (s *Server) newManySubmissions() *manySubmissions {
-	return &manySubmissions{Server: s, arrays: make(chan struct{}, maxArrays)}
+	return &manySubmissions{Server: s, arrays: newArrayRoom(s.cfg.AnswerTimeout)}
 }
 
 // submit refuses a batch submission that cannot be accepted as a whole. An
 // array is checked completely before any of its items is stored. The function
 // that writes the body of the response also does the work, because the response
 // is sent while the steps are committed.
-func (b *manySubmissions) submit(ctx context.Context, in *manySubmissionsInput) (*manySubmissionsOutput, error) {
+func (b *manySubmissions) submit(_ context.Context, in *manySubmissionsInput) (*manySubmissionsOutput, error) {
 	media, err := web.BodyMedia(in.request.Header, web.MediaJSON, web.MediaNDJSON)
 	if err != nil {
 		return nil, err
@@ -56,14 +55,7 @@ func (b *manySubmissions) submit(ctx context.Context, in *manySubmissionsInput) 
 	if in.request.ContentLength > b.cfg.MaxBatchBody {
 		return nil, web.TooLarge(b.cfg.MaxBatchBody)
 	}
-	release := func() {}
-	if !stream {
-		if release, err = b.admitArray(ctx); err != nil {
-			return nil, err
-		}
-	}
 	body := func(hctx huma.Context) { //nolint:contextcheck // huma calls it with the context of the request
-		defer release()
 		r, w := humamux.Unwrap(hctx)
 		rc := http.NewResponseController(w)
 		_ = rc.EnableFullDuplex() // not supported by test doubles, which do not need it
@@ -78,7 +70,8 @@ func (b *manySubmissions) submit(ctx context.Context, in *manySubmissionsInput) 
 		if stream {
 			src = newLineSource(http.MaxBytesReader(nil, r.Body, b.cfg.MaxBatchBody), b.cfg.MaxBody)
 		} else {
-			list, err := b.readArray(r)
+			list, release, err := b.readArray(ctx, r)
+			defer release()
 			if err != nil {
 				web.WriteProblem(w, r, problemOf(err))
 				return
@@ -94,31 +87,30 @@ func (b *manySubmissions) submit(ctx context.Context, in *manySubmissionsInput) 
 	return &manySubmissionsOutput{body}, nil
 }
 
-// admitArray waits until one more array may be in memory. The caller must call
-// release when the array is no longer needed.
-func (b *manySubmissions) admitArray(ctx context.Context) (release func(), err error) {
-	wait := time.NewTimer(b.cfg.AnswerTimeout)
-	defer wait.Stop()
-	select {
-	case b.arrays <- struct{}{}:
-		return func() { <-b.arrays }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-wait.C:
-		return nil, &web.Problem{
-			Status: http.StatusServiceUnavailable, Code: web.CodeUnavailable,
-			Detail: "Too many arrays are being read now. Try again later, or send application/x-ndjson.",
+// readArray reads a whole array into memory. An array needs a place only when
+// freeArray bytes of it have arrived, so callers who send slowly do not keep
+// others from sending small arrays. The caller must call release when the array
+// is no longer needed, also after an error.
+func (b *manySubmissions) readArray(ctx context.Context, r *http.Request) (list *arraySource, release func(), err error) {
+	release = func() {}
+	body := http.MaxBytesReader(nil, r.Body, b.cfg.MaxBatchBody)
+	var raw bytes.Buffer
+	n, err := raw.ReadFrom(io.LimitReader(body, freeArray))
+	if err == nil && n == freeArray {
+		place, err := b.arrays.reserve(ctx)
+		if err != nil {
+			return nil, release, err
 		}
+		release = place.release
+		raw.Grow(int(max(r.ContentLength-n, 0)) + bytes.MinRead) // ReadFrom asks for that much room to see the end
+		if _, err := raw.ReadFrom(body); err != nil {
+			return nil, release, web.BodyError(err)
+		}
+	} else if err != nil {
+		return nil, release, web.BodyError(err)
 	}
-}
-
-// readArray reads a whole array into memory.
-func (b *manySubmissions) readArray(r *http.Request) (*arraySource, error) {
-	raw, err := web.ReadJSON(r, b.cfg.MaxBatchBody)
-	if err != nil {
-		return nil, err
-	}
-	return newArraySource(raw, b.cfg.MaxBody)
+	list, err = newArraySource(raw.Bytes(), b.cfg.MaxBody)
+	return list, release, err
 }
 
 // submissionEntry is one submission of a batch submission that was checked but

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/url"
 	"strconv"
 
@@ -24,6 +25,14 @@ type User struct {
 	DisabledAt  *string   `json:"disabled_at" format:"date-time" doc:"When the user was disabled"`
 }
 
+// ChangedUser is a user after a change, with what became of the API keys that
+// act on the user's behalf.
+type ChangedUser struct {
+	User
+	EndedKeys   []KeyRef `json:"ended_keys" nullable:"false" doc:"API keys that no longer act, because the user was disabled. Another admin can take them over"`
+	LimitedKeys []KeyRef `json:"limited_keys" nullable:"false" doc:"API keys that may do less than before, because the user's role is less than theirs"`
+}
+
 // UserList is one page of users.
 type UserList struct {
 	Items []User  `json:"items" nullable:"false" doc:"Users in the order in which they were added"`
@@ -42,9 +51,10 @@ type (
 		Limit int   `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Maximum number of users on a page" example:"50"`
 		After int64 `query:"after" minimum:"0" doc:"Only users after the user with this id" example:"12"`
 	}
-	userOutput     struct{ Body User }
-	userListOutput struct{ Body UserList }
-	addedUser      struct {
+	userOutput        struct{ Body User }
+	changedUserOutput struct{ Body ChangedUser }
+	userListOutput    struct{ Body UserList }
+	addedUser         struct {
 		Location string `header:"Location" doc:"Path of the user" example:"/users/12"`
 		Body     User
 	}
@@ -110,7 +120,7 @@ func (s *Server) getUser(ctx context.Context, in *userInput) (*userOutput, error
 	return &userOutput{userView(&u)}, nil
 }
 
-func (s *Server) changeUser(ctx context.Context, in *userBodyInput) (*userOutput, error) {
+func (s *Server) changeUser(ctx context.Context, in *userBodyInput) (*changedUserOutput, error) {
 	var role auth.Role
 	var change store.UserChange
 	if err := in.decode(s.cfg, web.ChoiceMember("role", false, &role, auth.Roles()), web.OptionalFlagMember("disabled", &change.Disabled)); err != nil {
@@ -126,16 +136,26 @@ func (s *Server) changeUser(ctx context.Context, in *userBodyInput) (*userOutput
 	defer cancel()
 	u, err := s.store.ChangeUser(within, in.ID, change, access.Origin(within))
 	s.guard.ForgetUser(in.ID)
+	s.guard.ForgetKeys()
 	if err != nil {
 		return nil, err
 	}
-	return &userOutput{userView(&u)}, nil
+	return &changedUserOutput{ChangedUser{User: userView(&u.User), EndedKeys: keyRefs(u.Ended), LimitedKeys: keyRefs(u.Limited)}}, nil
 }
 
 func (s *Server) setPassword(ctx context.Context, in *userBodyInput) (*struct{}, error) {
 	var password string
 	if err := in.decode(s.cfg, web.TextMember("password", true, &password)); err != nil {
 		return nil, err
+	}
+	// A stolen token must not be enough to take its owner's account over, so
+	// that the owner is shut out; nor must a key that such a token created.
+	if caller, _ := auth.IdentityOf(ctx); caller.Kind == auth.User && caller.ID == in.ID || caller.Kind == auth.Key && caller.Owner == in.ID {
+		return nil, &web.Problem{
+			Status: http.StatusForbidden, Code: web.CodeForbidden,
+			Detail: "This is your own account, or that of the user on whose behalf your API key acts: its password is changed with POST " +
+				pathAuth + "password, which asks for the current password.",
+		}
 	}
 	return nil, s.storePassword(ctx, in.ID, "password", password)
 }
@@ -149,7 +169,7 @@ func (s *Server) storePassword(ctx context.Context, user int64, member, password
 	if err != nil {
 		return err
 	}
-	_, err = s.store.SetPassword(within, user, hash, access.Origin(within))
+	_, _, err = s.store.SetPassword(within, user, hash, access.Origin(within))
 	s.guard.ForgetUser(user)
 	return err
 }

@@ -2,6 +2,8 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -57,7 +59,7 @@ type MassRequest struct {
 // MassRequestList is one page of a list.
 type MassRequestList struct {
 	Items []MassRequest `json:"items" nullable:"false" doc:"Newest first"`
-	Next  *string       `json:"next" doc:"Path and query of the next page; null on the last one" example:"/mass-requests/?cursor=AQAGTEWX1tugAAAAAAAAACo&limit=50"`
+	Next  *string       `json:"next" doc:"Path and query of the next page; null on the last one. Only this member tells whether there is a next page" example:"/mass-requests/?cursor=AQAGTEWX1tugAAAAAAAAACo&limit=50"`
 }
 
 func viewOf(r *jobs.Request) MassRequest {
@@ -122,19 +124,43 @@ func (m *MassRequest) append(dst []byte) (_ []byte, err error) {
 	return append(dst, '}'), nil
 }
 
-// AppendJSON implements web.Appender.
-func (l MassRequestList) AppendJSON(dst []byte) (_ []byte, err error) {
-	dst = append(dst, `{"items":[`...)
+// pageBuffer is the size at which a part of a page is sent. The page itself is
+// in memory already, and its encoding is not, so that a page of large payloads
+// takes its memory only once.
+const pageBuffer = 64 << 10
+
+// write sends the page as JSON. An error means that the client is gone, or that
+// a part of the page cannot be encoded.
+func (l *MassRequestList) write(w io.Writer) (err error) {
+	buf := append(make([]byte, 0, pageBuffer), `{"items":[`...)
 	for i := range l.Items {
 		if i > 0 {
-			dst = append(dst, ',')
+			buf = append(buf, ',')
 		}
-		if dst, err = l.Items[i].append(dst); err != nil {
-			return nil, err
+		if buf, err = l.Items[i].append(buf); err != nil {
+			return fmt.Errorf("encode a page: %w", err)
 		}
+		if len(buf) < pageBuffer {
+			continue
+		}
+		if _, err := w.Write(buf); err != nil {
+			return fmt.Errorf("send a page: %w", err)
+		}
+		buf = buf[:0]
 	}
-	dst = appendNullableString(append(dst, `],"next":`...), l.Next)
-	return append(dst, '}'), nil
+	buf = append(appendNullableString(append(buf, `],"next":`...), l.Next), '}')
+	if _, err := w.Write(buf); err != nil {
+		return fmt.Errorf("send a page: %w", err)
+	}
+	return nil
+}
+
+// bytes is the memory that the page takes, without the short values.
+func (l *MassRequestList) bytes() (n int64) {
+	for i := range l.Items {
+		n += int64(len(l.Items[i].Payload) + len(l.Items[i].Result) + len(l.Items[i].Faults))
+	}
+	return n
 }
 
 // appendPayload appends a payload byte for byte as it was submitted, including

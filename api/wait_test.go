@@ -36,7 +36,7 @@ func (e *system) end(ids ...int64) {
 	require.NoError(e.t, err)
 	var batches []int64
 	require.NoError(e.t, e.db.SelectContext(ctx, &batches, `SELECT DISTINCT batch_id FROM mass_requests WHERE id = ANY ($1)`, pq.Int64Array(ids)))
-	claimed, err := e.store.ClaimBatches(ctx, worker, batches)
+	claimed, _, err := e.store.ClaimBatches(ctx, worker, batches, 16<<20)
 	require.NoError(e.t, err)
 	var outcomes []jobs.Outcome
 	for _, c := range claimed {

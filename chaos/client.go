@@ -71,7 +71,7 @@ func jsonHeader() http.Header { return http.Header{"Content-Type": {"application
 // credentials creates an admin's API key with the command line.
 func (s *system) credentials(ctx context.Context) (string, error) {
 	cmd := exec.CommandContext(ctx, s.cfg.Binary, "key", "add", "chaos", "--role", "admin") //nolint:gosec // our own binary
-	cmd.Env = []string{"DATABASE_URL=" + s.cfg.DatabaseURL}
+	cmd.Env = []string{"DATABASE_URL=" + s.cfg.Servers.AdminURL()}
 	out, err := cmd.Output()
 	if err != nil {
 		var exit *exec.ExitError

@@ -1,6 +1,9 @@
 package chaos
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // before is how long before a fault a request may have been acknowledged to
 // count as caught by the fault. Without it, instantaneous faults would catch no
@@ -16,6 +19,7 @@ func measureDrains(list []*Injection, h *History) {
 	for i := range h.Rows {
 		rows[h.Rows[i].Nonce] = &h.Rows[i]
 	}
+	acks := ackTimes(h)
 	for _, in := range list {
 		in.Caught, in.Drain = 0, 0
 		for i := range h.Sent {
@@ -31,5 +35,40 @@ func measureDrains(list []*Injection, h *History) {
 			}
 			in.Drain = max(in.Drain, row.Finished.Time.Sub(in.Healed))
 		}
+		in.measureAnswers(acks)
+	}
+}
+
+// ackTimes returns the times of all answers 201, in order.
+func ackTimes(h *History) []time.Time {
+	var acks []time.Time
+	for i := range h.Sent {
+		if at := h.Sent[i].Acked; !at.IsZero() {
+			acks = append(acks, at)
+		}
+	}
+	slices.SortFunc(acks, time.Time.Compare)
+	return acks
+}
+
+// measureAnswers computes how long submissions were not answered 201.
+func (in *Injection) measureAnswers(acks []time.Time) {
+	in.First, in.Longest = -1, 0
+	end := in.Healed.Add(max(in.Drain, 0))
+	last := in.At
+	for _, at := range acks {
+		if !at.After(in.At) {
+			continue
+		}
+		if in.First < 0 && at.After(in.Healed) {
+			in.First = at.Sub(in.Healed)
+		}
+		if !last.After(end) {
+			in.Longest = max(in.Longest, at.Sub(last))
+		}
+		last = at
+	}
+	if in.First < 0 && in.Healed.After(last) {
+		in.Longest = max(in.Longest, in.Healed.Sub(last))
 	}
 }

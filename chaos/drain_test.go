@@ -34,3 +34,22 @@ func TestDrainIsMeasuredByWhatTheFaultCaught(t *testing.T) {
 	assert.Negative(t, list[1].Drain, "one never ended")
 	assert.Zero(t, list[2].Caught)
 }
+
+func TestAnswersAreMeasured(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+	after := func(seconds int) time.Time { return at.Add(time.Duration(seconds) * time.Second) }
+	h := &chaos.History{}
+	for i, second := range []int{-1, 1, 8, 9, 30} {
+		h.Sent = append(h.Sent, chaos.Sent{Nonce: string(rune('a' + i)), Kind: kind("flaky"), Acked: after(second)})
+	}
+	list := []*chaos.Injection{
+		{At: at, Healed: after(5)},
+		{At: after(31), Healed: after(40)},
+	}
+	chaos.MeasureDrains(list, h)
+	assert.Equal(t, 3*time.Second, list[0].First)
+	assert.Equal(t, 7*time.Second, list[0].Longest, "the answer after the fault ends the longest silence")
+	assert.Negative(t, list[1].First)
+	assert.Equal(t, 9*time.Second, list[1].Longest)
+}

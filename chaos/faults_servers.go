@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -17,18 +16,9 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// loseRedis crashes Redis and deletes all of its data.
+// loseRedis crashes Redis, which keeps nothing on disk.
 func loseRedis(_ context.Context, s *system, _ *rand.Rand) (heal, error) {
-	if err := s.cfg.Servers.KillRedis(); err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) error {
-		files, err := filepath.Glob(filepath.Join(s.cfg.RedisData, "*"))
-		for _, f := range files {
-			err = errors.Join(err, os.RemoveAll(f))
-		}
-		return errors.Join(err, s.cfg.Servers.RestartRedis(ctx))
-	}, nil
+	return s.cfg.Servers.memory.Restart, s.cfg.Servers.memory.Kill()
 }
 
 func flushRedis(ctx context.Context, s *system, _ *rand.Rand) (heal, error) {
@@ -36,17 +26,22 @@ func flushRedis(ctx context.Context, s *system, _ *rand.Rand) (heal, error) {
 }
 
 func pauseRedis(_ context.Context, s *system, _ *rand.Rand) (heal, error) {
-	return func(context.Context) error { return s.cfg.Servers.ResumeRedis() }, s.cfg.Servers.PauseRedis()
+	redis := s.cfg.Servers.memory
+	return func(context.Context) error { return redis.Signal(syscall.SIGCONT) }, redis.Signal(syscall.SIGSTOP)
 }
 
 func killPostgres(_ context.Context, s *system, _ *rand.Rand) (heal, error) {
-	return s.cfg.Servers.RestartPostgres, s.cfg.Servers.KillPostgres()
+	postgres := s.cfg.Servers.primary()
+	return postgres.Restart, postgres.Kill()
 }
+
+// fillLimit is how long exhaustPostgres may take to open all connections.
+const fillLimit = 30 * time.Second
 
 // exhaustPostgres takes every connection of the server, including those that
 // the processes already hold, and keeps every connection that becomes free.
 func exhaustPostgres(ctx context.Context, s *system, _ *rand.Rand) (heal, error) {
-	db, err := sql.Open("postgres", s.cfg.DatabaseURL+"&application_name=hog")
+	db, err := sql.Open("postgres", s.cfg.Servers.AdminURL()+"&application_name=hog")
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
@@ -55,14 +50,20 @@ func exhaustPostgres(ctx context.Context, s *system, _ *rand.Rand) (heal, error)
 		return nil, errors.Join(fmt.Errorf("connect: %w", err), db.Close())
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	full := make(chan struct{}) // closed once no connection is left
 	var hogs sync.WaitGroup
 	hogs.Go(func() {
 		held := []*sql.Conn{first}
+		reported := false
 		for ctx.Err() == nil {
 			conn, err := db.Conn(ctx)
 			if err == nil {
 				held = append(held, conn)
 				continue
+			}
+			if !reported {
+				close(full)
+				reported = true
 			}
 			_, _ = first.ExecContext(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'mass %'`)
 			time.Sleep(20 * time.Millisecond)
@@ -71,6 +72,10 @@ func exhaustPostgres(ctx context.Context, s *system, _ *rand.Rand) (heal, error)
 			_ = c.Close()
 		}
 	})
+	select {
+	case <-full:
+	case <-time.After(fillLimit): // then the fault lasts as long as its connections
+	}
 	return func(context.Context) error {
 		stop()
 		hogs.Wait()

@@ -41,11 +41,20 @@ func (r *Report) Count(h Harm) int {
 	return n
 }
 
-// NotInjected names the faults that were never injected.
+// NotInjected names the faults that were not injected as often as the stage
+// requires.
 func (r *Report) NotInjected() (names []string) {
-	lines := r.lines()
-	for _, f := range r.Config.Faults {
-		if lines[f.Name].injected == 0 {
+	missing := map[string]int{}
+	for _, f := range r.Config.Stage.Required {
+		missing[f.Name]++
+	}
+	for _, in := range r.Injections {
+		if in.Err == nil {
+			missing[in.Fault]--
+		}
+	}
+	for _, f := range r.Config.Stage.Faults {
+		if missing[f.Name] > 0 {
 			names = append(names, f.Name)
 		}
 	}
@@ -58,7 +67,9 @@ type line struct {
 	acked, caught         int
 	lost, doubled, untrue int
 	drains                []time.Duration
-	late                  bool // a request caught by the fault never ended
+	first, longest        time.Duration // the slowest; see Injection
+	mute                  bool          // no 201 came after the fault
+	late                  bool          // a request caught by the fault never ended
 }
 
 // drained returns the median and the slowest drain. The schedule does not wait
@@ -68,7 +79,6 @@ func (l *line) drained() (median, slowest string) {
 		return "–", "–"
 	}
 	slices.Sort(l.drains)
-	seconds := func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 	if len(l.drains) == 0 {
 		return "never", "never"
 	}
@@ -80,12 +90,39 @@ func (l *line) drained() (median, slowest string) {
 	return median, slowest
 }
 
+// answered returns the slowest first 201, and the longest time without one.
+func (l *line) answered() (first, longest string) {
+	switch {
+	case l.injected == 0:
+		return "–", "–"
+	case l.mute:
+		return "never", seconds(l.longest)
+	}
+	return seconds(l.first), seconds(l.longest)
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+
+// add adds the injections of another stage.
+func (l *line) add(other *line) {
+	l.injected += other.injected
+	l.acked += other.acked
+	l.caught += other.caught
+	l.lost += other.lost
+	l.doubled += other.doubled
+	l.untrue += other.untrue
+	l.drains = append(l.drains, other.drains...)
+	l.late = l.late || other.late
+	l.mute = l.mute || other.mute
+	l.first, l.longest = max(l.first, other.first), max(l.longest, other.longest)
+}
+
 // lines groups the injections by fault. A violation counts for every fault that
 // was in force, or not yet drained, during the life of its request. It counts
 // for no fault if it belongs to no request, or if the request met none.
 func (r *Report) lines() map[string]*line {
 	lines := map[string]*line{}
-	for _, f := range r.Config.Faults {
+	for _, f := range r.Config.Stage.Faults {
 		lines[f.Name] = &line{}
 	}
 	for _, in := range r.Injections {
@@ -94,6 +131,8 @@ func (r *Report) lines() map[string]*line {
 			continue
 		}
 		l.injected++
+		l.mute = l.mute || in.First < 0
+		l.first, l.longest = max(l.first, in.First), max(l.longest, in.Longest)
 		switch {
 		case in.Drain < 0:
 			l.late = true
@@ -183,21 +222,28 @@ func enumerate(count map[string]int) string {
 	return ": " + strings.Join(list, ", ")
 }
 
+// writeTable writes one row for each fault.
+func writeTable(b *strings.Builder, faults []Fault, lines map[string]*line) {
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "fault\tinjected\tacknowledged\tlost\tdoubled\tuntrue\tcaught\tmedian drain\tslowest drain\tfirst 201\tlongest without 201\t")
+	for _, f := range faults {
+		l := lines[f.Name]
+		median, slowest := l.drained()
+		first, longest := l.answered()
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t\n",
+			f.Name, l.injected, l.acked, l.lost, l.doubled, l.untrue, l.caught, median, slowest, first, longest)
+	}
+	_ = w.Flush()
+}
+
 // String returns the report: a table, a summary, and the first violations of
 // each kind.
 func (r *Report) String() string {
 	var b strings.Builder
 	c := r.Config
-	fmt.Fprintf(&b, "chaos: seed %d, %v, %d APIs, %d workers\n\n", c.Seed, c.Duration, c.APIs, c.Workers)
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "fault\tinjected\tacknowledged meanwhile\tlost\tdoubled\tuntrue\tcaught\tmedian drain\tslowest\t")
-	lines := r.lines()
-	for _, f := range c.Faults {
-		l := lines[f.Name]
-		median, slowest := l.drained()
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t\n", f.Name, l.injected, l.acked, l.lost, l.doubled, l.untrue, l.caught, median, slowest)
-	}
-	_ = w.Flush()
+	fmt.Fprintf(&b, "chaos: seed %d, stage %d (%v), %v, %d APIs, %d workers\n\n",
+		c.Seed, c.Stage.Number, c.Stage.Topology, c.Stage.Duration, c.APIs, c.Workers)
+	writeTable(&b, c.Stage.Faults, r.lines())
 	fmt.Fprintf(&b, "\n%s\n%s\n", r.pairs(), r.tasks())
 
 	var claims, rescues, events int

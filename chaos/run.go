@@ -10,34 +10,20 @@ import (
 	"time"
 )
 
-// Servers are the private PostgreSQL and Redis of a run; *devtest.Servers is
-// one.
-type Servers interface {
-	KillPostgres() error
-	RestartPostgres(ctx context.Context) error
-	KillRedis() error
-	RestartRedis(ctx context.Context) error
-	PauseRedis() error
-	ResumeRedis() error
-}
-
-// Config describes a run. Every field except the settings must be set.
+// Config describes the run of one stage. Every field except the settings must
+// be set.
 type Config struct {
-	Binary      string // mass, built with the tag chaos
-	Servers     Servers
-	DatabaseURL string // of an empty, migrated database; the URL has a query
-	RedisURL    string
-	RedisData   string // folder in which Redis keeps its data
-	Dir         string // for logs, and for files that the processes share with the harness
+	Binary  string        // mass, built with the tag chaos
+	Servers *Installation // with an empty, migrated database
+	Dir     string        // for logs, and for files that the processes share with the harness
 
-	Seed     uint64
-	Duration time.Duration // how long load and faults last
-	Long     bool          // faults stay in force for their long duration, and the run waits long enough to detect leaks
-	Faults   []Fault
-	APIs     int
-	Workers  int
-	Rate     int           // submissions per second
-	Bound    time.Duration // time after the last fault within which every request must be final
+	Seed    uint64
+	Stage   Stage
+	Long    bool // faults stay in force for their long duration, and the run waits long enough to detect leaks
+	APIs    int
+	Workers int
+	Rate    int           // submissions per second
+	Bound   time.Duration // time after the last fault within which every request must be final
 
 	Settings       []string // additional environment of all processes, as "NAME=value"
 	WorkerSettings []string // additional environment of the workers only
@@ -46,7 +32,7 @@ type Config struct {
 
 const (
 	calm     = 3 * time.Second   // of load without faults at the beginning
-	overtime = 2 * time.Minute   // for faults that had no turn before the end
+	overtime = 4 * time.Minute   // for faults that had no turn before the end
 	healTime = 90 * time.Second  // for repairing one fault
 	settle   = 10 * time.Second  // from the last final request to the end of the last task
 	recovery = 150 * time.Second // Asynq's own recovery took 131 s when it was measured
@@ -61,8 +47,10 @@ type Injection struct {
 	Err    error     // why the fault could not be injected
 	Tasks  int       // live tasks that a fault through Asynqmon hit
 
-	Caught int           // requests that measureDrains counts
-	Drain  time.Duration // from Healed until the last of them was final; negative if one never was
+	Caught  int           // requests that measureDrains counts
+	Drain   time.Duration // from Healed until the last of them was final; negative if one never was
+	First   time.Duration // from Healed until the first answer 201; negative if there was none
+	Longest time.Duration // longest time without an answer 201 while the fault was in force or not drained
 }
 
 // end is when the fault no longer had any effect.
@@ -87,7 +75,7 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	loaded := time.Now()
 	var clients sync.WaitGroup
 	clients.Go(func() { s.load.run(loading) })
-	injected := s.breakThings(ctx, time.Now().Add(cfg.Duration))
+	injected := s.breakThings(ctx, time.Now().Add(cfg.Stage.Duration))
 	stop()
 	clients.Wait()
 	loadTime := time.Since(loaded)
@@ -97,7 +85,8 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	rest := s.comeToRest(ctx)
 	var harms []Violation
 	if rest.Unfinished == 0 { // otherwise the system is not at rest, and leaks are the smaller problem
-		harms = append(s.inspect(ctx, &rest), s.shutDown(ctx)...)
+		harms = append(s.inspect(ctx, &rest), s.checkReadings(ctx)...)
+		harms = append(harms, s.shutDown(ctx)...)
 	}
 
 	h, err := s.readHistory(ctx)
@@ -122,26 +111,32 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 // a time limit.
 func (s *system) breakThings(ctx context.Context, end time.Time) []*Injection {
 	var done []*Injection
-	missing := map[string]bool{}
-	for _, f := range s.cfg.Faults {
-		missing[f.Name] = true
+	missing := map[string]int{}
+	for _, f := range s.cfg.Stage.Required {
+		missing[f.Name]++
 	}
 	pause(ctx, calm)
-	for strike := range Schedule(s.cfg.Seed, s.cfg.Faults) {
+	for strike := range Schedule(s.cfg.Seed, s.cfg.Stage) {
 		if over := time.Since(end); ctx.Err() != nil || over > overtime || over > 0 && len(missing) == 0 {
 			break
-		} else if over > 0 && !missing[strike.Faults[0].Name] {
+		} else if over > 0 && missing[strike.Faults[0].Name] == 0 {
 			continue
 		}
 		pause(ctx, strike.Gap)
 		struck := s.strike(ctx, strike)
 		for _, in := range struck {
-			if in.Err == nil {
+			if in.Err != nil {
+				continue
+			}
+			if missing[in.Fault]--; missing[in.Fault] <= 0 {
 				delete(missing, in.Fault)
 			}
 		}
 		done = append(done, struck...)
 	}
+	// The load must go on until submissions work again after the last fault.
+	acked := s.load.acked.Load()
+	_ = until(ctx, s.cfg.Bound, func() bool { return s.load.acked.Load() > acked })
 	return done
 }
 
@@ -158,8 +153,15 @@ func (s *system) strike(ctx context.Context, strike Strike) []*Injection {
 	}
 	all.Wait()
 	healed := time.Now()
-	for _, in := range struck {
+	for i, in := range struck {
 		in.Healed = healed
+		if tidy := strike.Faults[i].Tidy; tidy != nil && in.Err == nil {
+			tidying, cancel := context.WithTimeout(context.WithoutCancel(ctx), healTime)
+			if err := tidy(tidying, s); err != nil {
+				s.note("after %s: %v", in.Fault, err)
+			}
+			cancel()
+		}
 	}
 	return struck
 }
@@ -170,11 +172,7 @@ func (s *system) inject(ctx context.Context, in *Injection, f Fault, rng *rand.R
 	s.log.Info("fault", "name", f.Name)
 	mend, err := f.Inject(ctx, s, rng)
 	if err == nil {
-		hold := f.Hold
-		if s.cfg.Long && f.Long > 0 {
-			hold = f.Long
-		}
-		pause(ctx, hold)
+		pause(ctx, f.hold(s.cfg.Long))
 	}
 	if mend != nil {
 		// Repair it even when the run is interrupted.

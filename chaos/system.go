@@ -17,6 +17,8 @@ import (
 	"github.com/jmoiron/sqlx"
 	_ "github.com/lib/pq" // registers the driver
 	"github.com/redis/go-redis/v9"
+
+	"github.com/leomutto/pilot-in-a-box/internal/devstack"
 )
 
 // authSecret signs access tokens; the harness itself uses an API key.
@@ -34,10 +36,11 @@ type system struct {
 	load     *load
 	receiver *receiver
 	db       *sqlx.DB
-	redis    *redis.Client
+	redis    redis.UniversalClient
 	log      *slog.Logger
 
-	hit   atomic.Int64 // live tasks that the latest operation found
+	dead  *devstack.Server // the Redis that the latest failover killed
+	hit   atomic.Int64     // live tasks that the latest operation found
 	mu    sync.Mutex
 	notes []string
 }
@@ -54,15 +57,13 @@ func newSystem(ctx context.Context, cfg Config) (_ *system, err error) {
 	if err := os.MkdirAll(s.marks, 0o700); err != nil {
 		return nil, fmt.Errorf("make the shared folder: %w", err)
 	}
-	if s.db, err = sqlx.Open("postgres", cfg.DatabaseURL+"&application_name=chaos&statement_timeout=60000&connect_timeout=3"); err != nil {
+	if s.db, err = sqlx.Open("postgres", cfg.Servers.AdminURL()+"&application_name=chaos&statement_timeout=60000&connect_timeout=3"); err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	s.db.SetMaxOpenConns(6)
-	opt, err := redis.ParseURL(cfg.RedisURL)
-	if err != nil {
-		return nil, errors.New("the Redis URL cannot be read")
+	if s.redis, err = cfg.Servers.redisClient(); err != nil {
+		return nil, err
 	}
-	s.redis = redis.NewClient(opt)
 
 	token, err := s.credentials(ctx)
 	if err != nil {
@@ -70,7 +71,7 @@ func newSystem(ctx context.Context, cfg Config) (_ *system, err error) {
 	}
 	var addrs []string
 	for i := range cfg.APIs {
-		a, err := s.process(fmt.Sprintf("api-%d", i+1), "api")
+		a, err := s.process("api", i)
 		if err != nil {
 			return nil, err
 		}
@@ -82,7 +83,7 @@ func newSystem(ctx context.Context, cfg Config) (_ *system, err error) {
 		addrs = append(addrs, a.addr)
 	}
 	for i := range cfg.Workers {
-		w, err := s.process(fmt.Sprintf("worker-%d", i+1), "worker")
+		w, err := s.process("worker", i)
 		if err != nil {
 			return nil, err
 		}
@@ -99,15 +100,19 @@ func newSystem(ctx context.Context, cfg Config) (_ *system, err error) {
 	return s, s.startAll(ctx)
 }
 
-// process prepares a process with a correct clock.
-func (s *system) process(name, subcommand string) (*process, error) {
+// process prepares the n-th process of a subcommand, with a correct clock.
+func (s *system) process(subcommand string, n int) (*process, error) {
+	name := fmt.Sprintf("%s-%d", subcommand, n+1)
 	p := &process{
 		name: name, binary: s.cfg.Binary, args: []string{subcommand}, log: filepath.Join(s.cfg.Dir, name+".log"),
 		clock: filepath.Join(s.marks, "clock-"+name),
 	}
 	p.env = []string{
-		"DATABASE_URL=" + s.cfg.DatabaseURL, "REDIS_URL=" + s.cfg.RedisURL, "MASS_LOG_LEVEL=warn",
-		"MASS_AUTH_SECRET=" + authSecret, DirVariable + "=" + s.marks, clockVariable + "=" + p.clock,
+		"DATABASE_URL=" + s.cfg.Servers.databaseURL(n, subcommand == "worker"), "REDIS_URL=" + s.cfg.Servers.redisURL(),
+		"MASS_LOG_LEVEL=warn", "MASS_AUTH_SECRET=" + authSecret, DirVariable + "=" + s.marks, clockVariable + "=" + p.clock,
+	}
+	if direct := s.cfg.Servers.directURL(n); direct != "" {
+		p.env = append(p.env, "DATABASE_DIRECT_URL="+direct)
 	}
 	p.env = append(append(p.env, callbackSettings()...), s.cfg.Settings...)
 	return p, p.setClock(0)

@@ -77,21 +77,13 @@ func TestTaskIDs(t *testing.T) {
 
 func TestBatchPayload(t *testing.T) {
 	t.Parallel()
-	for want, requests := range map[string][]int64{
-		`{"batch":7}`:                               nil,
-		`{"batch":7,"first":5,"last":5,"n":1}`:      {5},
-		`{"batch":7,"first":100,"last":102,"n":3}`:  {100, 101, 102},
-		`{"batch":7,"first":100,"last":4000,"n":3}`: {4000, 100, 200},
-	} {
-		raw, err := json.Marshal(jobs.Batch{ID: 7, Priority: jobs.High, Requests: requests}.Payload())
-		require.NoError(t, err)
-		assert.Equal(t, want, string(raw))
-		p, err := jobs.ParseBatchPayload(raw)
-		require.NoError(t, err)
-		assert.EqualValues(t, 7, p.Batch)
-		assert.Equal(t, len(requests), p.N)
-	}
-	for _, bad := range []string{"", "{}", `{"batch": 0}`, `{"batch": -1}`, `{"batch": "7"}`, "null", "\xff", `{"batch":7,"n":"1"}`} {
+	raw, err := json.Marshal(jobs.Batch{ID: 7, Priority: jobs.High, Requests: []int64{100, 101}}.Payload())
+	require.NoError(t, err)
+	assert.Equal(t, `{"batch":7}`, string(raw))
+	p, err := jobs.ParseBatchPayload(raw)
+	require.NoError(t, err)
+	assert.EqualValues(t, 7, p.Batch)
+	for _, bad := range []string{"", "{}", `{"batch": 0}`, `{"batch": -1}`, `{"batch": "7"}`, "null", "\xff"} {
 		_, err := jobs.ParseBatchPayload([]byte(bad))
 		assert.Error(t, err, bad)
 	}
@@ -99,7 +91,7 @@ func TestBatchPayload(t *testing.T) {
 
 func FuzzParseBatchPayload(f *testing.F) {
 	f.Add([]byte(`{"batch": 7}`))
-	f.Add([]byte(`{"batch":7,"first":100,"last":163,"n":64}`))
+	f.Add([]byte(`{"batch":7,"n":64}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		p, err := jobs.ParseBatchPayload(raw)
 		if err != nil {

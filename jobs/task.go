@@ -4,14 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// TypeBatch is the Asynq type of the tasks that carry batches of requests.
-const TypeBatch = "mass:batch"
+// TypeBatch is the Asynq type of the tasks that carry batches of requests. It
+// is short because Redis stores a task in half the memory as long as Asynq's
+// message has at most 64 bytes (hash-max-listpack-value).
+const TypeBatch = "batch"
 
 // Batch is a group of requests that travel in one Asynq task. Their rows hold
 // the id of the batch, and so does the task.
@@ -37,24 +38,14 @@ type BatchRef struct {
 // Queue names the Asynq queue that carries the batch.
 func (b BatchRef) Queue() string { return QueueName(b.Priority, b.Lane) }
 
-// BatchPayload is the payload of a TypeBatch task, as JSON. The worker reads
-// Batch alone and claims the rows that name it; the other members describe the
-// requests to people who look at Asynqmon.
+// BatchPayload is the payload of a TypeBatch task, as JSON. The worker claims
+// the rows that name the batch, so a task needs to know nothing else.
 type BatchPayload struct {
 	Batch int64 `json:"batch"`
-	First int64 `json:"first,omitempty"` // the lowest id of a request in the batch
-	Last  int64 `json:"last,omitempty"`  // the highest
-	N     int   `json:"n,omitempty"`     // how many requests the batch has
 }
 
 // Payload describes the batch in a task.
-func (b Batch) Payload() BatchPayload {
-	p := BatchPayload{Batch: b.ID, N: len(b.Requests)}
-	if p.N > 0 {
-		p.First, p.Last = slices.Min(b.Requests), slices.Max(b.Requests)
-	}
-	return p
-}
+func (b Batch) Payload() BatchPayload { return BatchPayload{Batch: b.ID} }
 
 // BatchSummary is the result of a TypeBatch task, as JSON: the number of
 // requests for each kind of end.
@@ -65,6 +56,16 @@ type BatchSummary struct {
 	Retried   int `json:"retried,omitempty"`
 	Released  int `json:"released,omitempty"`
 	Cancelled int `json:"cancelled_or_outdated,omitempty"`
+}
+
+// Add adds the counts of a further part of the batch.
+func (s *BatchSummary) Add(part BatchSummary) {
+	s.Claimed += part.Claimed
+	s.Done += part.Done
+	s.Failed += part.Failed
+	s.Retried += part.Retried
+	s.Released += part.Released
+	s.Cancelled += part.Cancelled
 }
 
 // The prefix has no dash, because Asynqmon cuts an id at its first dash.

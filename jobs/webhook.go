@@ -10,7 +10,7 @@ import (
 
 // TypeWebhook is the Asynq type of the tasks that carry one attempt to deliver
 // a callback each.
-const TypeWebhook = "mass:webhook"
+const TypeWebhook = "webhook"
 
 // WebhookQueue is the Asynq queue of callbacks. It has its own Asynq server, so
 // slow receivers delay other callbacks but no requests.

@@ -10,16 +10,19 @@ package migrations
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/lib/pq"
 	migrate "github.com/rubenv/sql-migrate"
 
 	"github.com/leomutto/pilot-in-a-box/internal/pgconn"
@@ -28,8 +31,8 @@ import (
 //go:embed *.sql
 var files embed.FS
 
-// lockKey is the advisory lock that migrating processes take one after another.
-// The number is "mass" in ASCII.
+// lockKey is the first key of the advisory lock that migrating processes take one
+// after another. The number is "mass" in ASCII.
 const lockKey = 0x6d617373
 
 // ErrUnreleasedSchema reports a database that was created before the first
@@ -55,36 +58,107 @@ func Down(ctx context.Context, databaseURL string, steps int) (int, error) {
 }
 
 func run(ctx context.Context, databaseURL string, dir migrate.MigrationDirection, limit int) (n int, err error) {
-	// A migration may take as long as it needs, but it ends with its context.
-	db, err := open(ctx, databaseURL, 0)
+	db, err := openSession(ctx, databaseURL)
 	if err != nil {
 		return 0, err
 	}
-	defer db.Close()
-
-	// The lock belongs to a session, so it needs a connection of its own.
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("connect to migrate: %w", err)
+	defer db.Close() // which frees the lock if unlock could not
+	if err := lock(ctx, db); err != nil {
+		return 0, err
 	}
-	defer conn.Close()
-	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, lockKey); err != nil {
-		return 0, fmt.Errorf("wait for the migration lock: %w", err)
-	}
-	defer func() {
-		// Closing the session frees the lock, too; unlocking it lets the next
-		// process start without waiting for that.
-		_, _ = conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, lockKey)
-	}()
+	defer func() { err = errors.Join(err, unlock(ctx, db)) }()
 
+	for try := 1; ; try++ {
+		applied, err := apply(ctx, db, dir, limit)
+		n += applied
+		if limit > 0 {
+			limit -= applied
+		}
+		if err == nil || !isLockTimeout(err) || try == lockTries {
+			return n, err
+		}
+		// A migration that waits for a table stops every statement that comes after
+		// it. So it gives up soon, and lets the others pass before the next try.
+		if err := pause(ctx, lockPause); err != nil {
+			return n, fmt.Errorf("migrate: %w", err)
+		}
+	}
+}
+
+const (
+	lockNotAvailable = "55P03"     // SQLSTATE of a lock timeout
+	lockTimeout      = "5s"        // for one lock on a table
+	lockTries        = 10          // of a migration that runs into lockTimeout
+	lockPause        = time.Second // between two tries, about
+)
+
+func isLockTimeout(err error) bool {
+	var failed *migrate.TxError // which has no Unwrap
+	if errors.As(err, &failed) {
+		err = failed.Err
+	}
+	var answer *pq.Error
+	return errors.As(err, &answer) && answer.Code == lockNotAvailable
+}
+
+// pause waits for a duration that varies around d.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d/2 + rand.N(d)): //nolint:gosec // spreads retries
+		return nil
+	}
+}
+
+func apply(ctx context.Context, db *sql.DB, dir migrate.MigrationDirection, limit int) (int, error) {
 	if err := checkApplied(ctx, db); err != nil {
 		return 0, fmt.Errorf("migrate: %w", err)
 	}
-	n, err = set().ExecMaxContext(ctx, db, "postgres", source(), dir, limit)
+	n, err := set().ExecMaxContext(ctx, db, "postgres", source(), dir, limit)
 	if err != nil {
 		return n, fmt.Errorf("migrate: %w", err)
 	}
 	return n, nil
+}
+
+// ownLock are the keys of the lock. Each schema has its own, because several
+// installations may share a database.
+const ownLock = `$1::int, hashtext(coalesce(current_schema(), ''))`
+
+// lock waits until no other process migrates the schema.
+func lock(ctx context.Context, db *sql.DB) error {
+	for {
+		var got bool
+		if err := db.QueryRowContext(ctx, `SELECT pg_try_advisory_lock(`+ownLock+`)`, lockKey).Scan(&got); err != nil {
+			return fmt.Errorf("take the migration lock: %w", err)
+		}
+		if got {
+			return nil
+		}
+		if err := pause(ctx, lockPoll); err != nil {
+			return fmt.Errorf("wait for the migration lock: %w", err)
+		}
+	}
+}
+
+// lockPoll is how often a process looks whether another one still migrates.
+const lockPoll = 200 * time.Millisecond
+
+// unlock lets the next process start at once. An error means that the migrations
+// did not run under the lock.
+func unlock(ctx context.Context, db *sql.DB) error {
+	if ctx.Err() != nil {
+		return nil // the session has ended with the context
+	}
+	var held bool
+	if err := db.QueryRowContext(ctx, `SELECT pg_advisory_unlock(`+ownLock+`)`, lockKey).Scan(&held); err != nil {
+		return fmt.Errorf("free the migration lock: %w", err)
+	}
+	if !held {
+		return errors.New("free the migration lock: the session did not hold it, so another process may have migrated at the same time: run mass migrate status")
+	}
+	return nil
 }
 
 // checkApplied refuses a database with migrations that this program does not
@@ -130,6 +204,25 @@ func Pending(ctx context.Context, databaseURL string) (int, error) {
 	n := 0
 	for _, m := range list {
 		if m.AppliedAt.IsZero() {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// PendingIn is Pending on connections that are open already.
+func PendingIn(ctx context.Context, db *sql.DB) (int, error) {
+	known, err := knownMigrations()
+	if err != nil {
+		return 0, err
+	}
+	applied, err := appliedAt(ctx, db)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, id := range known {
+		if _, ok := applied[id]; !ok {
 			n++
 		}
 	}
@@ -225,22 +318,44 @@ func source() *migrate.EmbedFileSystemMigrationSource {
 // statusTimeout bounds the statements that read what was applied.
 const statusTimeout = 10 * time.Second
 
-// open returns connections that end when the context does, because sql-migrate
-// makes some of its calls without one. A statementTimeout of 0 sets none.
+// open returns connections for short questions. They end when the context does.
 func open(ctx context.Context, databaseURL string, statementTimeout time.Duration) (*sql.DB, error) {
-	// The parser's error would show the URL, and the password in it.
-	u, err := url.Parse(databaseURL)
-	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return nil, errors.New("the database URL is not of the form postgres://user:password@host:port/name")
-	}
-	if statementTimeout > 0 {
-		q := u.Query()
-		q.Set("statement_timeout", strconv.FormatInt(statementTimeout.Milliseconds(), 10))
-		u.RawQuery = q.Encode()
-	}
-	connector, err := pgconn.NewConnector(ctx, u.String())
+	connector, err := pgconn.NewConnector(ctx, databaseURL, pgconn.Parameters{
+		"application_name": application, "statement_timeout": strconv.FormatInt(statementTimeout.Milliseconds(), 10),
+	})
 	if err != nil {
 		return nil, err
 	}
+	connector.SkipComparison()
 	return sql.OpenDB(connector), nil
+}
+
+const application = "mass migrate"
+
+// openSession returns a pool that consists of a single connection and never
+// replaces it, so that the lock and all migrations share one session. A migration
+// may take as long as it needs, but it ends with its context: sql-migrate makes
+// some of its calls without one.
+func openSession(ctx context.Context, databaseURL string) (*sql.DB, error) {
+	connector, err := pgconn.NewConnector(ctx, databaseURL, pgconn.Parameters{"application_name": application, "lock_timeout": lockTimeout})
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(&singleConnector{Connector: connector})
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+// singleConnector opens one connection and no other one.
+type singleConnector struct {
+	driver.Connector
+	used atomic.Bool
+}
+
+// Connect implements driver.Connector.
+func (c *singleConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	if c.used.Swap(true) {
+		return nil, errors.New("the session that holds the migration lock has ended")
+	}
+	return c.Connector.Connect(ctx)
 }

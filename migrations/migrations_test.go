@@ -139,9 +139,56 @@ func TestSeveralAtOnce(t *testing.T) {
 	assert.Equal(t, len(all), total, "each migration was applied once")
 }
 
+// A migration that needs a table which others use gives way to them, and tries
+// again until it gets the table.
+func TestAMigrationDoesNotQueueBehindALongStatement(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), devtest.EmptyDatabase(t)
+	_, err := migrations.Up(ctx, url)
+	require.NoError(t, err)
+	db, err := sql.Open("postgres", url)
+	require.NoError(t, err)
+	defer db.Close()
+	tx, err := db.BeginTx(ctx, nil)
+	require.NoError(t, err)
+	_, err = tx.ExecContext(ctx, `SELECT count(*) FROM mass_workers`)
+	require.NoError(t, err)
+
+	reverted := make(chan error, 1)
+	go func() { _, err := migrations.Down(ctx, url, 0); reverted <- err }() // which drops mass_workers in the end
+	waiting := func() (n int) {
+		require.NoError(t, db.QueryRowContext(ctx, `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'mass_workers'::regclass`).Scan(&n))
+		return n
+	}
+	require.Eventually(t, func() bool { return waiting() > 0 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return waiting() == 0 }, time.Minute, time.Millisecond, "it gives way")
+	require.NoError(t, tx.Rollback())
+	require.NoError(t, <-reverted)
+}
+
+// Migrations of two installations in one database, each in its own schema, do not
+// disturb each other.
+func TestEachSchemaIsMigratedOnItsOwn(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), devtest.EmptyDatabase(t)
+	db, err := sql.Open("postgres", url)
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = db.ExecContext(ctx, `CREATE SCHEMA a; CREATE SCHEMA b`)
+	require.NoError(t, err)
+	tx, err := db.BeginTx(ctx, nil)
+	require.NoError(t, err)
+	defer tx.Rollback() //nolint:errcheck // it only ends the lock
+	_, err = tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(x'6d617373'::int, hashtext('a'))`)
+	require.NoError(t, err)
+	n, err := migrations.Up(ctx, url+"&search_path=b")
+	require.NoError(t, err, "a migration of the other schema is no obstacle")
+	assert.Positive(t, n)
+}
+
 func TestWrongURLsAreNotShown(t *testing.T) {
 	t.Parallel()
-	for _, wrong := range []string{"postgres://u:hush@%zz/db", "mysql://u:hush@127.0.0.1/db", "host=127.0.0.1 password=hush", ""} {
+	for _, wrong := range []string{"postgres://u:hush@%zz/db", "mysql://u:hush@127.0.0.1/db", "host 127.0.0.1 password hush", ""} {
 		_, err := migrations.Status(t.Context(), wrong)
 		require.ErrorContains(t, err, "postgres://user:password@host:port/name")
 		assert.NotContains(t, err.Error(), "hush")
@@ -188,7 +235,7 @@ func TestTheEndOfAContextEndsAMigration(t *testing.T) {
 		require.ErrorIs(t, ends(t, func(ctx context.Context) error { _, err := migrations.Status(ctx, through); return err }), context.Canceled)
 	})
 	for name, lock := range map[string]string{
-		"wait for another migration":    `SELECT pg_advisory_xact_lock(x'6d617373'::int)`,
+		"wait for another migration":    `SELECT pg_advisory_xact_lock(x'6d617373'::int, hashtext(current_schema()))`,
 		"statement without the context": `LOCK TABLE mass_migrations IN ACCESS EXCLUSIVE MODE`, // sql-migrate reads the table so
 	} {
 		t.Run(name, func(t *testing.T) {

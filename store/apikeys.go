@@ -15,101 +15,273 @@ import (
 type APIKey struct {
 	ID         int64
 	Name       string
-	Role       auth.Role
-	CreatedBy  string
+	Role       auth.Role // the most that the key may do; Standing has what it may do now
+	CreatedBy  string    // who created it, which never changes
+	Owner      string    // on whose behalf it acts: "user:12" or "key:3"; "" for a key of the command line
 	CreatedAt  time.Time
 	LastUsedAt time.Time // zero: never; at most a minute too early
+	ExpiresAt  time.Time // zero: never
 	RevokedAt  time.Time // zero: not revoked
 	SecretHash []byte    // SHA-256
+	Standing   KeyStanding
 }
+
+// NewAPIKey is what AddAPIKey stores.
+type NewAPIKey struct {
+	Name       string
+	Role       auth.Role
+	SecretHash []byte        // SHA-256
+	ExpiresAt  time.Time     // zero: never
+	Owner      auth.Identity // the user or key that creates the key; zero: the command line
+}
+
+// KeyRef names an API key.
+type KeyRef struct {
+	ID   int64     `db:"id"`
+	Name string    `db:"name"`
+	Role auth.Role `db:"role"`
+}
+
+// String is the form in which the trail and people name a key.
+func (k KeyRef) String() string { return fmt.Sprintf("key:%d: %s", k.ID, k.Name) }
 
 type apiKeyRow struct {
-	ID         int64        `db:"id"`
-	Name       string       `db:"name"`
-	Role       string       `db:"role"`
-	CreatedBy  string       `db:"created_by"`
-	CreatedAt  time.Time    `db:"created_at"`
-	LastUsedAt sql.NullTime `db:"last_used_at"`
-	RevokedAt  sql.NullTime `db:"revoked_at"`
-	SecretHash []byte       `db:"secret_hash"`
+	ID          int64         `db:"id"`
+	Name        string        `db:"name"`
+	Role        string        `db:"role"`
+	CreatedBy   string        `db:"created_by"`
+	CreatedAt   time.Time     `db:"created_at"`
+	LastUsedAt  sql.NullTime  `db:"last_used_at"`
+	ExpiresAt   sql.NullTime  `db:"expires_at"`
+	RevokedAt   sql.NullTime  `db:"revoked_at"`
+	SuspendedAt sql.NullTime  `db:"suspended_at"`
+	OwnerUser   sql.NullInt64 `db:"owner_user_id"`
+	OwnerKey    sql.NullInt64 `db:"owner_key_id"`
+	SecretHash  []byte        `db:"secret_hash"`
 }
 
-const apiKeyColumns = `id, name, role, created_by, created_at, last_used_at, revoked_at, secret_hash`
+const apiKeyColumns = `id, name, role, created_by, created_at, last_used_at, expires_at, revoked_at, suspended_at,
+    owner_user_id, owner_key_id, secret_hash`
 
 func (r *apiKeyRow) key() APIKey {
 	return APIKey{
-		ID: r.ID, Name: r.Name, Role: auth.Role(r.Role), CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt.UTC(),
-		LastUsedAt: utc(r.LastUsedAt), RevokedAt: utc(r.RevokedAt), SecretHash: r.SecretHash,
+		ID: r.ID, Name: r.Name, Role: auth.Role(r.Role), CreatedBy: r.CreatedBy, Owner: r.owner(), CreatedAt: r.CreatedAt.UTC(),
+		LastUsedAt: utc(r.LastUsedAt), ExpiresAt: utc(r.ExpiresAt), RevokedAt: utc(r.RevokedAt), SecretHash: r.SecretHash,
 	}
 }
 
-// AddAPIKey stores a key whose secret has this SHA-256.
-func (s *Store) AddAPIKey(ctx context.Context, name string, role auth.Role, secretHash []byte, by Origin) (APIKey, error) {
-	var row apiKeyRow
+func (r *apiKeyRow) owner() string {
+	switch {
+	case r.OwnerUser.Valid:
+		return auth.Identity{Kind: auth.User, ID: r.OwnerUser.Int64}.Subject()
+	case r.OwnerKey.Valid:
+		return auth.Identity{Kind: auth.Key, ID: r.OwnerKey.Int64}.Subject()
+	}
+	return ""
+}
+
+// AddAPIKey stores a key. ErrOwnerEnded means that its owner was disabled,
+// revoked or expired meanwhile, ErrKeyChain that too many keys created one
+// another.
+func (s *Store) AddAPIKey(ctx context.Context, n NewAPIKey, by Origin) (APIKey, error) {
+	var k APIKey
 	err := s.transact(ctx, "add an API key", func(tx *sqlx.Tx) error {
-		err := tx.GetContext(ctx, &row, `
-            INSERT INTO api_keys (name, role, created_by, secret_hash) VALUES ($1, $2, $3, $4) RETURNING `+apiKeyColumns,
-			name, string(role), by.Actor, secretHash)
+		if err := checkOwner(ctx, tx, n.Owner); err != nil {
+			return err
+		}
+		var id int64
+		err := tx.GetContext(ctx, &id, `
+            INSERT INTO api_keys (name, role, created_by, secret_hash, expires_at, owner_user_id, owner_key_id)
+            VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id`,
+			n.Name, string(n.Role), by.Actor, n.SecretHash, sql.NullTime{Time: n.ExpiresAt, Valid: !n.ExpiresAt.IsZero()},
+			ownerID(n.Owner, auth.User), ownerID(n.Owner, auth.Key))
 		if err != nil {
 			return err
 		}
-		return appendEvent(ctx, tx, by, "key_add", fmt.Sprintf("key:%d as %s: %s", row.ID, role, name))
+		if k, err = readAPIKey(ctx, tx, id); err != nil {
+			return err
+		}
+		detail := fmt.Sprintf("key:%d as %s: %s", id, n.Role, n.Name)
+		if !k.ExpiresAt.IsZero() {
+			detail = fmt.Sprintf("key:%d as %s until %s: %s", id, n.Role, k.ExpiresAt.Format(time.RFC3339), n.Name)
+		}
+		return appendEvent(ctx, tx, by, "key_add", detail)
 	})
-	return row.key(), err
+	return k, err
 }
 
-// APIKey returns a key, revoked or not.
+// checkOwner returns an error unless the owner of a new key, or of a key that is
+// taken over, may act. It locks an owner who is a user, so that the user is
+// disabled either before, which this function sees, or after the transaction,
+// which then finds the key.
+func checkOwner(ctx context.Context, tx *sqlx.Tx, owner auth.Identity) error {
+	switch owner.Kind {
+	case "": // the command line
+		return nil
+	case auth.User:
+		row, err := lockUser(ctx, tx, owner.ID)
+		if err == nil && row.DisabledAt.Valid {
+			return ErrOwnerEnded
+		}
+		return err
+	case auth.Key:
+		chain, err := keyChains(ctx, tx, []int64{owner.ID})
+		switch {
+		case err != nil:
+			return err
+		case !standingOf(chain[owner.ID]).Acts():
+			return ErrOwnerEnded
+		case len(chain[owner.ID]) >= maxKeyChain:
+			return ErrKeyChain
+		}
+		return nil
+	}
+	return ErrOwnerEnded // nobody can be asked later on
+}
+
+// ownerID is the id of the owner if the owner is of that kind, else NULL.
+func ownerID(owner auth.Identity, kind auth.Kind) sql.NullInt64 {
+	return sql.NullInt64{Int64: owner.ID, Valid: owner.Kind == kind}
+}
+
+// APIKey returns a key, whether it acts or not.
 func (s *Store) APIKey(ctx context.Context, id int64) (APIKey, error) {
+	k, err := readAPIKey(ctx, s.db, id)
+	return k, wrap(fmt.Sprintf("read API key %d", id), err)
+}
+
+func readAPIKey(ctx context.Context, db selecter, id int64) (APIKey, error) {
 	var row apiKeyRow
-	err := s.db.GetContext(ctx, &row, `SELECT `+apiKeyColumns+` FROM api_keys WHERE id = $1`, id)
-	return row.key(), wrap(fmt.Sprintf("read API key %d", id), missing(NounAPIKey, err))
+	if err := db.GetContext(ctx, &row, `SELECT `+apiKeyColumns+` FROM api_keys WHERE id = $1`, id); err != nil {
+		return APIKey{}, notFound(NounAPIKey, err)
+	}
+	list, err := withStandings(ctx, db, []apiKeyRow{row})
+	if err != nil {
+		return APIKey{}, err
+	}
+	return list[0], nil
 }
 
 // APIKeys lists up to limit keys with ids greater than after, in the order in
 // which they were made.
 func (s *Store) APIKeys(ctx context.Context, after int64, limit int) ([]APIKey, error) {
+	const act = "list the API keys"
 	var rows []apiKeyRow
 	err := s.db.SelectContext(ctx, &rows, `SELECT `+apiKeyColumns+` FROM api_keys WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
 	if err != nil {
-		return nil, wrap("list the API keys", err)
+		return nil, wrap(act, err)
 	}
-	list := make([]APIKey, len(rows))
-	for i := range rows {
-		list[i] = rows[i].key()
-	}
-	return list, nil
+	list, err := withStandings(ctx, s.db, rows)
+	return list, wrap(act, err)
 }
 
-// RevokeAPIKey permanently revokes a key. Revoking the key again changes
-// nothing.
-func (s *Store) RevokeAPIKey(ctx context.Context, id int64, by Origin) error {
-	return s.transact(ctx, fmt.Sprintf("revoke API key %d", id), func(tx *sqlx.Tx) error {
-		var row apiKeyRow
-		if err := tx.GetContext(ctx, &row, `SELECT `+apiKeyColumns+` FROM api_keys WHERE id = $1 FOR UPDATE`, id); err != nil {
-			return missing(NounAPIKey, err)
+// RevokeAPIKey permanently revokes a key and returns the keys that end with it,
+// because it created them. Revoking the key again changes nothing.
+func (s *Store) RevokeAPIKey(ctx context.Context, id int64, by Origin) (ended []KeyRef, err error) {
+	err = s.transact(ctx, fmt.Sprintf("revoke API key %d", id), func(tx *sqlx.Tx) error {
+		row, err := lockAPIKey(ctx, tx, id)
+		if err != nil || row.RevokedAt.Valid {
+			return err
 		}
-		if row.RevokedAt.Valid {
-			return nil
+		if ended, err = dependentKeys(ctx, tx, auth.Identity{Kind: auth.Key, ID: id}); err != nil {
+			return err
 		}
 		if _, err := tx.ExecContext(ctx, `UPDATE api_keys SET revoked_at = now() WHERE id = $1`, id); err != nil {
 			return err
 		}
-		return appendEvent(ctx, tx, by, "key_revoke", fmt.Sprintf("key:%d: %s", id, row.Name))
+		if err := appendEvent(ctx, tx, by, "key_revoke", fmt.Sprintf("key:%d: %s", id, row.Name)); err != nil {
+			return err
+		}
+		return recordKeys(ctx, tx, by, "key_end", ended, func(k KeyRef) string {
+			return fmt.Sprintf("key:%d with key:%d: %s", k.ID, id, k.Name)
+		})
 	})
+	return ended, err
 }
 
-// RevokeAPIKeysNamed revokes all keys of that name.
+// RevokeAPIKeysNamed revokes all keys of that name. The keys that they created
+// go on, as keys of the command line.
 func (s *Store) RevokeAPIKeysNamed(ctx context.Context, name string, by Origin) error {
 	var ids []int64
 	if err := s.db.SelectContext(ctx, &ids, `SELECT id FROM api_keys WHERE name = $1 AND revoked_at IS NULL ORDER BY id`, name); err != nil {
 		return wrap("look up API keys by name", err)
 	}
 	for _, id := range ids {
-		if err := s.RevokeAPIKey(ctx, id, by); err != nil {
+		var children []int64
+		err := s.db.SelectContext(ctx, &children, `
+            SELECT id FROM api_keys
+            WHERE owner_key_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) ORDER BY id`, id)
+		if err != nil {
+			return wrap("look up the keys that an API key created", err)
+		}
+		for _, child := range children {
+			if _, _, err := s.AdoptAPIKey(ctx, child, auth.Identity{}, by); err != nil {
+				return err
+			}
+		}
+		if _, err := s.RevokeAPIKey(ctx, id, by); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// AdoptAPIKey gives a key another owner: a user, or the command line for the
+// zero Identity. A key whose owner was disabled or revoked acts again. The
+// result lists the keys that depend on it, and act again with it. ErrConflict
+// means that the key is revoked or expired.
+//
+// A key cannot own another key that it did not create: two keys could otherwise
+// keep each other alive.
+func (s *Store) AdoptAPIKey(ctx context.Context, id int64, owner auth.Identity, by Origin) (k APIKey, dependents []KeyRef, err error) {
+	err = s.transact(ctx, fmt.Sprintf("take over API key %d", id), func(tx *sqlx.Tx) error {
+		if owner.Kind != "" && owner.Kind != auth.User {
+			return &ConflictError{Noun: NounAPIKey, Reason: "an API key cannot take over another one; a user can"}
+		}
+		if err := checkOwner(ctx, tx, owner); err != nil {
+			return err
+		}
+		row, err := lockAPIKey(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if k, err = readAPIKey(ctx, tx, id); err != nil {
+			return err
+		}
+		if own := k.Standing; own.EndedBy == subjectOfKey(id) && own.Ended != KeyOwnerDisabled {
+			return &ConflictError{Noun: NounAPIKey, Reason: "a key that is revoked or has expired cannot be taken over"}
+		}
+		if to := (&apiKeyRow{OwnerUser: ownerID(owner, auth.User)}).owner(); to != k.Owner || row.SuspendedAt.Valid {
+			_, err = tx.ExecContext(ctx, `
+                UPDATE api_keys SET owner_user_id = $2, owner_key_id = NULL, suspended_at = NULL WHERE id = $1`, id, ownerID(owner, auth.User))
+			if err != nil {
+				return err
+			}
+			detail := fmt.Sprintf("key:%d from %s to %s: %s", id, ownerName(k.Owner), ownerName(to), k.Name)
+			if err := appendEvent(ctx, tx, by, "key_adopt", detail); err != nil {
+				return err
+			}
+		}
+		if k, err = readAPIKey(ctx, tx, id); err != nil {
+			return err
+		}
+		dependents, err = dependentKeys(ctx, tx, auth.Identity{Kind: auth.Key, ID: id})
+		return err
+	})
+	return k, dependents, err
+}
+
+// ownerName names an owner in a sentence.
+func ownerName(owner string) string {
+	if owner == "" {
+		return "the command line"
+	}
+	return owner
+}
+
+func lockAPIKey(ctx context.Context, tx *sqlx.Tx, id int64) (row apiKeyRow, err error) {
+	err = tx.GetContext(ctx, &row, `SELECT `+apiKeyColumns+` FROM api_keys WHERE id = $1 FOR UPDATE`, id)
+	return row, notFound(NounAPIKey, err)
 }
 
 // UsedAPIKey records that a key was used, at most once a minute.

@@ -50,5 +50,5 @@ func (s *Store) LastChange(ctx context.Context, request int64) (Event, error) {
 	err := s.db.GetContext(ctx, &e, `
         SELECT `+eventColumns+` FROM audit_events
         WHERE request_id = $1 AND (to_status IS NOT NULL OR action = $2) ORDER BY id DESC LIMIT 1`, request, string(jobs.Delete))
-	return e, wrap(fmt.Sprintf("read the latest event of request %d", request), missing(NounRequest, err))
+	return e, wrap(fmt.Sprintf("read the latest event of request %d", request), notFound(NounRequest, err))
 }

@@ -150,7 +150,8 @@ func (s *Store) TrailVisible(ctx context.Context, m TrailMark) (bool, error) {
 
 // SealEvents seals the next events, at most atMost of them, up to an id for
 // which TrailVisible was true. ErrNotFound means that there is nothing to seal,
-// ErrConflict that another process sealed these events.
+// ErrConflict that the chain changed at the same time, so that the caller should
+// try again. A *BrokenTrail means that no seal can follow the newest one.
 func (s *Store) SealEvents(ctx context.Context, upTo int64, atMost int) (Seal, error) {
 	before, err := s.LastSeal(ctx)
 	if err != nil {
@@ -158,6 +159,14 @@ func (s *Store) SealEvents(ctx context.Context, upTo int64, atMost int) (Seal, e
 	}
 	seal := Seal{ID: before.ID + 1, FirstEvent: before.LastEvent + 1, LastEvent: upTo, Version: sealVersion, Previous: before.Hash}
 	act := fmt.Sprintf("seal the trail from event %d", seal.FirstEvent)
+	if before.LastEvent > upTo {
+		if status, err := s.SealStatus(ctx); err != nil {
+			return Seal{}, err
+		} else if status.broken != "" {
+			return Seal{}, &BrokenTrail{Seal: status.Last.ID, What: status.broken}
+		}
+		return Seal{}, wrap(act, &ConflictError{Noun: NounSeal, Reason: "the seals have changed since they were read"})
+	}
 	b := newSealBlock(seal.FirstEvent)
 	var hashes []byte
 	if err := s.db.GetContext(ctx, &hashes, hashBlock, seal.FirstEvent, upTo, atMost); err != nil {

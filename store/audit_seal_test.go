@@ -190,6 +190,20 @@ func TestTheSealerWaitsForWhoeverMayStillWrite(t *testing.T) {
 	assert.Equal(t, 7, seal.Events)
 }
 
+// A newest seal that ends beyond the events to be sealed, and is not broken, shows
+// that the chain changed after it was read. A sealer that took these events for
+// sealed would leave them until the next event comes.
+func TestASealBeyondTheEventsIsAConflict(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.happen(10)
+	b.sealAll(100)
+	_, err := b.SealEvents(b.ctx, 10, 100)
+	require.ErrorIs(t, err, store.ErrNotFound, "all ten are sealed")
+	_, err = b.SealEvents(b.ctx, 9, 100)
+	require.ErrorIs(t, err, store.ErrConflict)
+}
+
 // What docs/audit.md says about how to compute the hashes without this program.
 func TestTheHashesCanBeComputedInSQL(t *testing.T) {
 	t.Parallel()

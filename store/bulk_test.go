@@ -53,7 +53,7 @@ func TestBulkMovesWhatTheListFinds(t *testing.T) {
 		} {
 			fill()
 			f.Limit = 1000
-			listed, err := b.ListRequests(b.ctx, f)
+			listed, _, err := b.ListRequests(b.ctx, f, store.PageBytes)
 			require.NoError(t, err)
 			var want []int64
 			for _, r := range listed {

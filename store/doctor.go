@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lib/pq"
@@ -22,6 +24,9 @@ type Server struct {
 	Role           string    `db:"role"`
 	MaxConnections int       `db:"max_connections"` // for roles like this one
 	Connections    int       `db:"connections"`     // of clients, now
+	Standbys       int       `db:"standbys"`        // servers that stream from this one
+	Synchronous    int       `db:"synchronous"`     // those of them that a commit waits for
+	Hidden         int       `db:"hidden"`          // those of them about which the role may not know that
 }
 
 // Server asks Postgres about itself.
@@ -31,25 +36,134 @@ func (s *Store) Server(ctx context.Context) (Server, error) {
         SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS version_number,
                clock_timestamp() AS now, current_setting('transaction_read_only') = 'on' AS read_only, current_user AS role,
                current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS max_connections,
-               (SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL AND pid <> pg_backend_pid()) AS connections`)
+               (SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL AND pid <> pg_backend_pid()) AS connections,
+               count(r.pid) AS standbys, count(*) FILTER (WHERE r.sync_state IN ('sync', 'quorum')) AS synchronous,
+               count(*) FILTER (WHERE r.pid IS NOT NULL AND r.sync_state IS NULL) AS hidden
+        FROM (SELECT) AS one LEFT JOIN pg_stat_replication r ON true`)
 	return v, wrap("ask the database about itself", err)
 }
 
-// MissingPrivileges lists the privileges that the role needs and lacks, such as
-// "INSERT on audit_events". It ignores tables that do not exist.
+// trailTables are the tables that nobody may change afterwards.
+const trailTables = `('audit_events'), ('audit_seals'), ('audit_sources')`
+
+const findMissingPrivileges = `
+        WITH ours AS (
+            SELECT c.oid, c.relname, c.relkind FROM pg_class c JOIN pg_class r ON r.oid = to_regclass('mass_requests')
+            WHERE c.relnamespace = r.relnamespace AND c.relowner = r.relowner AND c.relkind IN ('r', 'p', 'S') AND NOT c.relispartition
+        )
+        SELECT privilege || ' on ' || relname FROM ours, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+        WHERE relkind <> 'S' AND relname <> 'mass_migrations' AND relname NOT IN (VALUES ` + trailTables + `)
+          AND NOT has_table_privilege(oid, privilege)
+        UNION ALL
+        SELECT 'SELECT on ' || relname FROM ours
+        WHERE (relname = 'mass_migrations' OR relname IN (VALUES ` + trailTables + `)) AND NOT has_table_privilege(oid, 'SELECT')
+        UNION ALL
+        -- The database alone sets the id and the time of an event. Seals are added by
+        -- the role of the leader, which is not every role.
+        SELECT 'INSERT on ' || relname FROM ours
+        WHERE relname IN ('audit_events', 'audit_sources') AND EXISTS (
+            SELECT FROM pg_attribute a WHERE a.attrelid = ours.oid AND a.attnum > 0 AND NOT a.attisdropped
+              AND a.attname NOT IN ('id', 'at', 'started_at') AND NOT has_column_privilege(ours.oid, a.attnum, 'INSERT'))
+        UNION ALL
+        SELECT 'USAGE on ' || relname FROM ours
+        WHERE relname NOT IN ('audit_events_id_seq', 'audit_sources_id_seq')
+          AND CASE WHEN relkind = 'S' THEN NOT has_sequence_privilege(oid, 'USAGE') END
+        UNION ALL
+        SELECT 'EXECUTE on ' || name FROM unnest(ARRAY['readings_partition', 'readings_drop']) AS name
+        WHERE NOT coalesce(has_function_privilege(to_regprocedure(name || '(timestamptz)'), 'EXECUTE'), true)
+        UNION ALL
+        SELECT 'SELECT on ' || relname FROM ours 
+        WHERE relname = 'audit_events_id_seq' AND CASE WHEN relkind = 'S' THEN NOT has_sequence_privilege(oid, 'SELECT') END`
+
+// MissingPrivileges lists the privileges that deploy/sql/grants.sql gives to the
+// role of an API or a worker and that this role lacks, such as "INSERT on
+// audit_events".
 func (s *Store) MissingPrivileges(ctx context.Context) ([]string, error) {
 	var list []string
-	err := s.db.SelectContext(ctx, &list, `
-        SELECT privilege || ' on ' || tab
-        FROM (VALUES ('mass_requests', 'SELECT'), ('mass_requests', 'INSERT'), ('mass_requests', 'UPDATE'), ('mass_requests', 'DELETE'),
-                     ('audit_events', 'SELECT'), ('audit_events', 'INSERT'), ('mass_workers', 'SELECT'), ('mass_workers', 'INSERT'),
-                     ('mass_workers', 'UPDATE'), ('mass_workers', 'DELETE'), ('idempotency_keys', 'SELECT'), ('idempotency_keys', 'INSERT'),
-                     ('idempotency_keys', 'UPDATE'), ('idempotency_keys', 'DELETE')) AS need(tab, privilege)
-        WHERE to_regclass(tab) IS NOT NULL AND NOT has_table_privilege(to_regclass(tab), privilege)
-        UNION ALL
-        SELECT 'USAGE on ' || seq FROM (VALUES ('mass_batches'), ('mass_requests_id_seq')) AS need(seq)
-        WHERE to_regclass(seq) IS NOT NULL AND NOT has_sequence_privilege(to_regclass(seq), 'USAGE')`)
+	err := s.db.SelectContext(ctx, &list, findMissingPrivileges)
 	return list, wrap("look up the privileges", err)
+}
+
+// The privileges by which a role could change what the trail says, or make such
+// a change possible. What the role could obtain with SET ROLE or RESET ROLE
+// counts as well.
+const findExcessPrivileges = `
+        SELECT 'is a superuser' FROM pg_roles WHERE rolname IN (current_user, session_user) AND rolsuper
+        UNION
+        SELECT 'may create roles' FROM pg_roles WHERE rolname IN (current_user, session_user) AND rolcreaterole
+        UNION
+        SELECT 'may replicate' FROM pg_roles WHERE rolname IN (current_user, session_user) AND rolreplication
+        UNION
+        SELECT 'is a member of ' || r.rolname FROM pg_roles r
+        WHERE r.rolname IN ('pg_execute_server_program', 'pg_write_server_files', 'pg_write_all_data', 'pg_maintain')
+          AND pg_has_role(session_user, r.oid, 'MEMBER')
+        UNION
+        SELECT 'owns ' || c.relname FROM (VALUES ` + trailTables + `, ('mass_migrations')) AS t(tab) JOIN pg_class c ON c.oid = to_regclass(tab)
+        WHERE pg_has_role(session_user, c.relowner, 'MEMBER') OR pg_has_role(current_user, c.relowner, 'MEMBER')
+        UNION
+        SELECT privilege || ' on ' || tab FROM (VALUES ` + trailTables + `) AS t(tab), unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER']) AS privilege
+        WHERE to_regclass(tab) IS NOT NULL AND has_table_privilege(to_regclass(tab), privilege)
+        UNION
+        SELECT 'UPDATE on ' || tab FROM (VALUES ` + trailTables + `) AS t(tab)
+        WHERE to_regclass(tab) IS NOT NULL AND has_any_column_privilege(to_regclass(tab), 'UPDATE')
+        UNION
+        SELECT 'INSERT of ' || a.attname || ' on ' || tab FROM (VALUES ('audit_events'), ('audit_sources')) AS t(tab)
+        JOIN pg_attribute a ON a.attrelid = to_regclass(tab) AND a.attname IN ('id', 'at', 'started_at')
+        WHERE has_column_privilege(a.attrelid, a.attnum, 'INSERT')
+        UNION
+        SELECT privilege || ' on audit_events_id_seq' FROM unnest(ARRAY['USAGE', 'UPDATE']) AS privilege
+        WHERE to_regclass('audit_events_id_seq') IS NOT NULL AND has_sequence_privilege(to_regclass('audit_events_id_seq'), privilege)
+        UNION
+        SELECT privilege || ' on mass_migrations' FROM unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
+        WHERE to_regclass('mass_migrations') IS NOT NULL AND has_table_privilege(to_regclass('mass_migrations'), privilege)
+        UNION
+        SELECT 'CREATE on schema ' || n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = to_regclass('audit_events') AND has_schema_privilege(n.oid, 'CREATE')
+        ORDER BY 1`
+
+// ExcessPrivileges lists what the role may do and no API or worker needs: what
+// could change the trail. A superuser may do everything, so only that is
+// listed.
+func (s *Store) ExcessPrivileges(ctx context.Context) ([]string, error) {
+	var list []string
+	err := s.db.SelectContext(ctx, &list, findExcessPrivileges)
+	const superuser = "is a superuser"
+	if slices.Contains(list, superuser) {
+		list = []string{superuser}
+	}
+	return list, wrap("look up the privileges", err)
+}
+
+// MaySeal reports whether the role may add seals to the trail.
+func (s *Store) MaySeal(ctx context.Context) (bool, error) {
+	var may bool
+	err := s.db.GetContext(ctx, &may, `SELECT has_any_column_privilege(to_regclass('audit_seals'), 'INSERT')`)
+	return may, wrap("look up the privileges", err)
+}
+
+// ExpiringKey is an API key that ends soon.
+type ExpiringKey struct {
+	KeyRef
+	ExpiresAt time.Time `db:"expires_at"`
+}
+
+// ExpiringKeys returns up to limit keys that end within that time, the first to
+// end first. ErrNotAllowed means that the role may not read the keys.
+func (s *Store) ExpiringKeys(ctx context.Context, within time.Duration, limit int) ([]ExpiringKey, error) {
+	const act = "look for API keys that expire soon"
+	var may bool
+	if err := s.db.GetContext(ctx, &may, `SELECT has_table_privilege('api_keys', 'SELECT')`); err != nil {
+		return nil, wrap(act, err)
+	}
+	if !may {
+		return nil, fmt.Errorf("%s: %w", act, ErrNotAllowed)
+	}
+	var list []ExpiringKey
+	err := s.db.SelectContext(ctx, &list, `
+        SELECT id, name, role, expires_at FROM api_keys
+        WHERE revoked_at IS NULL AND expires_at > now() AND expires_at < now() + make_interval(secs => $1) ORDER BY expires_at, id LIMIT $2`,
+		within.Seconds(), limit)
+	return list, wrap(act, err)
 }
 
 // Backlog counts requests of one status and priority.
@@ -133,24 +247,6 @@ func (s *Store) FailuresSince(ctx context.Context, age time.Duration, sample int
 	err := s.db.GetContext(ctx, &f, countFailures,
 		age.Seconds(), sample)
 	return f, wrap("count recent failures", err)
-}
-
-// Leader describes the session that leads the reconciliation.
-type Leader struct {
-	PID         int    `db:"pid"` // of the server's process
-	Application string `db:"application"`
-	Address     string `db:"address"` // of the client; "" for a socket
-}
-
-// Leader finds the leader by its lock, or returns ErrNotFound.
-func (s *Store) Leader(ctx context.Context) (Leader, error) {
-	var l Leader
-	err := s.db.GetContext(ctx, &l, `
-        SELECT l.pid, coalesce(a.application_name, '') AS application, coalesce(host(a.client_addr), '') AS address
-        FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = 0 AND l.objid::bigint = $1
-          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`, leaderKey)
-	return l, wrap("look for the leader", missing(NounLeader, err))
 }
 
 // OverdueWebhooks counts up to most webhooks that should have been delivered,

@@ -24,10 +24,15 @@ var (
 	ErrConflict = errors.New("conflict")
 	// ErrInvalid: Postgres refused a value; another attempt cannot help.
 	ErrInvalid = errors.New("invalid value")
+	// ErrNotAllowed: the role of this connection may not read these rows.
+	ErrNotAllowed = errors.New("not allowed")
 	// ErrOutcomeUnknown: a statement was sent and its answer was lost, so the
 	// statement may or may not have taken effect. This error comes together
 	// with ErrUnavailable or with context.Canceled.
 	ErrOutcomeUnknown = pgconn.ErrOutcomeUnknown
+	// ErrOldSchema: a migration has not been applied. It comes together with
+	// ErrUnavailable, because the process works once it has been.
+	ErrOldSchema = errors.New("the schema of the database is older than this program: run mass migrate up")
 	// ErrUnavailable: Postgres does not answer now; another attempt may help
 	// later.
 	ErrUnavailable = errors.New("database unavailable")
@@ -38,6 +43,14 @@ var (
 	// ErrLastAdmin: no other admin is enabled, so there would be no account
 	// left that can manage users. It is an ErrConflict.
 	ErrLastAdmin error = &ConflictError{Noun: NounUser, Reason: "no other admin is enabled"}
+	// ErrOwnerEnded: the user or API key that would own an API key was
+	// disabled, revoked or expired a moment ago. It is an ErrConflict.
+	ErrOwnerEnded error = &ConflictError{Noun: NounAPIKey, Reason: "the owner of the key does not act"}
+	// ErrKeyChain: too many API keys created one another. It is an
+	// ErrConflict.
+	ErrKeyChain error = &ConflictError{
+		Noun: NounAPIKey, Reason: "the key that asks was itself created by a key that was created by a key, and so on; use a key or a token nearer to a user",
+	}
 )
 
 // Noun names the subject of an error in plain words.
@@ -55,6 +68,7 @@ const (
 	NounLeader   Noun = "leader"
 	NounSeal     Noun = "seal"
 	NounMark     Noun = "mark of the trail"
+	NounSite     Noun = "site"
 )
 
 // NotFoundError says what was not found. errors.Is matches it with ErrNotFound.
@@ -79,9 +93,9 @@ func (e *ConflictError) Error() string { return e.Reason }
 // Is reports whether target is ErrConflict.
 func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
 
-// missing turns sql.ErrNoRows into a NotFoundError with the noun of the missing
+// notFound turns sql.ErrNoRows into a NotFoundError with the noun of the missing
 // row. It leaves other errors, and nil, as they are.
-func missing(noun Noun, err error) error {
+func notFound(noun Noun, err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return &NotFoundError{Noun: noun}
 	}
@@ -113,6 +127,9 @@ func wrap(act string, err error) error {
 // classify returns the error of this package that a driver's error means, or
 // nil.
 func classify(err error) error {
+	if errors.Is(err, pgconn.ErrNotConnected) || errors.Is(err, ErrOldSchema) {
+		return ErrUnavailable
+	}
 	var answer *pq.Error
 	if errors.As(err, &answer) {
 		return classifyAnswer(answer)
@@ -137,9 +154,15 @@ func classify(err error) error {
 func classifyAnswer(answer *pq.Error) error {
 	switch code := string(answer.Code); {
 	case code[:2] == "08", // connection exception
-		code[:2] == "53", // insufficient resources, too many connections
+		code[:2] == "28", // invalid authorization: a password that is being changed
+		code[:2] == "3D", // unknown database: one that is being restored
+		code[:2] == "53", // insufficient resources: too many connections, disk full
 		code[:2] == "57", // operator intervention: shutdown, starting up, statement timeout
+		code[:2] == "58", // system error, such as a failed read
+		code == "55P03",  // lock timeout: a migration, VACUUM FULL
 		code == "25006",  // read-only transaction: a standby, in the middle of a failover
+		code == "26000",  // a prepared statement is missing: the connection's session was exchanged
+		code == "42P05",  // the same: a prepared statement exists already
 		code[:2] == "40": // deadlock, serialization failure
 		return ErrUnavailable
 	case code[:2] == "22", // data exception

@@ -25,18 +25,18 @@ func TestAnAbsentServerIsUnavailableAndMayComeBack(t *testing.T) {
 	st, err := store.Open(store.Config{URL: stack.DatabaseURL(), MaxOpen: 4, MaxIdle: 4, ConnectTimeout: 30 * time.Second})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, st.Close()) })
-	_, err = st.ClaimBatches(t.Context(), 1, []int64{1}) // prepares the statement
+	_, _, err = st.ClaimBatches(t.Context(), store.WorkerIdentity{ID: 1}, []int64{1}, 16<<20) // prepares the statement
 	require.NoError(t, err)
 
 	require.NoError(t, stack.KillPostgres())
 	for range 8 { // every connection of the pool is broken
-		_, err = st.ClaimBatches(t.Context(), 1, []int64{1})
+		_, _, err = st.ClaimBatches(t.Context(), store.WorkerIdentity{ID: 1}, []int64{1}, 16<<20)
 		require.ErrorIs(t, err, store.ErrUnavailable)
 		require.ErrorIs(t, st.Ping(t.Context()), store.ErrUnavailable)
 	}
 	require.NoError(t, stack.RestartPostgres(t.Context()))
 	require.Eventually(t, func() bool {
-		_, err = st.ClaimBatches(t.Context(), 1, []int64{1})
+		_, _, err = st.ClaimBatches(t.Context(), store.WorkerIdentity{ID: 1}, []int64{1}, 16<<20)
 		return err == nil
 	}, systemtest.Patience, 10*time.Millisecond, "the prepared statement works on new connections")
 }
@@ -68,9 +68,9 @@ func TestErrorsNameTheirNoun(t *testing.T) {
 	by := store.Origin{Actor: "test"}
 	for noun, call := range map[store.Noun]func() error{
 		store.NounUser:    func() error { _, err := b.User(b.ctx, 1); return err },
-		store.NounAPIKey:  func() error { return b.RevokeAPIKey(b.ctx, 1, by) },
+		store.NounAPIKey:  func() error { _, err := b.RevokeAPIKey(b.ctx, 1, by); return err },
 		store.NounSession: func() error { _, err := b.BrowserSession(b.ctx, []byte("x"), time.Hour); return err },
-		store.NounWorker:  func() error { _, err := b.Beat(b.ctx, 1); return err },
+		store.NounWorker:  func() error { _, err := b.Beat(b.ctx, store.WorkerIdentity{ID: 1}); return err },
 		store.NounRequest: func() error { return b.DeleteRequest(b.ctx, 1, by) },
 	} {
 		err := call()

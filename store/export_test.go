@@ -11,12 +11,15 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
+// PageBytes is a bound of a list that tests do not reach.
+const PageBytes = 64 << 20
+
 // Raw gives tests the connections of a Store.
 func Raw(s *Store) *sqlx.DB { return s.db }
 
 // ExplainList is the statement of a list with its values in place.
 func ExplainList(f Filter) string {
-	query, args := listQuery(f)
+	query, args := listQuery(f, PageBytes)
 	for i := len(args); i > 0; i-- {
 		value := fmt.Sprint(args[i-1])
 		if t, ok := args[i-1].(time.Time); ok {

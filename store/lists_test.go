@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -36,7 +38,7 @@ func TestListsKnowEveryRequest(t *testing.T) {
 		t.Helper()
 		assert.Zero(t, b.unlisted())
 		f.Limit = 100
-		list, err := b.ListRequests(b.ctx, f)
+		list, _, err := b.ListRequests(b.ctx, f, store.PageBytes)
 		require.NoError(t, err)
 		return len(list)
 	}
@@ -61,4 +63,43 @@ func TestListsKnowEveryRequest(t *testing.T) {
 	_, err = b.db.ExecContext(b.ctx, `TRUNCATE mass_requests`)
 	require.NoError(t, err)
 	assert.Zero(t, listed(store.Filter{}))
+}
+
+// A list ends by its bytes, says whether more requests match, and has at least
+// one request.
+func TestAListEndsByItsBytes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const size = 100_000
+	payload := func(size int) []byte { return fmt.Appendf(nil, `{"x":"%s"}`, strings.Repeat("x", size-8)) }
+	_, err := b.InsertRequests(b.ctx, []store.NewRequest{
+		{Payload: payload(size), SchemaVersion: "1.0-simple", Priority: jobs.Default},
+		{Payload: payload(size), SchemaVersion: "1.0-simple", Priority: jobs.Default},
+		{Payload: payload(size), SchemaVersion: "1.0-simple", Priority: jobs.Default},
+	})
+	require.NoError(t, err)
+	const row = size + 1<<10
+	for _, c := range []struct {
+		limit int
+		bytes int64
+		want  int
+		more  bool
+	}{
+		{3, 3 * row, 3, false}, {3, 3*row - 1, 2, true}, {3, 2 * row, 2, true}, {3, row, 1, true}, {3, 1, 1, true},
+		{2, 3 * row, 2, true}, {1, 1, 1, true}, {500, 1 << 30, 3, false},
+	} {
+		list, more, err := b.ListRequests(b.ctx, store.Filter{Limit: c.limit}, c.bytes)
+		require.NoError(t, err)
+		assert.Len(t, list, c.want, "%+v", c)
+		assert.Equal(t, c.more, more, "%+v", c)
+		for _, r := range list {
+			assert.Len(t, r.Payload, size)
+		}
+	}
+	_, err = b.db.ExecContext(b.ctx, `DELETE FROM mass_requests WHERE id <> 2`)
+	require.NoError(t, err)
+	list, more, err := b.ListRequests(b.ctx, store.Filter{Limit: 5}, 1)
+	require.NoError(t, err)
+	assert.Len(t, list, 1)
+	assert.False(t, more)
 }

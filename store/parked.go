@@ -24,9 +24,8 @@ const runningByCaller = `running AS MATERIALIZED (
 // claimLimitedQuery claims as many requests of each caller as the limit @most
 // leaves, oldest first, and parks the rest.
 var claimLimitedQuery = nameParameters(`
-WITH ` + runningByCaller + `, candidate AS MATERIALIZED (
-    SELECT id, created_by, row_number() OVER (PARTITION BY created_by ORDER BY id) AS place FROM mass_requests
-    WHERE batch_id = ANY (@batch_ids) AND ` + isReady + ` AND ` + isDue + `
+WITH ` + runningByCaller + `, ` + sizedRequests + `, candidate AS MATERIALIZED (
+    SELECT id, created_by, row_number() OVER (PARTITION BY created_by ORDER BY id) AS place FROM sized WHERE ` + isPart + `
 ), allowed AS MATERIALIZED (
     SELECT id FROM candidate LEFT JOIN running USING (created_by)
     WHERE created_by IS NULL OR place + coalesce(n, 0) <= @most
@@ -35,12 +34,13 @@ WITH ` + runningByCaller + `, candidate AS MATERIALIZED (
     FROM candidate c WHERE r.id = c.id AND r.status = 'pending' AND NOT r.parked AND c.id NOT IN (SELECT id FROM allowed)
 ), claimed AS (
     UPDATE mass_requests SET ` + setClaimed + `
-    WHERE id = ANY (ARRAY(SELECT id FROM allowed)) AND status = 'pending'
+    WHERE id = ANY (ARRAY(SELECT id FROM allowed)) AND status = 'pending' AND ` + isOwnID + `
     RETURNING ` + claimColumns + `
 ), ` + claimEvents)
 
 // claimParkedQuery claims parked requests of callers who are below the limit
-// @most, oldest first, up to @limit requests.
+// @most, oldest first, up to @limit requests whose payloads have at most @bytes
+// together.
 var claimParkedQuery = nameParameters(`
 WITH RECURSIVE caller AS ( -- a loose index scan: one probe for each caller, however many requests are parked
     (SELECT created_by FROM mass_requests WHERE ` + isParked + ` ORDER BY created_by LIMIT 1)
@@ -49,28 +49,40 @@ WITH RECURSIVE caller AS ( -- a loose index scan: one probe for each caller, how
             WHERE ` + isParked + ` AND r.created_by > c.created_by ORDER BY r.created_by LIMIT 1)
     FROM caller c WHERE c.created_by IS NOT NULL
 ), ` + runningByCaller + `, allowed AS MATERIALIZED (
-    SELECT p.id FROM caller c LEFT JOIN running USING (created_by), LATERAL (
-        SELECT id FROM mass_requests r
+    SELECT id FROM (SELECT id, sum(size) OVER in_order AS bytes, row_number() OVER in_order AS position FROM (
+    SELECT p.id, p.size FROM caller c LEFT JOIN running USING (created_by), LATERAL (
+        SELECT id, pg_column_size(payload) AS size FROM mass_requests r
         WHERE ` + isParked + ` AND r.created_by = c.created_by AND ` + isUnexpired + `
         ORDER BY id LIMIT greatest(@most - coalesce(n, 0), 0)) p
     WHERE c.created_by IS NOT NULL LIMIT @limit
+    ) found WINDOW in_order AS (ORDER BY id ROWS UNBOUNDED PRECEDING)) summed WHERE ` + isPart + `
 ), claimed AS (
     UPDATE mass_requests SET ` + setClaimed + `
-    WHERE id = ANY (ARRAY(SELECT id FROM allowed)) AND status = 'pending'
+    WHERE id = ANY (ARRAY(SELECT id FROM allowed)) AND status = 'pending' AND ` + isOwnID + `
     RETURNING ` + claimColumns + `
 ), ` + claimEvents)
 
 // ClaimBatchesUpTo is ClaimBatches with a limit: no caller may have more than
 // most requests running at once, on all workers together. It parks the requests
 // beyond the limit for ClaimParked.
-func (s *Store) ClaimBatchesUpTo(ctx context.Context, worker int64, batches []int64, most int) ([]jobs.Claimed, error) {
-	return s.claimInTurn(ctx, "claim batches", claimLimitedQuery, queryValues{"worker": worker, "batch_ids": int64Array(batches), "most": most})
+func (s *Store) ClaimBatchesUpTo(ctx context.Context, worker WorkerIdentity, batches []int64, most int, bytes int64) (list []jobs.Claimed, more bool, err error) {
+	values := worker.values(queryValues{"batch_ids": int64Array(batches), "most": most, "bytes": bytes})
+	err = s.db.GetContext(ctx, &more, `
+        SELECT coalesce(sum(pg_column_size(payload)), 0) > $2 FROM mass_requests
+        WHERE batch_id = ANY ($1) AND `+isReady+` AND `+isDue, int64Array(batches), bytes)
+	if err != nil {
+		return nil, false, wrap("claim batches", err)
+	}
+	list, err = s.claimInTurn(ctx, "claim batches", claimLimitedQuery, values)
+	return list, more, err
 }
 
 // ClaimParked gives the worker up to limit of the parked requests whose callers
-// now have fewer than most requests running.
-func (s *Store) ClaimParked(ctx context.Context, worker int64, most, limit int) ([]jobs.Claimed, error) {
-	return s.claimInTurn(ctx, "claim parked requests", claimParkedQuery, queryValues{"worker": worker, "most": most, "limit": limit})
+// now have fewer than most requests running, and whose payloads have at most
+// the number of bytes together. It gives at least one request if there is one.
+func (s *Store) ClaimParked(ctx context.Context, worker WorkerIdentity, most, limit int, bytes int64) ([]jobs.Claimed, error) {
+	return s.claimInTurn(ctx, "claim parked requests", claimParkedQuery,
+		worker.values(queryValues{"most": most, "limit": limit, "bytes": bytes}))
 }
 
 // Unpark makes up to limit parked requests ordinary pending ones and returns

@@ -32,7 +32,7 @@ func (b system) of(caller string, n int) []int64 {
 	return list
 }
 
-func (b system) finish(worker int64, claimed []jobs.Claimed) {
+func (b system) finish(worker store.WorkerIdentity, claimed []jobs.Claimed) {
 	b.t.Helper()
 	outcomes := make([]jobs.Outcome, len(claimed))
 	for i, c := range claimed {
@@ -50,7 +50,7 @@ func TestACallerIsHeldAtItsLimit(t *testing.T) {
 	b := setup(t)
 	flood, small, nobody := b.of("key:1", 30), b.of("user:2", 10), b.of("", 10)
 
-	claimed, err := b.ClaimBatchesUpTo(b.ctx, 1, append(append(flood, small...), nobody...), 12)
+	claimed, _, err := b.ClaimBatchesUpTo(b.ctx, store.WorkerIdentity{ID: 1}, append(append(flood, small...), nobody...), 12, 16<<20)
 	require.NoError(t, err)
 	assert.Len(t, claimed, 12+10+10, "the flood up to its limit, the small caller whole, and what belongs to nobody whole")
 	n, err := b.CountPending(b.ctx, 1000)
@@ -59,15 +59,15 @@ func TestACallerIsHeldAtItsLimit(t *testing.T) {
 	open, err := b.OpenBatches(b.ctx, 0, 1000, 100)
 	require.NoError(t, err)
 	assert.Empty(t, open, "a parked request needs no task")
-	again, err := b.ClaimBatches(b.ctx, 1, flood)
+	again, _, err := b.ClaimBatches(b.ctx, store.WorkerIdentity{ID: 1}, flood, 16<<20)
 	require.NoError(t, err)
 	assert.Empty(t, again, "a repeated delivery does not get around the limit")
 
-	parked, err := b.ClaimParked(b.ctx, 1, 12, 100)
+	parked, err := b.ClaimParked(b.ctx, store.WorkerIdentity{ID: 1}, 12, 100, 16<<20)
 	require.NoError(t, err)
 	assert.Empty(t, parked, "nothing has ended")
-	b.finish(1, claimed[:5])
-	parked, err = b.ClaimParked(b.ctx, 2, 12, 100)
+	b.finish(store.WorkerIdentity{ID: 1}, claimed[:5])
+	parked, err = b.ClaimParked(b.ctx, store.WorkerIdentity{ID: 2}, 12, 100, 16<<20)
 	require.NoError(t, err)
 	assert.Len(t, parked, 5, "as many as ended")
 	for _, c := range parked {
@@ -90,8 +90,8 @@ func TestTheLimitHoldsAmongWorkers(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range batches {
 		wg.Go(func() {
-			worker := int64(i + 1)
-			claimed, err := b.ClaimBatchesUpTo(b.ctx, worker, batches[i:i+1], limit)
+			worker := store.WorkerIdentity{ID: int64(i + 1)}
+			claimed, _, err := b.ClaimBatchesUpTo(b.ctx, worker, batches[i:i+1], limit, 16<<20)
 			assert.NoError(t, err)
 			for range 40 {
 				var running int
@@ -100,7 +100,7 @@ func TestTheLimitHoldsAmongWorkers(t *testing.T) {
 				if len(claimed) > 0 {
 					b.finish(worker, claimed)
 				}
-				claimed, err = b.ClaimParked(b.ctx, worker, limit, 3)
+				claimed, err = b.ClaimParked(b.ctx, worker, limit, 3, 16<<20)
 				assert.NoError(t, err)
 			}
 			if len(claimed) > 0 {
@@ -109,7 +109,7 @@ func TestTheLimitHoldsAmongWorkers(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	left, err := b.ClaimParked(b.ctx, 1, limit, 1000)
+	left, err := b.ClaimParked(b.ctx, store.WorkerIdentity{ID: 1}, limit, 1000, 16<<20)
 	require.NoError(t, err)
 	assert.LessOrEqual(t, len(left), limit)
 }
@@ -119,11 +119,11 @@ func TestHeldCallersTakeTurns(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	first, second := b.of("a", 20), b.of("b", 20)
-	claimed, err := b.ClaimBatchesUpTo(b.ctx, 1, append(first, second...), 2)
+	claimed, _, err := b.ClaimBatchesUpTo(b.ctx, store.WorkerIdentity{ID: 1}, append(first, second...), 2, 16<<20)
 	require.NoError(t, err)
 	require.Len(t, claimed, 4)
-	b.finish(1, claimed)
-	held, err := b.ClaimParked(b.ctx, 1, 2, 100)
+	b.finish(store.WorkerIdentity{ID: 1}, claimed)
+	held, err := b.ClaimParked(b.ctx, store.WorkerIdentity{ID: 1}, 2, 100, 16<<20)
 	require.NoError(t, err)
 	by := map[string]int{}
 	for _, c := range held {

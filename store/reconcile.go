@@ -2,11 +2,7 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"database/sql/driver"
-	"errors"
 
-	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
@@ -74,65 +70,4 @@ func (s *Store) PendingBatches(ctx context.Context, ids []int64) ([]int64, error
         SELECT b FROM unnest($1::bigint[]) AS b
         WHERE EXISTS (SELECT FROM mass_requests r WHERE r.batch_id = b AND `+isReady+`)`, pq.Int64Array(ids))
 	return list, wrap("look up batches", err)
-}
-
-// Leadership is an advisory lock that one process at a time holds. It lasts as
-// long as its connection: a process that loses Postgres loses the leadership.
-type Leadership struct {
-	conn *sqlx.Conn
-}
-
-// leaderKey is the advisory lock of the reconciler's leader: "lead" in ASCII.
-const leaderKey = 0x6c656164
-
-// leaderPatience is how long a leader may be silent (see Check) before Postgres
-// ends its session, and with it the leadership. Otherwise a process that is
-// frozen, or cut off by a network that drops everything, would lead forever.
-const leaderPatience = "5s"
-
-// TryLead takes the leadership if it is free. The error is ErrConflict when
-// another process leads.
-func (s *Store) TryLead(ctx context.Context) (*Leadership, error) {
-	conn, err := s.db.Connx(ctx)
-	if err != nil {
-		return nil, wrap("connect to lead", err)
-	}
-	l := &Leadership{conn: conn}
-	var got bool
-	if err := conn.GetContext(ctx, &got, `SELECT pg_try_advisory_lock($1)`, leaderKey); err != nil {
-		return nil, wrap("try to lead", errors.Join(err, l.end()))
-	}
-	if !got {
-		_ = conn.Close()
-		return nil, wrap("try to lead", &ConflictError{Noun: NounLeader, Reason: "another process leads"})
-	}
-	// Servers before PostgreSQL 14 do not have the setting, and work without
-	// it.
-	_, err = conn.ExecContext(ctx, `
-        SELECT set_config(name, $1, false) FROM pg_settings WHERE name = 'idle_session_timeout'`, leaderPatience)
-	if err != nil {
-		return nil, wrap("try to lead", errors.Join(err, l.end()))
-	}
-	return l, nil
-}
-
-// Check returns an error when the leadership is lost.
-func (l *Leadership) Check(ctx context.Context) error {
-	return wrap("check the leadership", l.conn.PingContext(ctx))
-}
-
-// Resign gives up the leadership and closes its session.
-func (l *Leadership) Resign(ctx context.Context) error {
-	_, err := l.conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, leaderKey)
-	return wrap("resign the leadership", errors.Join(err, l.end()))
-}
-
-// end closes the session, which must not go back to the pool: the session may
-// hold the lock, and it has the settings of a leader.
-func (l *Leadership) end() error {
-	err := l.conn.Raw(func(any) error { return driver.ErrBadConn })
-	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {
-		return nil
-	}
-	return errors.Join(err, l.conn.Close())
 }

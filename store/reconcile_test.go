@@ -70,32 +70,38 @@ func TestRequeueMovesWhatIsPending(t *testing.T) {
 func TestOneLeader(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	lead, err := b.TryLead(b.ctx)
+	lead, err := b.TryLead(b.ctx, store.WorkerIdentity{})
 	require.NoError(t, err)
-	_, err = b.TryLead(b.ctx)
+	_, err = b.TryLead(b.ctx, store.WorkerIdentity{})
 	require.ErrorIs(t, err, store.ErrConflict)
 	require.NoError(t, lead.Check(b.ctx))
 	require.NoError(t, lead.Resign(b.ctx))
-	again, err := b.TryLead(b.ctx)
+	again, err := b.TryLead(b.ctx, store.WorkerIdentity{})
 	require.NoError(t, err)
 
-	// A leader whose session ends has lost the lead, and another one gets it.
-	_, err = b.db.ExecContext(b.ctx, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
-	require.NoError(t, err)
-	require.Error(t, again.Check(b.ctx))
-	_ = again.Resign(b.ctx) // there is nothing left to resign
-	third, err := b.TryLead(b.ctx)
-	require.NoError(t, err)
+	// When the session of a leader ends, as that of a process that was killed,
+	// another process need not wait for the end of the lease.
+	var third *store.Leadership
+	require.Eventually(t, func() bool {
+		_, err = b.db.ExecContext(b.ctx, `SELECT pg_terminate_backend(backend) FROM mass_leader`)
+		require.NoError(t, err)
+		third, err = b.TryLead(b.ctx, store.WorkerIdentity{})
+		return err == nil
+	}, systemtest.Patience, time.Millisecond)
+	require.ErrorIs(t, again.Check(b.ctx), store.ErrConflict)
+	require.ErrorIs(t, again.Resign(b.ctx), store.ErrConflict, "it cannot resign for another process")
+	require.NoError(t, third.Check(b.ctx))
 	require.NoError(t, third.Resign(b.ctx))
+	require.Error(t, third.Check(b.ctx))
 }
 
 func TestASilentLeaderLosesTheLead(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	frozen, err := b.TryLead(b.ctx)
+	frozen, err := b.TryLead(b.ctx, store.WorkerIdentity{})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		next, err := b.TryLead(b.ctx)
+		next, err := b.TryLead(b.ctx, store.WorkerIdentity{})
 		if err != nil {
 			return false
 		}
@@ -125,7 +131,7 @@ func TestBeatTellsWhatTheWorkerHolds(t *testing.T) {
 	workers, err := b.Workers(b.ctx)
 	require.NoError(t, err)
 	assert.EqualValues(t, 3, workers[0].Beat)
-	_, err = b.Beat(b.ctx, w+1)
+	_, err = b.Beat(b.ctx, store.WorkerIdentity{ID: w.ID + 1, Token: w.Token})
 	assert.ErrorIs(t, err, store.ErrNotFound)
 }
 
@@ -134,10 +140,10 @@ func TestStrayHolders(t *testing.T) {
 	b := setup(t)
 	w := b.worker()
 	b.claim(w, b.submit(`{}`)[0].BatchID)
-	b.claim(w+10, b.submit(`{}`)[0].BatchID)
-	b.claim(w+20, b.submit(`{}`)[0].BatchID)
-	b.claim(w+20, b.submit(`{}`)[0].BatchID)
+	b.claim(store.WorkerIdentity{ID: w.ID + 10}, b.submit(`{}`)[0].BatchID)
+	b.claim(store.WorkerIdentity{ID: w.ID + 20}, b.submit(`{}`)[0].BatchID)
+	b.claim(store.WorkerIdentity{ID: w.ID + 20}, b.submit(`{}`)[0].BatchID)
 	strays, err := b.StrayHolders(b.ctx)
 	require.NoError(t, err)
-	assert.Equal(t, []int64{w + 10, w + 20}, strays)
+	assert.Equal(t, []int64{w.ID + 10, w.ID + 20}, strays)
 }

@@ -193,10 +193,14 @@ func (s *Store) InsertRequests(ctx context.Context, items []NewRequest) ([]Inser
 	return out, s.lookUpKeys(ctx, items, out)
 }
 
-// requestColumns are the columns of requestRow.
-const requestColumns = `id, payload, schema_version, correlation_id, site_id, cluster_id, status, priority, lane, attempt,
-    failures, rescues, result, normalized_as_submitted, error, faults, batch_id, created_by, created_at, run_at, expires_at,
+// requestColumns are the columns of requestRow. The long ones are those whose
+// size only the size of a submission bounds.
+const (
+	requestColumns = shortColumns + `, payload, result, faults`
+	shortColumns   = `id, schema_version, correlation_id, site_id, cluster_id, status, priority, lane, attempt,
+    failures, rescues, normalized_as_submitted, error, batch_id, created_by, created_at, run_at, expires_at,
     started_at, finished_at, updated_at, callback_url`
+)
 
 type requestRow struct {
 	ID            int64          `db:"id"`
@@ -265,7 +269,7 @@ func (s *Store) Request(ctx context.Context, id int64) (jobs.Request, error) {
 	var row requestRow
 	err := s.db.GetContext(ctx, &row, `SELECT `+requestColumns+` FROM mass_requests WHERE id = $1`, id)
 	if err != nil {
-		return jobs.Request{}, wrap(fmt.Sprintf("read request %d", id), missing(NounRequest, err))
+		return jobs.Request{}, wrap(fmt.Sprintf("read request %d", id), notFound(NounRequest, err))
 	}
 	return row.request(), nil
 }
@@ -286,7 +290,7 @@ func (s *Store) DeleteRequest(ctx context.Context, id int64, by Origin) error {
 	values["id"] = id
 	var deleted int64
 	err := s.db.GetContext(ctx, &deleted, deleteRequestQuery.text, deleteRequestQuery.args(values)...)
-	return wrap(fmt.Sprintf("delete request %d", id), missing(NounRequest, err))
+	return wrap(fmt.Sprintf("delete request %d", id), notFound(NounRequest, err))
 }
 
 // CountPending counts the pending requests, up to limit.

@@ -115,7 +115,7 @@ func TestListFiltersAndPages(t *testing.T) {
 		if f.Limit == 0 {
 			f.Limit = 100
 		}
-		rs, err := b.ListRequests(b.ctx, f)
+		rs, _, err := b.ListRequests(b.ctx, f, store.PageBytes)
 		require.NoError(t, err)
 		for _, r := range rs {
 			list = append(list, r.ID)
@@ -140,7 +140,7 @@ func TestListFiltersAndPages(t *testing.T) {
 	var paged []int64
 	position := store.Position{}
 	for {
-		page, err := b.ListRequests(b.ctx, store.Filter{Limit: 5, After: position})
+		page, _, err := b.ListRequests(b.ctx, store.Filter{Limit: 5, After: position}, store.PageBytes)
 		require.NoError(t, err)
 		for _, r := range page {
 			paged = append(paged, r.ID)
@@ -190,7 +190,7 @@ func TestStatementsUseTheirIndexes(t *testing.T) {
 
 func TestADataSourceNameNeverShowsItsPassword(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"mysql://u:secret@h/d", "host=h password=secret", "postgres://u:secret@h:notaport/d\x7f"} {
+	for _, url := range []string{"mysql://u:secret@h/d", "host=h password=secret port", "postgres://u:secret@h:notaport/d\x7f"} {
 		_, err := store.Open(store.Config{URL: url})
 		require.Error(t, err, url)
 		assert.NotContains(t, err.Error(), "secret")

@@ -166,7 +166,7 @@ func (s *Store) BrowserSession(ctx context.Context, tokenHash []byte, idle time.
         WHERE token_hash = $1 AND kind = 'session' AND revoked_at IS NULL AND expires_at > now()
           AND seen_at > now() - make_interval(secs => $2)`, tokenHash, idle.Seconds())
 	if err != nil {
-		return Session{}, wrap(act, missing(NounSession, err))
+		return Session{}, wrap(act, notFound(NounSession, err))
 	}
 	u, err := s.User(ctx, row.UserID)
 	if err != nil {
@@ -192,7 +192,7 @@ func lockToken(ctx context.Context, tx *sqlx.Tx, hash []byte, kind SessionKind) 
 	var owner int64
 	err = tx.GetContext(ctx, &owner, `SELECT user_id FROM refresh_tokens WHERE token_hash = $1 AND kind = $2`, hash, string(kind))
 	if err != nil {
-		return token, user, missing(NounSession, err)
+		return token, user, notFound(NounSession, err)
 	}
 	if user, err = lockUser(ctx, tx, owner); err != nil {
 		return token, user, err
@@ -200,7 +200,7 @@ func lockToken(ctx context.Context, tx *sqlx.Tx, hash []byte, kind SessionKind) 
 	err = tx.GetContext(ctx, &token, `
         SELECT id, family, user_id, expires_at, rotated_at, (revoked_at IS NOT NULL OR expires_at <= now()) AS void
         FROM refresh_tokens WHERE token_hash = $1`, hash)
-	return token, user, missing(NounSession, err)
+	return token, user, notFound(NounSession, err)
 }
 
 func revokeFamily(ctx context.Context, tx execer, family int64) error {

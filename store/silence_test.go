@@ -173,7 +173,7 @@ func TestAContextEndsACallToASilentServer(t *testing.T) {
 func TestAContextEndsEveryMethodOnASilentServer(t *testing.T) {
 	t.Parallel()
 	r := setupRemote(t, time.Hour)
-	lead, err := r.TryLead(t.Context())
+	lead, err := r.TryLead(t.Context(), store.WorkerIdentity{})
 	require.NoError(t, err)
 	in, err := r.InsertRequests(t.Context(), []store.NewRequest{{Payload: json.RawMessage(`{}`), SchemaVersion: "1.0-simple", Priority: jobs.Default}})
 	require.NoError(t, err)
@@ -187,14 +187,17 @@ func TestAContextEndsEveryMethodOnASilentServer(t *testing.T) {
 			_, err := r.InsertRequests(ctx, []store.NewRequest{{Payload: json.RawMessage(`{}`), SchemaVersion: "1.0-simple", Priority: jobs.Default}})
 			return err
 		},
-		"claim":    func(ctx context.Context) error { _, err := r.ClaimBatches(ctx, 1, []int64{1}); return err },
+		"claim": func(ctx context.Context) error {
+			_, _, err := r.ClaimBatches(ctx, store.WorkerIdentity{ID: 1}, []int64{1}, 16<<20)
+			return err
+		},
 		"register": func(ctx context.Context) error { _, err := r.RegisterWorker(ctx, "h", 1, "v"); return err },
 		"move": func(ctx context.Context) error {
 			_, err := r.MoveRequest(ctx, id, jobs.StatusCancelled, store.Origin{Actor: "test"})
 			return err
 		},
 		"delete": func(ctx context.Context) error { return r.DeleteRequest(ctx, id, store.Origin{Actor: "test"}) },
-		"lead":   func(ctx context.Context) error { _, err := r.TryLead(ctx); return err },
+		"lead":   func(ctx context.Context) error { _, err := r.TryLead(ctx, store.WorkerIdentity{}); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

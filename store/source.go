@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/leomutto/pilot-in-a-box/internal/pgconn"
 )
@@ -18,47 +19,57 @@ type Source struct {
 	PID     int
 }
 
+// sourceSetting is the setting of a session that names the process to the trail:
+// the default of audit_events.source_id reads it. No statement needs a parameter.
+const sourceSetting = "mass.source"
+
 // connector tells the server, on each new connection, which process the
-// connection belongs to. The trail then records the process without a parameter
-// in any statement, because the default of its column reads this setting.
+// connection belongs to.
 type connector struct {
-	driver.Connector
+	*pgconn.Connector
 	source Source
 
 	// turn is a lock for reading and creating id. It is a channel because the
 	// wait for it must end when its context ends.
 	turn chan struct{}
-	id   string // id of the row in audit_sources; "" before the first connection
+	id   atomic.Pointer[string] // id of the row in audit_sources; nil before the first connection
 }
 
-func newConnector(dsn string, source Source) (driver.Connector, error) {
-	inner, err := pgconn.NewConnector(context.Background(), dsn)
+func newConnector(databaseURL string, defaults pgconn.Parameters, source Source) (driver.Connector, error) {
+	inner, err := pgconn.NewConnector(context.Background(), databaseURL, defaults)
 	if err != nil {
 		return nil, err
 	}
 	return &connector{Connector: inner, source: source, turn: make(chan struct{}, 1)}, nil
 }
 
-// Connect implements driver.Connector.
+// Connect implements driver.Connector. It sets the source also where there is
+// none, because a pooler may hand over a session that another process has used.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(ctx)
-	if err != nil || c.source.Kind == "" {
+	known := c.id.Load()
+	id := ""
+	if known != nil {
+		id = *known
+	}
+	conn, err := c.ConnectWith(ctx, map[string]string{sourceSetting: id})
+	if err != nil || c.source.Kind == "" || known != nil {
 		return conn, err
 	}
 	if err := c.introduce(ctx, conn); err != nil {
 		_ = conn.Close()
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", pgconn.ErrNotConnected, err)
 	}
 	return conn, nil
 }
 
-// introduce names the process to the server.
+// introduce names the process to the server, on the connections that are opened
+// before the process has an id.
 func (c *connector) introduce(ctx context.Context, conn driver.Conn) error {
 	id, err := c.register(ctx, conn)
 	if err != nil || id == "" {
 		return err
 	}
-	_, err = ask(ctx, conn, `SELECT set_config('mass.source', $1, false)`, id)
+	_, err = ask(ctx, conn, `SELECT set_config('`+sourceSetting+`', $1, false)`, id)
 	return err
 }
 
@@ -72,17 +83,21 @@ func (c *connector) register(ctx context.Context, conn driver.Conn) (string, err
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	if c.id != "" {
-		return c.id, nil
+	if id := c.id.Load(); id != nil {
+		return *id, nil
 	}
 	exists, err := ask(ctx, conn, `SELECT to_regclass('audit_sources') IS NOT NULL`)
 	if err != nil || exists != "true" {
 		return "", err
 	}
-	c.id, err = ask(ctx, conn, `
+	id, err := ask(ctx, conn, `
             INSERT INTO audit_sources (kind, version, build_commit, host, pid) VALUES ($1, $2, $3, $4, $5) RETURNING id`,
 		c.source.Kind, c.source.Version, c.source.Commit, c.source.Host, int64(c.source.PID))
-	return c.id, err
+	if err != nil {
+		return "", err
+	}
+	c.id.Store(&id)
+	return id, nil
 }
 
 // ask runs a statement that returns one row of one column, and returns its

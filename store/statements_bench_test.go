@@ -46,7 +46,7 @@ func BenchmarkStatements(b *testing.B) {
 		rows, err := st.InsertRequests(ctx, items)
 		require.NoError(b, err)
 		inserted := time.Now()
-		claimed, err := st.ClaimBatches(ctx, worker, []int64{rows[0].BatchID})
+		claimed, _, err := st.ClaimBatches(ctx, worker, []int64{rows[0].BatchID}, 16<<20)
 		require.NoError(b, err)
 		require.Len(b, claimed, size)
 		claimedAt := time.Now()

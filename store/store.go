@@ -8,19 +8,22 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
-	"fmt"
-	"net/url"
+	"errors"
 	"strconv"
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/leomutto/pilot-in-a-box/internal/pgconn"
 )
 
 // Config tells how to reach Postgres.
 type Config struct {
-	URL              string        // postgres:// URL
+	URL              string        // database URL, see pgconn.ParseURL
+	DirectURL        string        // database URL without a pooler, for the leadership; "": URL
 	MaxOpen          int           // maximum number of connections
 	MaxIdle          int           // maximum number of idle connections that are kept
 	ConnLifetime     time.Duration // maximum age of a connection
@@ -32,7 +35,10 @@ type Config struct {
 
 // Store runs the statements. It is safe for concurrent use.
 type Store struct {
-	db *sqlx.DB
+	db   *sqlx.DB
+	lead *sqlx.DB // of the leadership, so that a leader never waits for a free connection
+
+	routes []*sqlx.DB // db, and lead if it takes another way to the server
 
 	// The statements that every request goes through are prepared once per
 	// connection.
@@ -48,63 +54,80 @@ const planLife = 5 * time.Second
 // process can therefore start, and report its state on /health/ready, while
 // Postgres is away.
 func Open(c Config) (*Store, error) {
-	dsn, err := dataSourceName(c)
+	conns, err := newConnector(c.URL, c.parameters(), c.Source)
 	if err != nil {
 		return nil, err
 	}
-	conns, err := newConnector(dsn, c.Source)
+	direct, err := pgconn.NewConnector(context.Background(), cmp.Or(c.DirectURL, c.URL), c.parameters())
 	if err != nil {
 		return nil, err
 	}
 	db := sqlx.NewDb(sql.OpenDB(conns), "postgres")
+	lead := sqlx.NewDb(sql.OpenDB(direct), "postgres")
+	lead.SetMaxOpenConns(1)
+	lead.SetConnMaxIdleTime(leaderPatience)
 	db.SetMaxOpenConns(c.MaxOpen)
 	db.SetMaxIdleConns(c.MaxIdle)
 	db.SetConnMaxLifetime(c.ConnLifetime)
-	return &Store{
+	s := &Store{
+		routes:      []*sqlx.DB{db},
 		db:          db,
+		lead:        lead,
 		insert:      &prepared{db: db, query: insertQuery.text},
 		insertKeyed: &prepared{db: db, query: insertKeyedQuery.text},
 		claim:       &prepared{db: db, query: claimQuery.text, life: planLife},
 		outcomes:    &prepared{db: db, query: outcomeQuery.text, life: planLife},
-	}, nil
+	}
+	if c.DirectURL != "" {
+		s.routes = append(s.routes, lead)
+	}
+	return s, nil
 }
 
-// dataSourceName adds the settings that the URL does not contain. The driver
-// passes parameters that it does not know to the server as run-time settings.
-func dataSourceName(c Config) (string, error) {
-	u, err := url.Parse(c.URL)
-	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
-		// The URL contains a password, so the error shows neither the URL nor
-		// the parser's error.
-		return "", fmt.Errorf("the database URL is not of the form postgres://user:password@host:port/name")
-	}
-	q := u.Query()
-	set := func(name, value string) {
-		if !q.Has(name) {
-			q.Set(name, value)
-		}
+// parameters are those that the URL may leave out.
+func (c *Config) parameters() pgconn.Parameters {
+	p := pgconn.Parameters{
+		// See arrays.go. A statement that is not prepared also costs one round
+		// trip instead of two.
+		"binary_parameters": "yes",
+		// The default of 4 is for disks with moving heads; these tables are
+		// mostly in memory.
+		"random_page_cost": "1.1",
+		// The statements lock the rows that they change, and expect to see what
+		// another one committed while they waited for a lock.
+		"default_transaction_isolation": "read committed",
 	}
 	if c.ConnectTimeout > 0 {
-		set("connect_timeout", strconv.Itoa(max(1, int(c.ConnectTimeout.Seconds()))))
+		p["connect_timeout"] = strconv.Itoa(max(1, int(c.ConnectTimeout.Seconds())))
 	}
 	if c.StatementTimeout > 0 {
-		set("statement_timeout", strconv.FormatInt(c.StatementTimeout.Milliseconds(), 10))
+		p["statement_timeout"] = strconv.FormatInt(c.StatementTimeout.Milliseconds(), 10)
 	}
-	// See arrays.go. A statement that is not prepared also costs one round trip
-	// instead of two.
-	set("binary_parameters", "yes")
-	// The default of 4 is for disks with moving heads; these tables are mostly
-	// in memory.
-	set("random_page_cost", "1.1")
 	if c.Application != "" {
-		set("application_name", c.Application)
+		p["application_name"] = c.Application
 	}
-	u.RawQuery = q.Encode()
-	return u.String(), nil
+	return p
 }
 
 // Close closes all connections.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error { return errors.Join(s.db.Close(), s.lead.Close()) }
+
+// CheckPooler connects to Postgres. It returns an error that says what to do if
+// a connection pooler does not keep the sessions of its clients apart, and nil
+// in every other case, also while Postgres is away.
+func (s *Store) CheckPooler(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, poolerTimeout)
+	defer cancel()
+	for _, db := range s.routes {
+		if err := db.PingContext(ctx); errors.Is(err, pgconn.ErrTransactionPooling) {
+			return pgconn.ErrTransactionPooling
+		}
+	}
+	return nil
+}
+
+// poolerTimeout bounds CheckPooler.
+const poolerTimeout = 10 * time.Second
 
 // Ping returns an error when Postgres does not answer.
 func (s *Store) Ping(ctx context.Context) error {

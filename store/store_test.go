@@ -42,31 +42,33 @@ func (b system) submit(payloads ...string) []store.Inserted {
 	return in
 }
 
-func (b system) worker() int64 {
+func (b system) worker() store.WorkerIdentity {
 	b.t.Helper()
 	id, err := b.RegisterWorker(b.ctx, "host", 1, "test")
 	require.NoError(b.t, err)
 	return id
 }
 
-func (b system) claim(worker int64, batch int64) []jobs.Claimed {
+func (b system) claim(worker store.WorkerIdentity, batch int64) []jobs.Claimed {
 	b.t.Helper()
-	c, err := b.ClaimBatches(b.ctx, worker, []int64{batch})
+	c, _, err := b.ClaimBatches(b.ctx, worker, []int64{batch}, 16<<20)
 	require.NoError(b.t, err)
 	return c
 }
 
-func (b system) settle(worker int64, o jobs.Outcome) store.OutcomeResult {
+func (b system) settle(worker store.WorkerIdentity, o jobs.Outcome) store.OutcomeResult {
 	b.t.Helper()
 	s, err := b.WriteOutcomes(b.ctx, worker, []jobs.Outcome{o})
 	require.NoError(b.t, err)
 	return s[0]
 }
 
-// holder is the worker that holds a request; 0 when nobody does.
-func (b system) holder(id int64) (worker int64) {
+// holder is the worker that holds a request; zero when nobody does.
+func (b system) holder(id int64) (worker store.WorkerIdentity) {
 	b.t.Helper()
-	require.NoError(b.t, b.db.GetContext(b.ctx, &worker, `SELECT coalesce(claimed_by, 0) FROM mass_requests WHERE id = $1`, id))
+	require.NoError(b.t, b.db.GetContext(b.ctx, &worker, `
+        SELECT coalesce(r.claimed_by, 0) AS id, coalesce(w.token::text, '') AS token
+        FROM mass_requests r LEFT JOIN mass_workers w ON w.id = r.claimed_by WHERE r.id = $1`, id))
 	return worker
 }
 

@@ -39,11 +39,35 @@ SELECT ` + claimColumns + ` FROM claimed`
 // such as that of an outcome, brings the claim to disk before itself.
 const commitLater = `(SELECT set_config('synchronous_commit', 'off', true)) = 'off'`
 
-// claimQuery claims the pending requests of the batches @batch_ids.
+// claimQuery claims the pending requests of the batches @batch_ids, or none of
+// them if their payloads have more than @bytes together. Payloads are stored
+// uncompressed, so pg_column_size is their true size, and it does not read them.
 var claimQuery = nameParameters(`
 WITH claimed AS (
     UPDATE mass_requests SET ` + setClaimed + `
-    WHERE batch_id = ANY (@batch_ids) AND ` + isReady + ` AND ` + isDue + ` AND ` + commitLater + `
+    WHERE batch_id = ANY (@batch_ids) AND ` + isReady + ` AND ` + isDue + ` AND ` + isOwnID + ` AND ` + commitLater + `
+      AND (SELECT coalesce(sum(pg_column_size(payload)), 0) FROM mass_requests
+           WHERE batch_id = ANY (@batch_ids) AND ` + isReady + `) <= @bytes
+    RETURNING ` + claimColumns + `
+), ` + claimEvents)
+
+// sizedRequests are the requests of the batches @batch_ids that can be claimed,
+// in the order of their ids. Those that isPart selects are claimed together:
+// their payloads have at most @bytes, or there is only one of them.
+const (
+	sizedRequests = `sized AS MATERIALIZED (
+    SELECT id, created_by, sum(pg_column_size(payload)) OVER in_order AS bytes, row_number() OVER in_order AS position FROM mass_requests
+    WHERE batch_id = ANY (@batch_ids) AND ` + isReady + ` AND ` + isDue + `
+    WINDOW in_order AS (ORDER BY id ROWS UNBOUNDED PRECEDING)
+)`
+	isPart = `(bytes <= @bytes OR position = 1)`
+)
+
+// claimPartQuery claims the first of the pending requests of the batches.
+var claimPartQuery = nameParameters(`
+WITH ` + sizedRequests + `, claimed AS (
+    UPDATE mass_requests SET ` + setClaimed + `
+    WHERE id = ANY (ARRAY(SELECT id FROM sized WHERE ` + isPart + `)) AND ` + isReady + ` AND ` + isOwnID + ` AND ` + commitLater + `
     RETURNING ` + claimColumns + `
 ), ` + claimEvents)
 
@@ -67,15 +91,25 @@ func claimedOf(rows []claimedRow) []jobs.Claimed {
 	return list
 }
 
-// ClaimBatches gives the worker all pending requests of the batches. A batch
+// ClaimBatches gives the worker the pending requests of the batches. A batch
 // without pending requests yields nothing: its task was delivered again.
-func (s *Store) ClaimBatches(ctx context.Context, worker int64, batches []int64) ([]jobs.Claimed, error) {
+//
+// If the payloads have more than the number of bytes together, ClaimBatches
+// claims only a part of the requests, but at least one, and more is true: the
+// rest can be claimed later.
+func (s *Store) ClaimBatches(ctx context.Context, worker WorkerIdentity, batches []int64, bytes int64) (list []jobs.Claimed, more bool, err error) {
+	values := worker.values(queryValues{"batch_ids": int64Array(batches), "bytes": bytes})
 	var rows []claimedRow
-	args := claimQuery.args(queryValues{"worker": worker, "batch_ids": int64Array(batches)})
-	if err := s.claim.selectInto(ctx, &rows, args...); err != nil {
-		return nil, wrap("claim batches", err)
+	if err := s.claim.selectInto(ctx, &rows, claimQuery.args(values)...); err != nil {
+		return nil, false, wrap("claim batches", err)
 	}
-	return claimedOf(rows), nil
+	if len(rows) > 0 {
+		return claimedOf(rows), false, nil
+	}
+	if err := s.db.SelectContext(ctx, &rows, claimPartQuery.text, claimPartQuery.args(values)...); err != nil {
+		return nil, false, wrap("claim a part of batches", err)
+	}
+	return claimedOf(rows), len(rows) > 0, nil
 }
 
 // DueIn returns the time until the waiting requests of a batch are due; 0 when
@@ -145,7 +179,7 @@ WITH item AS MATERIALIZED (
         claimed_by = NULL,
         updated_at = now()
     FROM item i
-    WHERE r.id = i.id AND (r.status || '' = 'processing' AND r.attempt = i.attempt AND r.claimed_by = @worker::bigint` + unfenced + `)
+    WHERE r.id = i.id AND (r.status || '' = 'processing' AND r.attempt = i.attempt AND r.claimed_by = @worker::bigint AND ` + isOwnID + unfenced + `)
     RETURNING r.id, r.attempt, r.batch_id, r.status, r.priority, r.lane, r.run_at, r.error, r.callback_url, r.schema_version, i.action, i.input_digest,
               sha256(convert_to(r.result::text, 'UTF8')) AS output_digest
 ), event AS (
@@ -166,7 +200,7 @@ type OutcomeResult struct {
 // the same order, which of them were accepted. The outcome of an outdated
 // attempt changes nothing. ErrInvalid means that Postgres refused one of the
 // values, and nothing was written.
-func (s *Store) WriteOutcomes(ctx context.Context, worker int64, outcomes []jobs.Outcome) ([]OutcomeResult, error) {
+func (s *Store) WriteOutcomes(ctx context.Context, worker WorkerIdentity, outcomes []jobs.Outcome) ([]OutcomeResult, error) {
 	items := make([]outcomeItem, len(outcomes))
 	result, faults := make(jsonArray, len(outcomes)), make(jsonArray, len(outcomes))
 	place := make(map[int64]int, len(outcomes))
@@ -183,7 +217,7 @@ func (s *Store) WriteOutcomes(ctx context.Context, worker int64, outcomes []jobs
 		items[i] = outcomeItem{Outcome: o, status: to}
 		result[i], faults[i] = o.Result.JSON, o.Faults
 	}
-	values := queryValues{"worker": worker, "result": result, "faults": faults}
+	values := worker.values(queryValues{"result": result, "faults": faults})
 	addColumns(values, outcomeColumns, items)
 	var rows []struct {
 		ID       int64     `db:"id"`
@@ -254,23 +288,14 @@ func batchesOf(rows []movedRow) []jobs.Batch {
 	return list
 }
 
-// ReleaseRequests hands claimed requests back without an attempt: they are
-// pending again, in new batches of up to size, which the caller enqueues.
-// Requests that the worker no longer holds are skipped.
-func (s *Store) ReleaseRequests(ctx context.Context, leases []jobs.Lease, reason string, size int) ([]jobs.Batch, error) {
-	ids, attempts := make(pq.Int64Array, len(leases)), make(pq.Int32Array, len(leases))
-	for i, l := range leases {
-		ids[i], attempts[i] = l.ID, int32(l.Attempt) //nolint:gosec // the column is an integer
-	}
-	var rows []movedRow
-	err := s.db.SelectContext(ctx, &rows, `
+var releaseQuery = nameParameters(`
         WITH locked AS MATERIALIZED (
             SELECT r.id, r.priority, r.lane, r.claimed_by
-            FROM mass_requests r JOIN unnest($1::bigint[], $2::int[]) AS l(id, attempt) USING (id, attempt)
-            WHERE r.status = 'processing'
+            FROM mass_requests r JOIN unnest(@ids::bigint[], @attempts::int[]) AS l(id, attempt) USING (id, attempt)
+            WHERE r.status = 'processing' AND r.claimed_by = @worker AND ` + isOwnID + `
             ORDER BY r.id FOR UPDATE OF r
         ), grouped AS MATERIALIZED (
-            SELECT id, priority, lane, claimed_by, (row_number() OVER (PARTITION BY priority, lane ORDER BY id) - 1) / $4 AS part FROM locked
+            SELECT id, priority, lane, claimed_by, (row_number() OVER (PARTITION BY priority, lane ORDER BY id) - 1) / @size AS part FROM locked
         ), new_batch AS MATERIALIZED (
             SELECT priority, lane, part, nextval('mass_batches') AS batch_id FROM (SELECT DISTINCT priority, lane, part FROM grouped) d
         ), moved AS (
@@ -280,11 +305,22 @@ func (s *Store) ReleaseRequests(ctx context.Context, leases []jobs.Lease, reason
             WHERE r.id = g.id
             RETURNING r.id, r.batch_id, r.attempt, r.priority, r.lane, r.run_at, g.claimed_by AS was
         ), event AS (
-            INSERT INTO audit_events (`+transitionColumns+`)
-            SELECT id, batch_id, attempt, 'release', 'worker:' || was, 'processing', 'pending', $3 FROM moved
+            INSERT INTO audit_events (` + transitionColumns + `)
+            SELECT id, batch_id, attempt, 'release', 'worker:' || was, 'processing', 'pending', @reason FROM moved
         )
-        SELECT id, batch_id, priority, lane, `+dueAt+` FROM moved ORDER BY batch_id, id`,
-		ids, attempts, reason, size)
+        SELECT id, batch_id, priority, lane, ` + dueAt + ` FROM moved ORDER BY batch_id, id`)
+
+// ReleaseRequests hands claimed requests back without an attempt: they are
+// pending again, in new batches of up to size, which the caller enqueues.
+// Requests that the worker no longer holds are skipped.
+func (s *Store) ReleaseRequests(ctx context.Context, worker WorkerIdentity, leases []jobs.Lease, reason string, size int) ([]jobs.Batch, error) {
+	ids, attempts := make(pq.Int64Array, len(leases)), make(pq.Int32Array, len(leases))
+	for i, l := range leases {
+		ids[i], attempts[i] = l.ID, int32(l.Attempt) //nolint:gosec // the column is an integer
+	}
+	var rows []movedRow
+	values := worker.values(queryValues{"ids": ids, "attempts": attempts, "reason": reason, "size": size})
+	err := s.db.SelectContext(ctx, &rows, releaseQuery.text, releaseQuery.args(values)...)
 	if err != nil {
 		return nil, wrap("release requests", err)
 	}
@@ -432,7 +468,7 @@ func (s *Store) MoveRequest(ctx context.Context, id int64, to jobs.Status, by Or
 	var from string
 	err = tx.GetContext(ctx, &from, `SELECT status FROM mass_requests WHERE id = $1 FOR UPDATE`, id)
 	if err != nil {
-		return jobs.Request{}, wrap(act, missing(NounRequest, err))
+		return jobs.Request{}, wrap(act, notFound(NounRequest, err))
 	}
 	action, ok := jobs.PersonAction(jobs.Status(from), to)
 	if !ok {

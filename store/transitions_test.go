@@ -31,11 +31,11 @@ func act(b system, a jobs.Action, r jobs.Request) bool {
 	case jobs.Fail, jobs.Retry:
 		return b.settle(b.holder(r.ID), jobs.Outcome{Lease: lease, Action: a, Error: "boom", Delay: time.Minute}).Accepted
 	case jobs.Release:
-		list, err := b.ReleaseRequests(ctx, []jobs.Lease{lease}, "test", 64)
+		list, err := b.ReleaseRequests(ctx, b.holder(r.ID), []jobs.Lease{lease}, "test", 64)
 		require.NoError(b.t, err)
 		return len(list) == 1
 	case jobs.Rescue:
-		list, _, err := b.RescueRequests(ctx, b.holder(r.ID), store.RescueLimits{Step: 10, BatchSize: 64, MaxRescues: 10})
+		list, _, err := b.RescueRequests(ctx, b.holder(r.ID).ID, store.RescueLimits{Step: 10, BatchSize: 64, MaxRescues: 10})
 		require.NoError(b.t, err)
 		return len(list) == 1
 	case jobs.Expire:
@@ -132,7 +132,7 @@ func TestAnOutdatedAttemptChangesNothing(t *testing.T) {
 	in := b.submit(`{"a": 1}`)[0]
 	first, second := b.worker(), b.worker()
 	old := b.claim(first, in.BatchID)[0]
-	list, _, err := b.RescueRequests(b.ctx, first, store.RescueLimits{Step: 10, BatchSize: 64, MaxRescues: 10})
+	list, _, err := b.RescueRequests(b.ctx, first.ID, store.RescueLimits{Step: 10, BatchSize: 64, MaxRescues: 10})
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	now := b.claim(second, list[0].ID)[0]
@@ -156,7 +156,7 @@ func TestTwoDeliveriesOfABatchClaimOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			c, err := b.ClaimBatches(context.WithoutCancel(b.ctx), w, []int64{in[0].BatchID})
+			c, _, err := b.ClaimBatches(context.WithoutCancel(b.ctx), w, []int64{in[0].BatchID}, 16<<20)
 			assert.NoError(t, err)
 			mu.Lock()
 			defer mu.Unlock()
@@ -296,14 +296,14 @@ func TestReleaseMakesNewBatchesByPriority(t *testing.T) {
 	require.Equal(t, in[0].BatchID, in[2].BatchID)
 	require.NotEqual(t, in[0].BatchID, in[3].BatchID)
 	w := b.worker()
-	claimed, err := b.ClaimBatches(b.ctx, w, []int64{in[0].BatchID, in[3].BatchID})
+	claimed, _, err := b.ClaimBatches(b.ctx, w, []int64{in[0].BatchID, in[3].BatchID}, 16<<20)
 	require.NoError(t, err)
 	var leases []jobs.Lease
 	for _, c := range claimed {
 		leases = append(leases, c.Lease)
 	}
 	leases = append(leases, jobs.Lease{ID: claimed[0].ID, Attempt: 77}) // outdated
-	list, err := b.ReleaseRequests(b.ctx, leases, "shutdown", 2)
+	list, err := b.ReleaseRequests(b.ctx, w, leases, "shutdown", 2)
 	require.NoError(t, err)
 	var sizes []string
 	for _, batch := range list {
@@ -324,10 +324,10 @@ func TestRescueIsolatesAndGivesUp(t *testing.T) {
 	batchIDs := []int64{in[0].BatchID}
 	for round, want := range []int{1, 2, 0} { // together, then alone, then not again
 		w := b.worker()
-		claimed, err := b.ClaimBatches(b.ctx, w, batchIDs)
+		claimed, _, err := b.ClaimBatches(b.ctx, w, batchIDs, 16<<20)
 		require.NoError(t, err)
 		require.Len(t, claimed, 2)
-		list, more, err := b.RescueRequests(b.ctx, w, limits)
+		list, more, err := b.RescueRequests(b.ctx, w.ID, limits)
 		require.NoError(t, err)
 		assert.False(t, more)
 		assert.Len(t, list, want, "round %d", round)
@@ -349,13 +349,13 @@ func TestRescueGoesInSteps(t *testing.T) {
 	in := b.submit(`{"n": 1}`, `{"n": 2}`, `{"n": 3}`)
 	w := b.worker()
 	require.Len(t, b.claim(w, in[0].BatchID), 3)
-	_, more, err := b.RescueRequests(b.ctx, w, store.RescueLimits{Step: 2, BatchSize: 64, MaxRescues: 5})
+	_, more, err := b.RescueRequests(b.ctx, w.ID, store.RescueLimits{Step: 2, BatchSize: 64, MaxRescues: 5})
 	require.NoError(t, err)
 	assert.True(t, more)
 	require.NoError(t, b.RemoveWorker(b.ctx, w))
 	_, err = b.Beat(b.ctx, w)
 	require.NoError(t, err, "a worker that still holds a request is not forgotten")
-	_, more, err = b.RescueRequests(b.ctx, w, store.RescueLimits{Step: 2, BatchSize: 64, MaxRescues: 5})
+	_, more, err = b.RescueRequests(b.ctx, w.ID, store.RescueLimits{Step: 2, BatchSize: 64, MaxRescues: 5})
 	require.NoError(t, err)
 	assert.False(t, more)
 	require.NoError(t, b.RemoveWorker(b.ctx, w))
@@ -469,4 +469,37 @@ func TestAnEndKeepsTheDigestsOfItsRequest(t *testing.T) {
 	require.NoError(t, b.db.GetContext(b.ctx, &digest, `SELECT output_digest FROM audit_events WHERE action = 'finish' AND request_id = $1`, outcomes[0].ID))
 	want := sha256.Sum256([]byte(`{"figure":  1.50,"a":true}`)) // as the worker wrote it
 	assert.Equal(t, want[:], digest)
+}
+
+// Claims are bounded by the bytes of the payloads. A batch is claimed in parts
+// in the order of its requests, each of them once, and a payload that is larger
+// than the bound is claimed alone.
+func TestClaimsAreBoundedByBytes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const size = 10_000
+	items := make([]store.NewRequest, 7)
+	for i := range items {
+		items[i] = store.NewRequest{Payload: fmt.Appendf(nil, `{"x":"%s"}`, strings.Repeat("x", size-8)), SchemaVersion: "1.0-simple", Priority: jobs.Default}
+	}
+	in, err := b.InsertRequests(b.ctx, items)
+	require.NoError(t, err)
+	worker, batch := b.worker(), []int64{in[0].BatchID}
+	var parts []int
+	var ids []int64
+	for _, bytes := range []int64{2*size + 100, 2*size + 100, 1, 100 * size, 100 * size} {
+		claimed, more, err := b.ClaimBatches(b.ctx, worker, batch, bytes)
+		require.NoError(t, err)
+		parts = append(parts, len(claimed))
+		assert.Equal(t, bytes < 100*size, more)
+		for _, c := range claimed {
+			ids = append(ids, c.ID)
+			assert.Equal(t, 1, c.Attempt)
+		}
+	}
+	assert.Equal(t, []int{2, 2, 1, 2, 0}, parts)
+	slices.Sort(ids)
+	for i := range in {
+		assert.Equal(t, in[i].ID, ids[i], "once, and in order")
+	}
 }

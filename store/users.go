@@ -64,7 +64,7 @@ func (s *Store) AddUser(ctx context.Context, email string, role auth.Role, passw
 func (s *Store) User(ctx context.Context, id int64) (User, error) {
 	var row userRow
 	err := s.db.GetContext(ctx, &row, `SELECT `+userColumns+` FROM users WHERE id = $1`, id)
-	return row.user(), wrap(fmt.Sprintf("read user %d", id), missing(NounUser, err))
+	return row.user(), wrap(fmt.Sprintf("read user %d", id), notFound(NounUser, err))
 }
 
 // UserByEmail returns the user with an address in the form that auth.ParseEmail
@@ -72,7 +72,7 @@ func (s *Store) User(ctx context.Context, id int64) (User, error) {
 func (s *Store) UserByEmail(ctx context.Context, email string) (User, error) {
 	var row userRow
 	err := s.db.GetContext(ctx, &row, `SELECT `+userColumns+` FROM users WHERE email = $1`, email)
-	return row.user(), wrap("look up a user", missing(NounUser, err))
+	return row.user(), wrap("look up a user", notFound(NounUser, err))
 }
 
 // Users lists up to limit users with ids greater than after, in the order in
@@ -96,11 +96,21 @@ type UserChange struct {
 	Disabled *bool
 }
 
+// ChangedUser is a user after a change, with what became of the API keys that
+// act on the user's behalf.
+type ChangedUser struct {
+	User
+	Ended   []KeyRef // no longer act
+	Limited []KeyRef // act with the user's new role, which is less than their own
+}
+
 // ChangeUser changes a user's role, or disables or enables the user. The tokens
-// and sessions of a disabled user are permanently revoked. ErrLastAdmin means
-// that no admin would be left; nothing was changed.
-func (s *Store) ChangeUser(ctx context.Context, id int64, c UserChange, by Origin) (User, error) {
+// and sessions of a disabled user are permanently revoked, and the user's API
+// keys do not act until another owner takes them over. ErrLastAdmin means that
+// no admin would be left; nothing was changed.
+func (s *Store) ChangeUser(ctx context.Context, id int64, c UserChange, by Origin) (ChangedUser, error) {
 	var row userRow
+	var out ChangedUser
 	err := s.transact(ctx, fmt.Sprintf("change user %d", id), func(tx *sqlx.Tx) error {
 		// All admins are locked, always in the same order. Otherwise two
 		// transactions could each remove an admin and leave none.
@@ -136,45 +146,68 @@ func (s *Store) ChangeUser(ctx context.Context, id int64, c UserChange, by Origi
 			if err := appendEvent(ctx, tx, by, "user_role", detail); err != nil {
 				return err
 			}
+			if !disabled {
+				if out.Limited, err = limitKeys(ctx, tx, id, role, by); err != nil {
+					return err
+				}
+			}
 		}
-		return recordDisabling(ctx, tx, &was, disabled, by)
+		out.Ended, err = recordDisabling(ctx, tx, &was, disabled, by)
+		return err
 	})
-	return row.user(), err
+	out.User = row.user()
+	return out, err
 }
 
 // recordDisabling records in the trail that a user was disabled or enabled. It
-// revokes the tokens and sessions of a user who is being disabled.
-func recordDisabling(ctx context.Context, tx *sqlx.Tx, was *User, disabled bool, by Origin) error {
-	if disabled == was.Disabled() {
-		return nil
+// ends the tokens, sessions and API keys of a user who is being disabled, and
+// returns the keys.
+func recordDisabling(ctx context.Context, tx *sqlx.Tx, was *User, disabled bool, by Origin) (ended []KeyRef, err error) {
+	detail := fmt.Sprintf("user:%d: %s", was.ID, was.Email)
+	switch {
+	case disabled == was.Disabled():
+		return nil, nil
+	case !disabled:
+		return nil, appendEvent(ctx, tx, by, "user_enable", detail)
 	}
-	action := "user_enable"
-	if disabled {
-		action = "user_disable"
-		if err := revokeAll(ctx, tx, was.ID); err != nil {
-			return err
-		}
+	if err := revokeAll(ctx, tx, was.ID); err != nil {
+		return nil, err
 	}
-	return appendEvent(ctx, tx, by, action, fmt.Sprintf("user:%d: %s", was.ID, was.Email))
+	if err := appendEvent(ctx, tx, by, "user_disable", detail); err != nil {
+		return nil, err
+	}
+	return suspendKeys(ctx, tx, was.ID, by)
 }
 
 // SetPassword changes a user's password and revokes the user's tokens and
-// sessions.
-func (s *Store) SetPassword(ctx context.Context, id int64, passwordHash string, by Origin) (User, error) {
+// sessions. The user's API keys go on, because machines depend on them: the
+// event and the result list them, so that a person can look whether each of
+// them belongs there.
+func (s *Store) SetPassword(ctx context.Context, id int64, passwordHash string, by Origin) (u User, remaining []KeyRef, err error) {
 	var row userRow
-	err := s.transact(ctx, fmt.Sprintf("set the password of user %d", id), func(tx *sqlx.Tx) error {
+	err = s.transact(ctx, fmt.Sprintf("set the password of user %d", id), func(tx *sqlx.Tx) error {
 		err := tx.GetContext(ctx, &row, `
             UPDATE users SET password_hash = $2, generation = generation + 1, updated_at = now() WHERE id = $1 RETURNING `+userColumns,
 			id, passwordHash)
 		if err != nil {
-			return missing(NounUser, err)
+			return notFound(NounUser, err)
 		}
 		if err := revokeAll(ctx, tx, id); err != nil {
 			return err
 		}
-		return appendEvent(ctx, tx, by, "password_change", fmt.Sprintf("user:%d: %s", id, row.Email))
+		if remaining, err = dependentKeys(ctx, tx, auth.Identity{Kind: auth.User, ID: id}); err != nil {
+			return err
+		}
+		detail := fmt.Sprintf("user:%d: %s", id, row.Email)
+		for i, k := range remaining {
+			if i == 0 {
+				detail += "; API keys that go on:"
+			}
+			detail += fmt.Sprintf(" key:%d", k.ID)
+		}
+		return appendEvent(ctx, tx, by, "password_change", detail)
 	})
-	return row.user(), err
+	return row.user(), remaining, err
 }
 
 // UpgradeHash replaces the hash of a password with a stronger hash of the same
@@ -189,7 +222,7 @@ func (s *Store) UpgradeHash(ctx context.Context, id int64, from, to string) erro
 // that is rotated during a change of the password is revoked by it.
 func lockUser(ctx context.Context, tx *sqlx.Tx, id int64) (row userRow, err error) {
 	err = tx.GetContext(ctx, &row, `SELECT `+userColumns+` FROM users WHERE id = $1 FOR UPDATE`, id)
-	return row, missing(NounUser, err)
+	return row, notFound(NounUser, err)
 }
 
 // transact runs f in a transaction, and adds the act that failed to an error.

@@ -55,18 +55,21 @@ func TestUsers(t *testing.T) {
 	require.Equal(t, []store.User{bob}, list)
 
 	operator, on, off := auth.Operator, true, false
-	bob, err = b.ChangeUser(b.ctx, bob.ID, store.UserChange{Role: &operator}, byTest)
+	changed, err := b.ChangeUser(b.ctx, bob.ID, store.UserChange{Role: &operator}, byTest)
 	require.NoError(t, err)
+	bob = changed.User
 	require.Equal(t, auth.Operator, bob.Role)
 	require.Equal(t, 1, bob.Generation, "a role is looked up, so tokens stay good")
-	bob, err = b.ChangeUser(b.ctx, bob.ID, store.UserChange{Disabled: &on}, byTest)
+	changed, err = b.ChangeUser(b.ctx, bob.ID, store.UserChange{Disabled: &on}, byTest)
 	require.NoError(t, err)
+	bob = changed.User
 	require.True(t, bob.Disabled())
 	require.Equal(t, 2, bob.Generation)
 	_, err = b.ChangeUser(b.ctx, bob.ID, store.UserChange{Disabled: &on}, byTest)
 	require.NoError(t, err, "it is so already")
-	bob, err = b.ChangeUser(b.ctx, bob.ID, store.UserChange{Disabled: &off}, byTest)
+	changed, err = b.ChangeUser(b.ctx, bob.ID, store.UserChange{Disabled: &off}, byTest)
 	require.NoError(t, err)
+	bob = changed.User
 	require.False(t, bob.Disabled())
 	require.Equal(t, 2, bob.Generation, "what was issued before stays void")
 	_, err = b.ChangeUser(b.ctx, bob.ID+100, store.UserChange{Disabled: &off}, byTest)
@@ -74,14 +77,14 @@ func TestUsers(t *testing.T) {
 
 	require.NoError(t, b.UpgradeHash(b.ctx, bob.ID, "another", "stronger"))
 	require.NoError(t, b.UpgradeHash(b.ctx, ann.ID, "hash", "stronger"))
-	bob, err = b.SetPassword(b.ctx, bob.ID, "new", byTest)
+	bob, _, err = b.SetPassword(b.ctx, bob.ID, "new", byTest)
 	require.NoError(t, err)
 	require.Equal(t, "new", bob.PasswordHash)
 	require.Equal(t, 3, bob.Generation)
 	ann, err = b.User(b.ctx, ann.ID)
 	require.NoError(t, err)
 	require.Equal(t, "stronger", ann.PasswordHash)
-	_, err = b.SetPassword(b.ctx, bob.ID+100, "new", byTest)
+	_, _, err = b.SetPassword(b.ctx, bob.ID+100, "new", byTest)
 	require.ErrorIs(t, err, store.ErrNotFound)
 
 	assert.Equal(t, []string{
@@ -122,7 +125,7 @@ func TestTheLastAdminStays(t *testing.T) {
 func TestAPIKeyRows(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	k, err := b.AddAPIKey(b.ctx, "collector", auth.Operator, auth.Digest("secret"), byTest)
+	k, err := b.AddAPIKey(b.ctx, store.NewAPIKey{Name: "collector", Role: auth.Operator, SecretHash: auth.Digest("secret")}, byTest)
 	require.NoError(t, err)
 	got, err := b.APIKey(b.ctx, k.ID)
 	require.NoError(t, err)
@@ -139,11 +142,13 @@ func TestAPIKeyRows(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, used, again, "once a minute")
 
-	other, err := b.AddAPIKey(b.ctx, "other", auth.Viewer, auth.Digest("x"), byTest)
+	other, err := b.AddAPIKey(b.ctx, store.NewAPIKey{Name: "other", Role: auth.Viewer, SecretHash: auth.Digest("x")}, byTest)
 	require.NoError(t, err)
 	require.NoError(t, b.RevokeAPIKeysNamed(b.ctx, "collector", byTest))
-	require.NoError(t, b.RevokeAPIKey(b.ctx, k.ID, byTest), "it is so already")
-	require.ErrorIs(t, b.RevokeAPIKey(b.ctx, k.ID+100, byTest), store.ErrNotFound)
+	_, err = b.RevokeAPIKey(b.ctx, k.ID, byTest)
+	require.NoError(t, err, "it is so already")
+	_, err = b.RevokeAPIKey(b.ctx, k.ID+100, byTest)
+	require.ErrorIs(t, err, store.ErrNotFound)
 	got, err = b.APIKey(b.ctx, k.ID)
 	require.NoError(t, err)
 	require.False(t, got.RevokedAt.IsZero())
@@ -231,7 +236,7 @@ func TestWhatEndsSessions(t *testing.T) {
 			return b.EndSession(b.ctx, store.BrowserSession, session, byTest)
 		},
 		"password": func(_, _ []byte) error {
-			_, err := b.SetPassword(b.ctx, ann.ID, "new", byTest)
+			_, _, err := b.SetPassword(b.ctx, ann.ID, "new", byTest)
 			return err
 		},
 		"disabled": func(_, _ []byte) error {
@@ -243,8 +248,8 @@ func TestWhatEndsSessions(t *testing.T) {
 			return err
 		},
 	} {
-		var err error
-		ann, err = b.ChangeUser(b.ctx, ann.ID, store.UserChange{Disabled: &off}, byTest)
+		changed, err := b.ChangeUser(b.ctx, ann.ID, store.UserChange{Disabled: &off}, byTest)
+		ann = changed.User
 		require.NoError(t, err)
 		refresh, session := b.open(ann, store.RefreshSession), b.open(ann, store.BrowserSession)
 		got, err := b.BrowserSession(b.ctx, session, time.Hour)

@@ -58,7 +58,7 @@ func (s *Store) DeliveryURL(ctx context.Context, ref jobs.DeliveryRef) (string, 
 	var url string
 	err := s.db.GetContext(ctx, &url,
 		`SELECT url FROM webhook_deliveries WHERE id = $1 AND attempts = $2 AND status = 'pending'`, ref.ID, ref.Attempts)
-	return url, wrap(fmt.Sprintf("look at delivery %d", ref.ID), missing(NounDelivery, err))
+	return url, wrap(fmt.Sprintf("look at delivery %d", ref.ID), notFound(NounDelivery, err))
 }
 
 // ClaimDelivery begins the attempt that ref names, and returns the delivery
@@ -73,7 +73,7 @@ func (s *Store) ClaimDelivery(ctx context.Context, ref jobs.DeliveryRef, lease t
         WHERE id = $1 AND attempts = $2 AND status = 'pending'
         RETURNING `+deliveryColumns, ref.ID, ref.Attempts, lease.Seconds())
 	if err != nil {
-		return jobs.Delivery{}, wrap(fmt.Sprintf("claim delivery %d", ref.ID), missing(NounDelivery, err))
+		return jobs.Delivery{}, wrap(fmt.Sprintf("claim delivery %d", ref.ID), notFound(NounDelivery, err))
 	}
 	return row.delivery(), nil
 }
@@ -189,7 +189,7 @@ func (s *Store) ReplayDelivery(ctx context.Context, request int64, by Origin) (j
 		Attempt int   `db:"attempt"`
 	}
 	if err := tx.GetContext(ctx, &owner, `SELECT batch_id, attempt FROM mass_requests WHERE id = $1 FOR UPDATE`, request); err != nil {
-		return jobs.DeliveryRef{}, wrap(act, missing(NounRequest, err))
+		return jobs.DeliveryRef{}, wrap(act, notFound(NounRequest, err))
 	}
 	var rows []deliveryRow
 	err = tx.SelectContext(ctx, &rows, `

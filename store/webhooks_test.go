@@ -104,7 +104,7 @@ func TestAFatalRescueMakesADelivery(t *testing.T) {
 	b.claim(w, r.BatchID)
 	_, err := b.db.ExecContext(b.ctx, `UPDATE mass_requests SET callback_url = $2, rescues = 5 WHERE id = $1`, r.ID, hookURL)
 	require.NoError(t, err)
-	_, _, err = b.RescueRequests(b.ctx, w, store.RescueLimits{Step: 10, BatchSize: 64, MaxRescues: 5})
+	_, _, err = b.RescueRequests(b.ctx, w.ID, store.RescueLimits{Step: 10, BatchSize: 64, MaxRescues: 5})
 	require.NoError(t, err)
 	assert.Equal(t, "mass_request.failed", b.latest(r.ID).Event)
 }

@@ -26,20 +26,48 @@ func (w *Worker) handleBatch(ctx context.Context, task *asynq.Task) error {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
 	writers := w.committersOf(ctx)
-	claimed, err := writers.claims.Do(w.work, p.Batch) //nolint:contextcheck // see above
+	part, err := writers.claims.Do(w.work, p.Batch) //nolint:contextcheck // see above
 	if err != nil {
 		return fmt.Errorf("claim batch %d: %w", p.Batch, err)
 	}
-	if len(claimed) == 0 {
+	if len(part.requests) == 0 && !part.more {
 		return w.awaitDue(writers, p.Batch) //nolint:contextcheck // see above
 	}
-	summary := w.attemptAll(writers, claimed) //nolint:contextcheck // see above
+	summary, err := w.attemptParts(writers, p.Batch, part) //nolint:contextcheck // see above
+	if err != nil {
+		return err
+	}
 
 	if result, err := json.Marshal(summary); err == nil {
 		// Only Asynqmon shows the summary, and without Redis it shows nothing.
 		_, _ = task.ResultWriter().Write(result)
 	}
 	return nil
+}
+
+// attemptParts attempts the requests of a batch in parts, because their payloads
+// together may be larger than the room of the worker. It claims the next part
+// when the one before has ended. If the worker must end first, the leader
+// enqueues the rest again.
+func (w *Worker) attemptParts(writers committers, batch int64, part claimedPart) (sum jobs.BatchSummary, err error) {
+	for {
+		if len(part.requests) > 0 {
+			sum.Add(w.attemptPart(writers, part.requests))
+		}
+		if !part.more || w.work.Err() != nil {
+			return sum, nil
+		}
+		if part, err = writers.claims.Do(w.work, batch); err != nil {
+			return sum, fmt.Errorf("claim the rest of batch %d: %w", batch, err)
+		}
+	}
+}
+
+// attemptPart attempts claimed requests, and gives the room of their payloads
+// back.
+func (w *Worker) attemptPart(writers committers, claimed []jobs.Claimed) jobs.BatchSummary {
+	defer w.room.give(payloadBytes(claimed))
+	return w.attemptAll(writers, claimed)
 }
 
 // committersOf chooses the committers by the queue of a delivery.
@@ -88,13 +116,13 @@ func (w *Worker) claimWhenDue(writers committers, batch int64, wait time.Duratio
 			return context.Cause(w.work)
 		case <-time.After(wait + time.Millisecond): // so that the batch is due by the clock of Postgres, too
 		}
-		claimed, err := writers.claims.Do(w.work, batch)
+		part, err := writers.claims.Do(w.work, batch)
 		if err != nil {
 			return err
 		}
-		if len(claimed) > 0 {
-			w.attemptAll(writers, claimed)
-			return nil
+		if len(part.requests) > 0 || part.more {
+			_, err := w.attemptParts(writers, batch, part)
+			return err
 		}
 		if wait, err = w.store.DueIn(w.work, batch); err != nil {
 			return err
@@ -110,7 +138,7 @@ func (w *Worker) release(ctx context.Context, leases []jobs.Lease, reason string
 	defer cancel()
 	var list []jobs.Batch
 	err := w.persist(ctx, "release requests", func() (err error) {
-		list, err = w.store.ReleaseRequests(ctx, leases, reason, w.config.BatchMax)
+		list, err = w.store.ReleaseRequests(ctx, *w.me.Load(), leases, reason, w.config.BatchMax)
 		return err
 	})
 	if err != nil {
@@ -125,9 +153,15 @@ func (w *Worker) release(ctx context.Context, leases []jobs.Lease, reason string
 	return released
 }
 
-// flushClaims claims several batches in one statement.
-func (w *Worker) flushClaims(ctx context.Context, batches []int64) ([][]jobs.Claimed, error) {
-	claimed, err := w.claim(ctx, batches)
+// flushClaims claims several batches in one statement, as far as their payloads
+// fit into the room of the worker.
+func (w *Worker) flushClaims(ctx context.Context, batches []int64) ([]claimedPart, error) {
+	room, err := w.room.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	claimed, more, err := w.claim(ctx, batches, room)
+	w.room.give(room - payloadBytes(claimed))
 	if err != nil {
 		return nil, err
 	}
@@ -135,12 +169,15 @@ func (w *Worker) flushClaims(ctx context.Context, batches []int64) ([][]jobs.Cla
 	for i, b := range batches { // if a batch is listed twice, the last place gets all its requests
 		place[b] = i
 	}
-	out := make([][]jobs.Claimed, len(batches))
+	out := make([]claimedPart, len(batches))
 	changed := make([]int64, len(claimed))
 	for i, c := range claimed {
 		changed[i] = c.ID
 		at := place[c.BatchID]
-		out[at] = append(out[at], c)
+		out[at].requests = append(out[at].requests, c)
+	}
+	for i := range out {
+		out[i].more = more
 	}
 	w.changes.Add(changed...)
 	return out, nil
@@ -149,7 +186,7 @@ func (w *Worker) flushClaims(ctx context.Context, batches []int64) ([][]jobs.Cla
 // flushOutcomes writes the outcomes of several requests in one statement, and
 // announces them.
 func (w *Worker) flushOutcomes(ctx context.Context, outcomes []jobs.Outcome) ([]store.OutcomeResult, error) {
-	written, err := w.store.WriteOutcomes(ctx, w.id.Load(), outcomes)
+	written, err := w.store.WriteOutcomes(ctx, *w.me.Load(), outcomes)
 	var changed, ended []int64
 	for i, s := range written {
 		if s.Accepted {

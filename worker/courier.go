@@ -49,15 +49,15 @@ var errReceiverBusy = errors.New("too many deliveries to this receiver are under
 // receiver that hangs delays only callbacks.
 type courier struct {
 	backends
-	work   context.Context // of the attempts
-	worker *atomic.Int64   // the id of the worker, for the audit trail
+	work   context.Context                       // of the attempts
+	worker *atomic.Pointer[store.WorkerIdentity] // for the audit trail
 	config WebhookConfig
 
 	mu        sync.Mutex
 	receivers map[string]*receiver // being called, by host and port
 }
 
-func newCourier(work context.Context, b backends, worker *atomic.Int64, c WebhookConfig) *courier {
+func newCourier(work context.Context, b backends, worker *atomic.Pointer[store.WorkerIdentity], c WebhookConfig) *courier {
 	return &courier{backends: b, work: work, worker: worker, config: c, receivers: map[string]*receiver{}}
 }
 
@@ -169,7 +169,7 @@ func (c *courier) attempt(ctx context.Context, d *jobs.Delivery) {
 	o := c.judge(d, &reply)
 	var next jobs.DeliveryRef
 	err = c.persist(ctx, "write the outcome of a callback", func() (err error) {
-		next, err = c.store.SettleDelivery(ctx, c.worker.Load(), o)
+		next, err = c.store.SettleDelivery(ctx, c.worker.Load().ID, o)
 		return err
 	})
 	if err != nil {

@@ -66,7 +66,7 @@ func TestSilentWorkersAreRescuedWhileRedisIsFrozen(t *testing.T) {
 	r := s.until(id, "is there", func(jobs.Request) bool { return true })
 	dead, err := s.store.RegisterWorker(t.Context(), "elsewhere", 1, "test") // it claims, but never beats
 	require.NoError(t, err)
-	_, err = s.store.ClaimBatches(t.Context(), dead, []int64{r.BatchID})
+	_, _, err = s.store.ClaimBatches(t.Context(), dead, []int64{r.BatchID}, 16<<20)
 	require.NoError(t, err)
 
 	require.NoError(t, stack.PauseRedis())

@@ -14,13 +14,14 @@ import (
 // ended.
 const parkedInterval = time.Second
 
-func (w *Worker) claim(ctx context.Context, batches []int64) ([]jobs.Claimed, error) {
+// claim claims batches whose payloads have up to the number of bytes together.
+func (w *Worker) claim(ctx context.Context, batches []int64, bytes int64) (list []jobs.Claimed, more bool, err error) {
 	claim := w.running.beginClaim()
 	defer w.running.endClaim(claim)
 	if w.config.CallerMax <= 0 {
-		return w.store.ClaimBatches(ctx, w.id.Load(), batches)
+		return w.store.ClaimBatches(ctx, *w.me.Load(), batches, bytes)
 	}
-	return w.store.ClaimBatchesUpTo(ctx, w.id.Load(), batches, w.config.CallerMax)
+	return w.store.ClaimBatchesUpTo(ctx, *w.me.Load(), batches, w.config.CallerMax, bytes)
 }
 
 // wakeParked tells runParked that a request ended, so that a parked one may
@@ -62,9 +63,14 @@ func (w *Worker) claimParked(ctx context.Context) error {
 		if room <= 0 {
 			return nil
 		}
+		bytes, err := w.room.take(ctx)
+		if err != nil {
+			return err
+		}
 		claim := w.running.beginClaim()
-		claimed, err := w.store.ClaimParked(ctx, w.id.Load(), w.config.CallerMax, min(room, w.config.BatchMax))
+		claimed, err := w.store.ClaimParked(ctx, *w.me.Load(), w.config.CallerMax, min(room, w.config.BatchMax), bytes)
 		w.running.endClaim(claim)
+		w.room.give(bytes - payloadBytes(claimed))
 		if err != nil || len(claimed) == 0 {
 			return err
 		}
@@ -73,7 +79,7 @@ func (w *Worker) claimParked(ctx context.Context) error {
 			changed[i] = c.ID
 		}
 		w.changes.Add(changed...)
-		w.background.Go(func() { w.attemptAll(w.overflow, claimed) }) //nolint:contextcheck // an attempt outlives the search for work
+		w.background.Go(func() { w.attemptPart(w.overflow, claimed) }) //nolint:contextcheck // an attempt outlives the search for work
 	}
 	return nil
 }

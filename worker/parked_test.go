@@ -85,7 +85,7 @@ func TestAWorkerWithoutALimitRunsHeldRequests(t *testing.T) {
 	require.NoError(t, err)
 	last, err := s.store.Request(t.Context(), ids[19])
 	require.NoError(t, err)
-	claimed, err := s.store.ClaimBatchesUpTo(t.Context(), 4711, []int64{first.BatchID, last.BatchID}, 1)
+	claimed, _, err := s.store.ClaimBatchesUpTo(t.Context(), store.WorkerIdentity{ID: 4711}, []int64{first.BatchID, last.BatchID}, 1, 16<<20)
 	require.NoError(t, err)
 	require.Len(t, claimed, 1)
 	s.start(quick(), func(context.Context, []byte) (json.RawMessage, error) { return json.RawMessage(`{}`), nil })

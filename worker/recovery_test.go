@@ -64,7 +64,7 @@ func TestASilentWorkersRequestsGoToOthers(t *testing.T) {
 	r := s.until(ids[0], "is there", func(jobs.Request) bool { return true })
 	dead, err := s.store.RegisterWorker(t.Context(), "elsewhere", 1, "test") // it claims, and never beats
 	require.NoError(t, err)
-	claimed, err := s.store.ClaimBatches(t.Context(), dead, []int64{r.BatchID})
+	claimed, _, err := s.store.ClaimBatches(t.Context(), dead, []int64{r.BatchID}, 16<<20)
 	require.NoError(t, err)
 	require.Len(t, claimed, 2)
 
@@ -113,7 +113,7 @@ func TestAClaimWhoseAnswerGotLostIsHandedBack(t *testing.T) {
 
 	id := s.submit(false, `{}`)[0]
 	r := s.until(id, "is there", func(jobs.Request) bool { return true })
-	_, err = s.store.ClaimBatches(t.Context(), workers[0].ID, []int64{r.BatchID}) // behind the worker's back
+	_, _, err = s.store.ClaimBatches(t.Context(), workers[0].Identity(), []int64{r.BatchID}, 16<<20) // behind the worker's back
 	require.NoError(t, err)
 	s.untilStatus(id, jobs.StatusDone)
 	assert.Contains(t, s.actions(id), "release")

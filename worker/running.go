@@ -124,16 +124,16 @@ func (w *Worker) compare(ctx context.Context, before map[jobs.Lease]orphan) (orp
 	defer cancel()
 
 	running := w.running.snapshot() // taken before the rows are read, which therefore include all of it
-	held, err := w.store.Beat(ctx, w.id.Load())
+	held, err := w.store.Beat(ctx, *w.me.Load())
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		w.log.Warn("this worker was declared dead and registers again", "worker", w.id.Load(), "dropped", len(running))
+		w.log.Warn("this worker was declared dead and registers again", "worker", w.me.Load().ID, "dropped", len(running))
 		if err := w.register(ctx); err != nil {
 			w.log.Error("the worker could not register again", "error", err)
 			return nil
 		}
 	case err != nil:
-		w.log.Warn("heartbeat failed", "worker", w.id.Load(), "error", err)
+		w.log.Warn("heartbeat failed", "worker", w.me.Load().ID, "error", err)
 		return before
 	}
 

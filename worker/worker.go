@@ -42,6 +42,7 @@ type Pipeline interface {
 type Config struct {
 	Concurrency     int              // batches processed at once
 	BatchMax        int              // most requests in a batch made by the worker itself
+	PayloadBytes    int64            // most bytes of payloads that the worker holds at once; one larger payload is held alone
 	Retry           jobs.RetryPolicy // of a request
 	CallerMax       int              // running requests allowed per caller, on all workers together; 0: no limit
 	RequestTimeout  time.Duration    // of one attempt at one request
@@ -59,11 +60,12 @@ type Worker struct {
 	pipeline Pipeline
 	config   Config
 
-	id         *atomic.Int64 // mass_workers.id; changes when the worker returns after it was declared dead
-	servers    []*taskServer // of batches, and of callbacks if this worker delivers them
+	me         *atomic.Pointer[store.WorkerIdentity] // changes when the worker returns after it was declared dead
+	servers    []*taskServer                         // of batches, and of callbacks if this worker delivers them
 	leader     *leader.Leader
 	changes    *queue.Announcer
 	running    *runningAttempts
+	room       *payloadRoom
 	regular    committers     // for lane 0
 	overflow   committers     // for the other lanes, so that their groups do not delay lane 0
 	ended      chan struct{}  // holds a value after a request ended, so that a parked one may start
@@ -88,17 +90,19 @@ func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, p Pipe
 	w := &Worker{
 		backends: backends{store: st, redis: rdb, enqueuer: enq, log: log},
 		pipeline: p, config: c,
-		id:      &atomic.Int64{},
+		me:      &atomic.Pointer[store.WorkerIdentity]{},
 		leader:  leader.New(st, rdb, enq, c.Leader, log),
 		changes: queue.NewAnnouncer(rdb),
 		running: newRunningAttempts(),
+		room:    newPayloadRoom(c.PayloadBytes),
 		ended:   make(chan struct{}, 1),
 	}
+	w.me.Store(&store.WorkerIdentity{}) // claims nothing before it is registered
 	w.work, w.abandon = context.WithCancelCause(context.Background())
 	w.regular, w.overflow = w.newCommitters(), w.newCommitters()
 	w.servers = append(w.servers, newTaskServer(rdb, batchServer(c), w.handleBatch, log))
 	if c.Webhooks.Client != nil {
-		deliver := newCourier(w.work, w.backends, w.id, c.Webhooks)
+		deliver := newCourier(w.work, w.backends, w.me, c.Webhooks)
 		w.servers = append(w.servers, newTaskServer(rdb, callbackServer(c), deliver.handle, log))
 	}
 	return w
@@ -106,7 +110,7 @@ func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, p Pipe
 
 // committers write claims and outcomes in groups.
 type committers struct {
-	claims   *groupcommit.Committer[int64, []jobs.Claimed]
+	claims   *groupcommit.Committer[int64, claimedPart]
 	outcomes *groupcommit.Committer[jobs.Outcome, store.OutcomeResult]
 }
 
@@ -151,27 +155,25 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := startAll(ctx, w.servers); err != nil {
 		return err
 	}
-	if err := queue.CheckRedis(ctx, w.redis); err != nil {
-		w.log.Error("the settings of this Redis are unsuitable", "error", err)
-	}
-	w.log.Info("worker started", "worker", w.id.Load(), "concurrency", w.config.Concurrency)
+	w.log.Info("worker started", "worker", w.me.Load().ID, "concurrency", w.config.Concurrency)
 
 	// The companions continue while requests are handed back: a worker that
 	// shuts down slowly must not look dead.
 	companions, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { w.beat(companions) })
+	wg.Go(func() { w.inspectRedis(ctx) })
 	for _, s := range w.servers {
 		wg.Go(func() { s.listen(companions) })
 	}
 	wg.Go(func() { queue.HearCancels(companions, w.redis, w.running.cancelRequest) })
 	wg.Go(func() { w.changes.Run(companions) })
-	wg.Go(func() { w.leader.Run(ctx, w.id) })
+	wg.Go(func() { w.leader.Run(ctx, w.me) })
 	var parked sync.WaitGroup
 	parked.Go(func() { w.runParked(ctx) })
 
 	<-ctx.Done()
-	w.log.Info("worker is shutting down", "worker", w.id.Load(), "running", w.running.count())
+	w.log.Info("worker is shutting down", "worker", w.me.Load().ID, "running", w.running.count())
 	overdue := time.AfterFunc(w.config.ShutdownTimeout, func() { w.abandon(errShutdown) })
 	shutdownAll(w.servers)
 	parked.Wait()
@@ -182,6 +184,22 @@ func (w *Worker) Run(ctx context.Context) error {
 	return w.close(context.WithoutCancel(ctx))
 }
 
+// inspectRedis reports at the start what does not suit MASS. The leader repeats
+// the inspection from time to time.
+func (w *Worker) inspectRedis(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	nodes, err := queue.InspectNodes(ctx, w.redis)
+	if err != nil {
+		w.log.Warn("the settings of Redis could not be checked at the start; the leader repeats the check", "error", err)
+		return
+	}
+	nodes.Report(w.log, "")
+}
+
+// inspectTimeout bounds the inspection of a Redis that does not answer.
+const inspectTimeout = 5 * time.Second
+
 // handBackTime bounds how long it may take to hand the unfinished requests
 // back.
 const handBackTime = 10 * time.Second
@@ -189,8 +207,8 @@ const handBackTime = 10 * time.Second
 func (w *Worker) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, handBackTime)
 	defer cancel()
-	err := errors.Join(w.regular.close(ctx), w.overflow.close(ctx), w.store.RemoveWorker(ctx, w.id.Load()))
-	w.log.Info("worker stopped", "worker", w.id.Load())
+	err := errors.Join(w.regular.close(ctx), w.overflow.close(ctx), w.store.RemoveWorker(ctx, *w.me.Load()))
+	w.log.Info("worker stopped", "worker", w.me.Load().ID)
 	return err
 }
 
@@ -201,9 +219,9 @@ func (w *Worker) register(ctx context.Context) error {
 		return fmt.Errorf("register the worker: %w", err)
 	}
 	return w.persist(ctx, "register the worker", func() error {
-		id, err := w.store.RegisterWorker(ctx, host, os.Getpid(), w.config.Version)
+		me, err := w.store.RegisterWorker(ctx, host, os.Getpid(), w.config.Version)
 		if err == nil {
-			w.id.Store(id)
+			w.me.Store(&me)
 		}
 		return err
 	})

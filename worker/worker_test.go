@@ -35,7 +35,7 @@ type system struct {
 	store *store.Store
 	db    *sqlx.DB
 	rdb   redis.UniversalClient
-	opt   asynq.RedisConnOpt
+	opt   queue.Address
 	enq   *queue.Enqueuer
 }
 
@@ -52,7 +52,7 @@ func newSystem(t *testing.T, s *systemtest.System) *system {
 // only a broken worker runs into takes as long as a slow machine may need.
 func quick() worker.Config {
 	return worker.Config{
-		Concurrency: 8, BatchMax: 64,
+		Concurrency: 8, BatchMax: 64, PayloadBytes: 16 << 20,
 		Retry:          jobs.RetryPolicy{MaxTries: 3, Base: time.Millisecond, Max: time.Millisecond},
 		RequestTimeout: systemtest.Patience, ShutdownTimeout: systemtest.Patience,
 		PollInterval: 20 * time.Millisecond, Heartbeat: 100 * time.Millisecond,

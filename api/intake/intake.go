@@ -25,6 +25,7 @@ type Options struct {
 // Intake stores submissions and hands their batches to Redis. Under load many
 // submissions share one statement. It is safe for concurrent use.
 type Intake struct {
+	Outcomes  Outcomes
 	store     *store.Store
 	handoff   *Handoff
 	backlog   *backlog
@@ -95,6 +96,7 @@ func (in *Intake) flush(ctx context.Context, items []store.NewRequest) ([]store.
 	defer cancel()
 	group(items, in.batchMax)
 	rows, err := in.store.InsertRequests(ctx, items)
+	in.Outcomes.note(err)
 	if err != nil {
 		return nil, err
 	}

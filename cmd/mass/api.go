@@ -19,6 +19,9 @@ func runAPI(ctx context.Context, in invocation) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
+	if err := b.refuseSharedSessions(ctx); err != nil {
+		return err
+	}
 	log := newLogger(&c.Log, in.stderr)
 	server, err := newAPI(b, c, log)
 	if err != nil {

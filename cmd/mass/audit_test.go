@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/internal/doctor"
 )
 
 // deployment is a database with the roles of deploy/sql/grants.sql.
@@ -35,7 +37,9 @@ func deploy(t *testing.T) *deployment {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.db.Close()) })
 	d.grant()
-	for login, role := range map[string]string{"test_migrate": "mass_owner", "test_app": "mass_app", "test_audit": "mass_audit"} {
+	for login, role := range map[string]string{
+		"test_migrate": "mass_owner", "test_app": "mass_app", "test_worker": "mass_app, mass_sealer", "test_audit": "mass_audit",
+	} {
 		_, err := d.db.ExecContext(t.Context(), fmt.Sprintf(`CREATE ROLE %s LOGIN PASSWORD 'secret' IN ROLE %s`, login, role))
 		require.NoError(t, err)
 	}
@@ -46,7 +50,8 @@ func deploy(t *testing.T) *deployment {
 	d.grant()
 	t.Cleanup(func() { // roles belong to the cluster, not to the database
 		for _, statement := range []string{
-			`DROP OWNED BY mass_owner, mass_app, mass_audit CASCADE`, `DROP ROLE test_migrate, test_app, test_audit, mass_owner, mass_app, mass_audit`,
+			`DROP OWNED BY mass_owner, mass_app, mass_sealer, mass_audit CASCADE`,
+			`DROP ROLE test_migrate, test_app, test_worker, test_audit, mass_owner, mass_app, mass_sealer, mass_audit`,
 		} {
 			_, err := d.db.ExecContext(context.WithoutCancel(t.Context()), statement)
 			assert.NoError(t, err, statement)
@@ -85,7 +90,9 @@ func TestTheRolesOfADeployment(t *testing.T) {
 	var key, out output
 	require.NoError(t, run(t.Context(), []string{"key", "add", "test", "--role", "admin"}, getenv(env), &key, &out))
 	apiOut, stopAPI := background(t, env, "api")
-	_, stopWorker := background(t, env, "worker")
+	workers := maps.Clone(env)
+	workers["DATABASE_URL"] = d.url("test_worker")
+	_, stopWorker := background(t, workers, "worker")
 	base := listening(t, apiOut)
 	call := func(method, path, body string, want int) (answer struct {
 		ID     int64
@@ -122,6 +129,7 @@ func TestTheRolesOfADeployment(t *testing.T) {
 	assert.NotEmpty(t, call(http.MethodGet, fmt.Sprintf("/audit?mass_request_id=%d", later), "", http.StatusOK).Items)
 
 	d.untilSealed()
+	d.examined(env, workers)
 	require.NoError(t, stopWorker())
 	require.NoError(t, stopAPI())
 	assert.NotContains(t, apiOut.String(), "permission denied")
@@ -136,9 +144,73 @@ func TestTheRolesOfADeployment(t *testing.T) {
 	require.NoError(t, d.db.GetContext(t.Context(), &exporter, `SELECT DISTINCT actor FROM audit_events WHERE action LIKE 'export%'`))
 	assert.Equal(t, "cli:ann", exporter)
 
-	for _, login := range []string{"test_app", "test_audit"} {
-		d.cannot(login)
+	d.cannot("test_app", addSeal)
+	d.cannot("test_audit", addSeal)
+	d.cannot("test_worker")
+	db, err := sqlx.Open("postgres", d.url("test_worker"))
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = db.ExecContext(t.Context(), addSeal)
+	var refused *pq.Error
+	require.ErrorAs(t, err, &refused, "a role that may seal cannot seal beyond the newest event")
+	assert.Equal(t, "23514", string(refused.Code), err)
+}
+
+// addSeal adds a seal that continues the chain and ends beyond all events.
+const addSeal = `
+    INSERT INTO audit_seals (id, first_event, last_event, sealed_at, events, version, block_hash, previous_hash, seal_hash, marks)
+    SELECT id + 1, last_event + 1, last_event + 1000000000, now(), 1, 1, seal_hash, seal_hash, seal_hash, '' FROM audit_seals ORDER BY id DESC LIMIT 1`
+
+// examined runs the doctor as the API and as a worker: it finds nothing wrong
+// with the roles of grants.sql. Then each role has more or less than it needs,
+// which is a FAIL until grants.sql is run, as the doctor advises.
+func (d *deployment) examined(api, worker map[string]string) {
+	d.t.Helper()
+	for _, env := range []map[string]string{api, worker} {
+		diagnosis, healthy := examine(d.t, env)
+		assert.True(d.t, healthy, "%+v", diagnosis.Findings)
+		for _, topic := range []string{"role", "seals", "keys"} {
+			assert.Equal(d.t, doctor.OK, diagnosis.level(topic), "%+v", diagnosis.about(topic))
+		}
 	}
+	for change, want := range map[string]string{
+		`GRANT INSERT ON audit_events TO mass_app`:                     "INSERT of at on audit_events, INSERT of id on audit_events",
+		`GRANT INSERT (at) ON audit_events TO mass_app`:                "INSERT of at on audit_events",
+		`GRANT UPDATE ON audit_events TO mass_app`:                     "UPDATE on audit_events",
+		`GRANT UPDATE (detail) ON audit_events TO PUBLIC`:              "UPDATE on audit_events",
+		`GRANT DELETE ON audit_seals TO mass_app`:                      "DELETE on audit_seals",
+		`GRANT TRIGGER ON audit_sources TO mass_app`:                   "TRIGGER on audit_sources",
+		`GRANT USAGE ON SEQUENCE audit_events_id_seq TO mass_app`:      "USAGE on audit_events_id_seq",
+		`GRANT INSERT ON mass_migrations TO mass_app`:                  "INSERT on mass_migrations",
+		`GRANT CREATE ON SCHEMA public TO mass_app`:                    "CREATE on schema public",
+		`ALTER TABLE audit_seals OWNER TO test_app`:                    "owns audit_seals",
+		`GRANT mass_owner TO test_app`:                                 "owns audit_events",
+		`ALTER ROLE test_app CREATEROLE`:                               "may create roles",
+		`ALTER ROLE test_app SUPERUSER`:                                "is a superuser",
+		`REVOKE INSERT (detail) ON audit_events FROM mass_app`:         "lacks INSERT on audit_events",
+		`REVOKE DELETE ON mass_requests FROM mass_app`:                 "lacks DELETE on mass_requests",
+		`REVOKE EXECUTE ON FUNCTION readings_drop FROM mass_app`:       "lacks EXECUTE on readings_drop",
+		`REVOKE SELECT ON SEQUENCE audit_events_id_seq FROM mass_app`:  "lacks SELECT on audit_events_id_seq",
+		`REVOKE USAGE ON SEQUENCE refresh_tokens_id_seq FROM mass_app`: "lacks USAGE on refresh_tokens_id_seq",
+	} {
+		_, err := d.db.ExecContext(d.t.Context(), change)
+		require.NoError(d.t, err, change)
+		diagnosis, healthy := examine(d.t, api)
+		assert.False(d.t, healthy, change)
+		assert.Equal(d.t, doctor.Fail, diagnosis.level("role"), change)
+		if list := diagnosis.about("role"); assert.NotEmpty(d.t, list, change) {
+			assert.Contains(d.t, list[0].Detail, want, change)
+			assert.Contains(d.t, list[0].Advice, "grants.sql")
+		}
+		// What concerns the login itself is no matter of grants.sql: the advice is
+		// to use a login that is a member of mass_app only.
+		_, err = d.db.ExecContext(d.t.Context(), `
+            ALTER ROLE test_app NOSUPERUSER NOCREATEROLE; REVOKE mass_owner FROM test_app; ALTER TABLE audit_seals OWNER TO mass_owner`)
+		require.NoError(d.t, err)
+		d.grant()
+	}
+	diagnosis, healthy := examine(d.t, api)
+	assert.True(d.t, healthy, "%+v", diagnosis.Findings)
 }
 
 // untilSealed waits until every event that exists now is sealed.
@@ -154,19 +226,19 @@ func (d *deployment) untilSealed() {
 
 // cannot attempts statements that would change the trail or make such a change
 // possible.
-func (d *deployment) cannot(login string) {
+func (d *deployment) cannot(login string, more ...string) {
 	d.t.Helper()
 	db, err := sqlx.Open("postgres", d.url(login))
 	require.NoError(d.t, err)
 	defer db.Close()
-	statements := []string{
+	statements := append(more,
 		`INSERT INTO audit_events (id, action, actor) OVERRIDING SYSTEM VALUE VALUES (1000000, 'a', 'b')`,
 		`INSERT INTO audit_events (at, action, actor) VALUES (now() - interval '1 day', 'a', 'b')`,
 		`SELECT setval('audit_events_id_seq', 1)`, `SELECT nextval('audit_events_id_seq')`,
 		`SET session_replication_role = replica`, `SET ROLE mass_owner`, `CREATE TABLE mine (id int)`,
 		`INSERT INTO mass_migrations (id, applied_at) VALUES ('x', now())`,
-		`DROP FUNCTION audit_append_only()`, `ALTER FUNCTION audit_append_only() RENAME TO x`,
-	}
+		`DROP FUNCTION audit_append_only()`, `ALTER FUNCTION audit_append_only() RENAME TO x`, `DROP TRIGGER audit_seals_continue ON audit_seals`,
+	)
 	for table, column := range map[string]string{"audit_events": "actor = 'x'", "audit_seals": "events = 1", "audit_sources": "host = 'x'"} {
 		for _, form := range []string{
 			"UPDATE %s SET " + column, "DELETE FROM %s", "TRUNCATE %s", "DROP TABLE %s", "ALTER TABLE %s DISABLE TRIGGER ALL", "DO $$ BEGIN LOCK TABLE %s IN EXCLUSIVE MODE; END $$",

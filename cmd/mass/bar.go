@@ -17,9 +17,9 @@ const (
 	redrawEvery       = 50 * time.Millisecond // at most, on a terminal
 )
 
-// bar shows progress: a bar that is redrawn in place on a terminal, and a line
+// progressBar shows progress: a bar that is redrawn in place on a terminal, and a line
 // for each quarter of the total elsewhere.
-type bar struct {
+type progressBar struct {
 	out      io.Writer
 	total    int    // 0: not known
 	what     string // what happened to the counted requests
@@ -30,20 +30,20 @@ type bar struct {
 	drawn time.Time // when the bar was last drawn on the terminal
 }
 
-func newBar(out io.Writer, total int, what string) *bar {
+func newBar(out io.Writer, total int, what string) *progressBar {
 	f, ok := out.(*os.File)
-	return &bar{out: out, total: total, what: what, terminal: ok && term.IsTerminal(int(f.Fd()))}
+	return &progressBar{out: out, total: total, what: what, terminal: ok && term.IsTerminal(int(f.Fd()))}
 }
 
 // add counts n more requests.
-func (b *bar) add(n int) {
+func (b *progressBar) add(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.set(b.done + n)
 }
 
 // reach raises the count to n; it never lowers it.
-func (b *bar) reach(n int) {
+func (b *progressBar) reach(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if n > b.done {
@@ -51,7 +51,7 @@ func (b *bar) reach(n int) {
 	}
 }
 
-func (b *bar) set(done int) {
+func (b *progressBar) set(done int) {
 	before := b.done
 	b.done = done
 	switch {
@@ -67,7 +67,7 @@ func (b *bar) set(done int) {
 }
 
 // draw overwrites the current line of the terminal.
-func (b *bar) draw() {
+func (b *progressBar) draw() {
 	b.drawn = time.Now()
 	if b.total == 0 {
 		fmt.Fprintf(b.out, "\rrequests %s: %d", b.what, b.done)
@@ -79,7 +79,7 @@ func (b *bar) draw() {
 }
 
 // finish draws the final count and leaves the bar's line.
-func (b *bar) finish() {
+func (b *progressBar) finish() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.terminal {

@@ -45,7 +45,7 @@ type demoRequest struct {
 
 // demo submits a simulated day over HTTP, as a client would, waits until every
 // accepted request has ended, and prints the results.
-func demo(ctx context.Context, api client, seed uint64, out io.Writer) error {
+func demo(ctx context.Context, api devClient, seed uint64, out io.Writer) error {
 	day := time.Now().UTC().AddDate(0, 0, -1)
 	submissions := simulate.Day(seed, day)
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
@@ -79,7 +79,7 @@ func demo(ctx context.Context, api client, seed uint64, out io.Writer) error {
 }
 
 // follow submits one request and waits until it has ended.
-func follow(ctx context.Context, api client, s simulate.Submission) (ending, error) {
+func follow(ctx context.Context, api devClient, s simulate.Submission) (ending, error) {
 	e := ending{Submission: s}
 	status, err := api.call(ctx, http.MethodPost, "/mass-requests/", s.Body, &e.answer)
 	if err != nil {
@@ -116,7 +116,7 @@ func follow(ctx context.Context, api client, s simulate.Submission) (ending, err
 }
 
 // call makes one HTTP request and decodes a successful answer.
-func (c client) call(ctx context.Context, method, path string, body []byte, into any) (status int, err error) {
+func (c devClient) call(ctx context.Context, method, path string, body []byte, into any) (status int, err error) {
 	url := c.url + path
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {

@@ -46,6 +46,9 @@ func runDev(ctx context.Context, in invocation) (err error) {
 	log := devLogger(c, logFile, in.stderr)
 
 	say := func(format string, args ...any) { fmt.Fprintf(in.stdout, format+"\n", args...) }
+	if c.DB.URL == "" {
+		c.DB.DirectURL = "" // it would lead to another server than the private one
+	}
 	say("Starting PostgreSQL and Redis …")
 	stack, err := devstack.Start(ctx, devstack.Options{DataDir: c.DataDir, DatabaseURL: c.DB.URL, RedisURL: c.Queue.RedisURL, Logger: log})
 	if err != nil {
@@ -57,7 +60,7 @@ func runDev(ctx context.Context, in invocation) (err error) {
 	}
 	say("  %s\n  %s", stack.Postgres(), stack.Redis())
 	c.DB.URL, c.Queue.RedisURL = stack.DatabaseURL(), stack.RedisURL()
-	if _, err := migrations.Up(ctx, c.DB.URL); err != nil {
+	if _, err := migrations.Up(ctx, c.DB.Direct()); err != nil {
 		return err
 	}
 
@@ -66,6 +69,9 @@ func runDev(ctx context.Context, in invocation) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
+	if err := b.refuseSharedSessions(ctx); err != nil {
+		return err
+	}
 	if err := devSecret(c); err != nil {
 		return err
 	}
@@ -99,13 +105,13 @@ func runDev(ctx context.Context, in invocation) (err error) {
 	sayLogin(c, access, in.stdout)
 	if showDemo {
 		g.Go(func() error {
-			if err := demo(gctx, client{url: url, token: access.token, dataDir: c.DataDir}, seed, in.stdout); err != nil && gctx.Err() == nil {
+			if err := demo(gctx, devClient{url: url, token: access.token, dataDir: c.DataDir}, seed, in.stdout); err != nil && gctx.Err() == nil {
 				return fmt.Errorf("the demo failed: %w", err)
 			}
 			return nil
 		})
 	} else {
-		inviteTo(client{url: url, token: access.token, dataDir: c.DataDir}, in.stdout)
+		inviteTo(devClient{url: url, token: access.token, dataDir: c.DataDir}, in.stdout)
 	}
 	return g.Wait()
 }
@@ -153,13 +159,13 @@ func sayLogin(c *config.Config, a devAccess, out io.Writer) {
 	}
 }
 
-// client holds what is needed to call the running API.
-type client struct{ url, token, dataDir string }
+// devClient holds what is needed to call the running API.
+type devClient struct{ url, token, dataDir string }
 
 // inviteTo prints commands for the next steps. The commands read the token from
 // its file, so that the token appears neither on the screen nor in the shell's
 // history.
-func inviteTo(c client, out io.Writer) {
+func inviteTo(c devClient, out io.Writer) {
 	fmt.Fprintf(out, `
   Log in       %[1]s/login
   Swagger UI   %[1]s/docs

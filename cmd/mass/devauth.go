@@ -61,7 +61,7 @@ func devLogin(ctx context.Context, st *store.Store, c *config.Config) (a devAcce
 	if err := st.RevokeAPIKeysNamed(ctx, name, by); err != nil {
 		return a, err
 	}
-	a.token, err = addKey(ctx, st, name, auth.Admin, by)
+	a.token, err = addKey(ctx, st, store.NewAPIKey{Name: name, Role: auth.Admin}, by)
 	return a, err
 }
 

@@ -44,8 +44,10 @@ func runDoctor(ctx context.Context, in invocation) (err error) {
 	if patience <= 0 {
 		return errors.New("mass doctor: --patience must be above 0")
 	}
+	development := c.DB.URL == "" && c.Queue.RedisURL == "" // then the settings are those of a running mass dev
 	findings := settingsOf(c, in.getenv)
 	p, cleanup := patientOf(c, patience)
+	p.Development = development
 	defer func() { err = errors.Join(err, cleanup()) }()
 	findings = append(findings, doctor.Examine(ctx, p)...)
 
@@ -114,9 +116,11 @@ func patientOf(c *config.Config, patience time.Duration) (p *doctor.Patient, cle
 	if st, err := store.Open(db); err == nil {
 		p.Store, closers = st, append(closers, st.Close)
 	}
-	if opt, err := queue.ParseRedisURL(c.Queue.RedisURL); err == nil {
-		if rdb, err := queue.Dial(opt); err == nil {
-			p.RedisOpt, p.Redis, closers = opt, rdb, append(closers, rdb.Close)
+	if p.RedisAddr, p.RedisError = redisAddress(&c.Queue); p.RedisError == nil {
+		if rdb, err := queue.Dial(p.RedisAddr); err == nil {
+			p.Redis, closers = rdb, append(closers, rdb.Close)
+		} else {
+			p.RedisError = err
 		}
 	}
 	return p, func() error {

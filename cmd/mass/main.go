@@ -43,8 +43,8 @@ func main() {
 // build info contains the commit.
 var version string
 
-// command is one subcommand.
-type command struct {
+// subcommand is one command of the program, such as mass api.
+type subcommand struct {
 	name, help string
 	run        func(context.Context, invocation) error
 }
@@ -57,8 +57,8 @@ type invocation struct {
 	stdout, stderr io.Writer
 }
 
-func commands() []command {
-	return []command{
+func commands() []subcommand {
+	return []subcommand{
 		{"api", "serve the HTTP API, Swagger UI and Asynqmon", runAPI},
 		{"worker", "process requests; any number of workers may run", runWorker},
 		{"migrate", "up | down | status: change the database schema, or show its state", runMigrate},
@@ -67,6 +67,7 @@ func commands() []command {
 		{"user", "add | list | role | passwd | disable | enable: manage the people who may log in", runUser},
 		{"key", "add | list | revoke: manage API keys for machines", runKey},
 		{"audit", "verify | export: check or export the audit trail", runAudit},
+		{"readings", "status | verify | rebuild | zone: look after the readings of sites", runReadings},
 		{"doctor", "diagnose a running system in plain words", runDoctor},
 		{"biocore", "serve the reference model of BioCore, or check any BioCore server", runBioCore},
 		{"mv", "fit | plan | report | verify: measure the energy that was saved, offline, from CSV files", runMV},

@@ -337,7 +337,7 @@ func TestMistakesAreToldPlainly(t *testing.T) {
 	}{
 		"unknown subcommand": {args: []string{"serve"}, want: `unknown subcommand "serve"`},
 		"nothing set":        {args: []string{"worker"}, want: "DATABASE_URL is not set\nREDIS_URL is not set"},
-		"bad redis":          {args: []string{"api"}, env: map[string]string{"DATABASE_URL": "postgres://x", "REDIS_URL": "http://secret", "MASS_AUTH": "off", "MASS_ADDR": "127.0.0.1:0"}, want: "want redis://"},
+		"bad redis":          {args: []string{"api"}, env: map[string]string{"DATABASE_URL": "postgres://x", "REDIS_URL": "http://secret", "MASS_AUTH": "off", "MASS_ADDR": "127.0.0.1:0"}, want: "must begin with redis://"},
 		"bad database":       {args: []string{"api"}, env: map[string]string{"DATABASE_URL": "mysql://secret", "REDIS_URL": "redis://x:1", "MASS_AUTH": "off", "MASS_ADDR": "127.0.0.1:0"}, want: "postgres://user:password@host:port/name"},
 		"migrate where":      {args: []string{"migrate", "sideways"}, env: map[string]string{"DATABASE_URL": "postgres://x"}, want: `want up, down or status, not "sideways"`},
 		"migrate nowhere":    {args: []string{"migrate"}, env: map[string]string{"DATABASE_URL": "postgres://x"}, want: "want up, down or status"},

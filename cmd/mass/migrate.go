@@ -34,7 +34,7 @@ func runMigrate(ctx context.Context, in invocation) error {
 	}
 	switch direction {
 	case "up":
-		n, err := migrations.Up(ctx, c.DB.URL)
+		n, err := migrations.Up(ctx, c.DB.Direct())
 		if err != nil {
 			return err
 		}
@@ -44,14 +44,14 @@ func runMigrate(ctx context.Context, in invocation) error {
 		if steps < 1 {
 			return errors.New("mass migrate down: --steps must be at least 1")
 		}
-		n, err := migrations.Down(ctx, c.DB.URL, steps)
+		n, err := migrations.Down(ctx, c.DB.Direct(), steps)
 		if err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(in.stdout, "%d migrations reverted\n", n)
 		return err
 	case "status":
-		return migrationStatus(ctx, c.DB.URL, in.stdout)
+		return migrationStatus(ctx, c.DB.Direct(), in.stdout)
 	}
 	return fmt.Errorf("mass migrate: want up, down or status, not %q", direction)
 }

@@ -160,7 +160,7 @@ func (s *submission) open() (io.ReadCloser, int, error) {
 	}
 	total := 0
 	if info, statErr := file.Stat(); statErr == nil && info.Mode().IsRegular() {
-		total, err = count(file, s.read)
+		total, err = countItems(file, s.read)
 		if err == nil {
 			_, err = file.Seek(0, io.SeekStart)
 		}
@@ -171,7 +171,7 @@ func (s *submission) open() (io.ReadCloser, int, error) {
 	return file, total, nil
 }
 
-func count(in io.Reader, o submit.ReaderOptions) (n int, err error) {
+func countItems(in io.Reader, o submit.ReaderOptions) (n int, err error) {
 	reader, err := submit.NewReader(in, o)
 	if err != nil {
 		return 0, err

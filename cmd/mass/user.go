@@ -107,11 +107,12 @@ func (m *manage) setPassword(ctx context.Context, email string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := m.store.SetPassword(ctx, u.ID, hash, m.origin); err != nil {
+	_, remaining, err := m.store.SetPassword(ctx, u.ID, hash, m.origin)
+	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(m.in.stdout, "%s has a new password; all logins with the old one are logged out\n", u.Email)
-	return err
+	fmt.Fprintf(m.in.stdout, "%s has a new password; all logins with the old one are logged out\n", u.Email)
+	return m.printKeys("These API keys of the user go on. If the old password was stolen, revoke those that the user did not create:", remaining)
 }
 
 func (m *manage) changeUser(ctx context.Context, email string, c store.UserChange) error {
@@ -119,15 +120,19 @@ func (m *manage) changeUser(ctx context.Context, email string, c store.UserChang
 	if err != nil {
 		return err
 	}
-	if u, err = m.store.ChangeUser(ctx, u.ID, c, m.origin); err != nil {
+	changed, err := m.store.ChangeUser(ctx, u.ID, c, m.origin)
+	if err != nil {
 		return err
 	}
 	state := "enabled"
-	if u.Disabled() {
+	if changed.Disabled() {
 		state = "disabled"
 	}
-	_, err = fmt.Fprintf(m.in.stdout, "user %d: %s, %s, %s\n", u.ID, u.Email, u.Role, state)
-	return err
+	fmt.Fprintf(m.in.stdout, "user %d: %s, %s, %s\n", changed.ID, changed.Email, changed.Role, state)
+	return errors.Join(
+		m.printKeys("These API keys end with the user. To keep one, run mass key adopt ID:", changed.Ended),
+		m.printKeys("These API keys may do no more than the user from now on:", changed.Limited),
+	)
 }
 
 func (m *manage) user(ctx context.Context, email string) (store.User, error) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jmoiron/sqlx"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -173,4 +174,48 @@ func TestAuthMistakesAreToldPlainly(t *testing.T) {
 	var out output
 	err := run(t.Context(), []string{"user", "list"}, getenv(map[string]string{"MASS_DATA_DIR": t.TempDir()}), &out, &out)
 	require.ErrorContains(t, err, "DATABASE_URL is not set, and no mass dev runs in")
+}
+
+// What a person sees of keys that depend on others, and how such a key is kept.
+func TestKeysOfTheCommandLine(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"DATABASE_URL": devtest.Database(t), "USER": "root"}
+	mass := func(stdin string, args ...string) string {
+		t.Helper()
+		out, err := massWith(t, env, stdin, args...)
+		require.NoError(t, err)
+		return out
+	}
+	refused := func(want string, args ...string) {
+		t.Helper()
+		_, err := massWith(t, env, "", args...)
+		require.ErrorContains(t, err, want)
+	}
+	mass("correct horse battery", "user", "add", "ann@x", "--role", "admin")
+	mass("correct horse battery", "user", "add", "bob@x", "--role", "admin")
+	db := sqlx.MustConnect("postgres", env["DATABASE_URL"])
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err := db.ExecContext(t.Context(), `
+        INSERT INTO api_keys (name, role, created_by, owner_user_id, secret_hash) VALUES ('collector', 'operator', 'user:2', 2, sha256('a'));
+        INSERT INTO api_keys (name, role, created_by, owner_key_id, secret_hash) VALUES ('child', 'viewer', 'key:1', 1, sha256('b'))`)
+	require.NoError(t, err)
+	assert.Contains(t, mass("another horse battery", "user", "passwd", "bob@x"), "These API keys of the user go on")
+	assert.Contains(t, mass("", "user", "role", "bob@x", "--role", "viewer"), "no more than the user from now on:\n  key:1: collector\n")
+	assert.Regexp(t, `(?m)^1 .*acts as viewer$`, mass("", "key", "list"))
+	assert.Contains(t, mass("", "user", "disable", "bob@x"), "To keep one, run mass key adopt ID:\n  key:1: collector\n  key:2: child\n")
+	assert.Regexp(t, `(?m)^1 +collector +operator +user:2 +user:2 .*user:2, on whose behalf it acts, was disabled$`, mass("", "key", "list"))
+	out := mass("", "key", "adopt", "1")
+	assert.Contains(t, out, "it acts as operator until it is revoked or expires")
+	assert.Contains(t, out, "act with it:\n  key:2: child\n")
+	assert.Regexp(t, `(?m)^1 +collector +operator +user:2 +command line .*acts as operator$`, mass("", "key", "list"))
+	assert.Contains(t, mass("", "key", "revoke", "1"), "end with it. To keep one, run mass key adopt ID:\n  key:2: child\n")
+	refused("revoked or has expired cannot be taken over", "key", "adopt", "1")
+	refused("there is no API key 99", "key", "adopt", "99")
+
+	mass("", "key", "add", "short", "--role", "viewer", "--expires", "2160h")
+	assert.Regexp(t, `(?m)^3 +short +viewer +cli:root +command line +never +20\S+ +acts as viewer$`, mass("", "key", "list"))
+	refused("must be in the future", "key", "add", "x", "--role", "viewer", "--expires", "2001-01-01T00:00:00Z")
+	refused("neither a duration", "key", "add", "x", "--role", "viewer", "--expires", "tomorrow")
+	env["MASS_KEY_MAX_AGE"] = "24h"
+	refused("at most 24h0m0s from now", "key", "add", "x", "--role", "viewer", "--expires", "48h")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -24,7 +25,7 @@ type backends struct {
 // a process starts even while a server is away, and its health endpoints report
 // which server is missing.
 func open(c *config.Config, kind string) (*backends, error) {
-	opt, err := queue.ParseRedisURL(c.Queue.RedisURL)
+	address, err := redisAddress(&c.Queue)
 	if err != nil {
 		return nil, err
 	}
@@ -34,17 +35,27 @@ func open(c *config.Config, kind string) (*backends, error) {
 	if err != nil {
 		return nil, err
 	}
-	rdb, err := queue.Dial(opt)
+	rdb, err := queue.Dial(address)
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	return &backends{store: st, redis: rdb, enqueuer: queue.NewEnqueuer(rdb, c.Queue.TaskRetention)}, nil
 }
 
+// redisAddress reads the address of Redis from the settings.
+func redisAddress(q *config.Queue) (queue.Address, error) {
+	a, err := queue.ParseRedisURL(q.RedisURL)
+	if err != nil {
+		return a, err
+	}
+	return a.TrustCA(q.RedisCA)
+}
+
 // storeConfig says how a subcommand connects to Postgres.
 func storeConfig(db *config.DB, subcommand string) store.Config {
 	return store.Config{
 		URL:              db.URL,
+		DirectURL:        db.DirectURL,
 		MaxOpen:          db.MaxConns,
 		MaxIdle:          db.MaxIdle,
 		ConnLifetime:     db.ConnLifetime,
@@ -62,6 +73,11 @@ func processSource(kind string) store.Source {
 	}
 	return store.Source{Kind: kind, Version: buildVersion(), Commit: buildCommit(), Host: host, PID: os.Getpid()}
 }
+
+// refuseSharedSessions returns an error if a connection pooler does not keep the
+// sessions of its clients apart. A process must not start then: it would write
+// events in the name of another process, and run statements of other clients.
+func (b *backends) refuseSharedSessions(ctx context.Context) error { return b.store.CheckPooler(ctx) }
 
 func (b *backends) close() error { return errors.Join(b.redis.Close(), b.store.Close()) }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
 	"github.com/leomutto/pilot-in-a-box/internal/config"
+	"github.com/leomutto/pilot-in-a-box/internal/limit"
 	"github.com/leomutto/pilot-in-a-box/migrations"
 )
 
@@ -19,6 +20,7 @@ func newAPI(b *backends, c *config.Config, log *slog.Logger, tune ...func(*api.C
 	if err != nil {
 		return nil, err
 	}
+	cfg.PendingMigrations = func(ctx context.Context) (int, error) { return migrations.PendingIn(ctx, b.store.Pool()) }
 	for _, f := range tune {
 		f(&cfg)
 	}
@@ -62,10 +64,10 @@ func apiConfig(c *config.Config, log *slog.Logger) (api.Config, error) {
 		Origins:        c.HTTP.CORSOrigins,
 
 		Access:     callers,
+		KeyMaxAge:  c.Auth.KeyMaxAge,
 		MaxBacklog: c.Limits.MaxBacklog,
 
-		Callbacks:         guard,
-		PendingMigrations: func(ctx context.Context) (int, error) { return migrations.Pending(ctx, c.DB.URL) },
+		Callbacks: guard,
 	}, nil
 }
 
@@ -91,5 +93,9 @@ func authConfig(c *config.Config, log *slog.Logger) (access.Config, error) {
 		CallerRate:  c.Limits.CallerRate,
 		CallerBurst: c.Limits.CallerBurst,
 		AddressRate: c.Limits.AddressRate,
+		Throttle: access.ThrottleConfig{
+			Account: limit.Rate{Burst: c.Auth.LoginTries, Every: c.Auth.LoginEvery},
+			Address: limit.Rate{Burst: c.Auth.AddressLoginTries, Every: c.Auth.AddressLoginEvery},
+		},
 	}, nil
 }

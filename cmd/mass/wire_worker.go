@@ -21,6 +21,7 @@ func newWorker(b *backends, c *config.Config, log *slog.Logger) (*worker.Worker,
 	return worker.New(b.store, b.redis, b.enqueuer, newPipeline(), worker.Config{
 		Concurrency:     c.Worker.Concurrency,
 		BatchMax:        c.Queue.BatchMax,
+		PayloadBytes:    c.Worker.Memory,
 		CallerMax:       c.Limits.CallerMaxRunning,
 		Retry:           jobs.RetryPolicy(c.Worker.Retry),
 		RequestTimeout:  c.Worker.RequestTimeout,
@@ -37,14 +38,15 @@ func newWorker(b *backends, c *config.Config, log *slog.Logger) (*worker.Worker,
 func leaderConfig(c *config.Config) leader.Config {
 	r := c.Worker.Reconcile
 	return leader.Config{
-		Interval:    r.Interval,
-		Grace:       r.Grace,
-		SilentAfter: r.SilentAfter,
-		Step:        r.Step,
-		MaxRescues:  r.MaxRescues,
-		Retention:   r.Retention,
-		BatchMax:    c.Queue.BatchMax,
-		CallerMax:   c.Limits.CallerMaxRunning,
+		Interval:          r.Interval,
+		Grace:             r.Grace,
+		SilentAfter:       r.SilentAfter,
+		Step:              r.Step,
+		MaxRescues:        r.MaxRescues,
+		Retention:         r.Retention,
+		ReadingsRetention: r.ReadingsRetention,
+		BatchMax:          c.Queue.BatchMax,
+		CallerMax:         c.Limits.CallerMaxRunning,
 	}
 }
 

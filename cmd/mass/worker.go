@@ -21,6 +21,9 @@ func runWorker(ctx context.Context, in invocation) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
+	if err := b.refuseSharedSessions(ctx); err != nil {
+		return err
+	}
 	w, err := newWorker(b, c, newLogger(&c.Log, in.stderr))
 	if err != nil {
 		return err

@@ -110,3 +110,11 @@ func (c *cache[K, V]) forget(k K) {
 	delete(c.entries, k)
 	delete(c.flights, k)
 }
+
+// forgetAll makes the next get of any row look it up again.
+func (c *cache[K, V]) forgetAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.entries)
+	clear(c.flights)
+}

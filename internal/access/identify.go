@@ -126,10 +126,28 @@ func (g *Guard) byKey(ctx context.Context, token string) (auth.Identity, error) 
 	if !auth.SameDigest(secret, k.SecretHash) || !k.RevokedAt.IsZero() {
 		return auth.Identity{}, invalidProof(fmt.Errorf("API key %d is revoked, or its secret is wrong", id))
 	}
+	if !k.Standing.Acts() {
+		return auth.Identity{}, endedKey(&k.APIKey)
+	}
 	if time.Since(k.LastUsedAt) > noteUseAfter && k.noted.CompareAndSwap(false, true) {
 		g.background.Go("record the use of an API key", func(ctx context.Context) error { return g.store.UsedAPIKey(ctx, id) })
 	}
-	return auth.Identity{Kind: auth.Key, ID: id, Name: k.Name, Role: k.Role}, nil
+	return auth.Identity{Kind: auth.Key, ID: id, Name: k.Name, Role: k.Standing.Role, Owner: k.Standing.User}, nil
+}
+
+// endedKey is the problem of a key that does not act although it was not
+// revoked. It tells the holder of the key, who has shown its secret, what to
+// do.
+func endedKey(k *store.APIKey) error {
+	remedy := fmt.Sprintf("An admin can take the key over with POST /api-keys/%d/adopt.", k.ID)
+	if k.Standing.Ended == store.KeyExpired && k.Standing.EndedBy == (auth.Identity{Kind: auth.Key, ID: k.ID}).Subject() {
+		remedy = "An admin can create another one."
+	}
+	return &web.Problem{
+		Status: http.StatusUnauthorized, Code: web.CodeUnauthenticated,
+		Detail: "The API key does not act: " + k.Standing.Reason() + ". " + remedy,
+		Cause:  fmt.Errorf("API key %d: %s", k.ID, k.Standing.Reason()),
+	}
 }
 
 func (g *Guard) bySession(ctx context.Context, cookie string) (auth.Identity, error) {
@@ -150,6 +168,10 @@ func (g *Guard) ForgetUser(id int64) { g.users.forget(id) }
 
 // ForgetKey makes a change of an API key count in this process at once.
 func (g *Guard) ForgetKey(id int64) { g.keys.forget(id) }
+
+// ForgetKeys makes a change of a user or of an API key count in this process at
+// once for all keys that depend on it.
+func (g *Guard) ForgetKeys() { g.keys.forgetAll() }
 
 func identityOf(u *store.User) auth.Identity {
 	return auth.Identity{Kind: auth.User, ID: u.ID, Name: u.Email, Role: u.Role}

@@ -13,11 +13,10 @@ import (
 	"github.com/leomutto/pilot-in-a-box/internal/limit"
 )
 
-// ThrottleConfig bounds attempts to log in. The zero value of a field means its
-// default.
+// ThrottleConfig bounds attempts to log in.
 type ThrottleConfig struct {
-	Account limit.Rate // of one e-mail address, from any client; 10, then one each 30 s
-	Address limit.Rate // from one client address or IPv6 /64, for any account; 60, then one a second
+	Account limit.Rate // of one e-mail address, from any client
+	Address limit.Rate // from one client address or IPv6 /64, for any account
 }
 
 // throttle bounds how often a client may attempt to log in.
@@ -27,12 +26,6 @@ type throttle struct {
 }
 
 func newThrottle(rdb redis.UniversalClient, c ThrottleConfig, log *slog.Logger) *throttle {
-	if c.Account == (limit.Rate{}) {
-		c.Account = limit.Rate{Burst: 10, Every: 30 * time.Second}
-	}
-	if c.Address == (limit.Rate{}) {
-		c.Address = limit.Rate{Burst: 60, Every: time.Second}
-	}
 	return &throttle{limits: c, tries: limit.NewTries(rdb, log)}
 }
 

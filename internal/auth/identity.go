@@ -38,6 +38,18 @@ func ParseRole(s string) (Role, error) {
 // includes no role and is included in none.
 func (r Role) Includes(other Role) bool { return r.rank() >= other.rank() && other.rank() > 0 }
 
+// AtMost returns the role of an identity that has r and acts on behalf of one
+// that has limit: the lower of the two. An unknown role gives no role.
+func (r Role) AtMost(limit Role) Role {
+	switch {
+	case limit.Includes(r):
+		return r
+	case r.Includes(limit):
+		return limit
+	}
+	return ""
+}
+
 func (r Role) rank() int {
 	for i, known := range Roles() {
 		if r == known {
@@ -66,6 +78,10 @@ type Identity struct {
 	ID   int64  // of the row in users or api_keys
 	Name string // e-mail address of a user, name of a key
 	Role Role
+
+	// Owner is the user on whose behalf a key acts; 0 for a user, and for a key
+	// of the command line.
+	Owner int64
 }
 
 // Subject returns a permanent name of the identity, such as "user:12", which

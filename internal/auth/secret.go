@@ -6,9 +6,11 @@ import (
 	"crypto/subtle"
 	"encoding/base32"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -69,6 +71,23 @@ func ParseKeyName(s string) (string, error) {
 		return "", fmt.Errorf("must be 1 to %d printable characters", most)
 	}
 	return s, nil
+}
+
+// KeyExpiry returns when a new API key expires: at the wanted time or, where
+// none is given, after most. most bounds the life of a key; 0 is no bound. The
+// zero time means never.
+func KeyExpiry(now, wanted time.Time, most time.Duration) (time.Time, error) {
+	switch {
+	case wanted.IsZero() && most > 0:
+		return now.Add(most), nil
+	case wanted.IsZero():
+		return time.Time{}, nil
+	case !wanted.After(now):
+		return time.Time{}, errors.New("must be in the future")
+	case most > 0 && wanted.After(now.Add(most)):
+		return time.Time{}, fmt.Errorf("must be at most %v from now, which is the longest life of an API key here (MASS_KEY_MAX_AGE)", most)
+	}
+	return wanted, nil
 }
 
 // NewOpaque returns a random token without content, for a refresh token or a

@@ -21,6 +21,12 @@ type Auth struct {
 	RefreshTTL  time.Duration
 	SessionTTL  time.Duration
 	SessionIdle time.Duration
+	KeyMaxAge   time.Duration
+
+	LoginTries        int
+	LoginEvery        time.Duration
+	AddressLoginTries int
+	AddressLoginEvery time.Duration
 }
 
 // Off reports whether authentication is disabled.
@@ -30,7 +36,8 @@ func (a *Auth) settings() []setting {
 	return []setting{{
 		value: &a.Mode, env: "MASS_AUTH", usedBy: "api dev", def: "on", oneof: []string{"on", "off"},
 		help: "off disables authentication and makes every caller an admin; it requires that MASS_ADDR is a loopback " +
-			"address, and is meant for benchmarks and for a proxy on the same host that authenticates callers",
+			"address, and is meant for benchmarks and for a proxy on the same host that authenticates callers; while it is off, " +
+			"requests must name a loopback address or localhost in their Host header, and users, passwords and API keys cannot be changed over HTTP",
 	}, {
 		value: &a.Secret, env: "MASS_AUTH_SECRET", usedBy: "api dev", secret: true,
 		help: "secret that signs access tokens (HS256), of at least 32 bytes, for example from openssl rand -hex 32; " +
@@ -58,6 +65,21 @@ func (a *Auth) settings() []setting {
 	}, {
 		value: &a.SessionIdle, env: "MASS_SESSION_IDLE", usedBy: "api dev", def: "1h", min: "5m",
 		help: "how long a browser stays logged in without sending a request",
+	}, {
+		value: &a.LoginTries, env: "MASS_LOGIN_TRIES", usedBy: "api dev", def: "10", min: "1",
+		help: "attempts to log in to one account before further ones have to wait",
+	}, {
+		value: &a.LoginEvery, env: "MASS_LOGIN_EVERY", usedBy: "api dev", def: "30s", min: "1ms",
+		help: "time after which an account allows one more attempt to log in",
+	}, {
+		value: &a.AddressLoginTries, env: "MASS_ADDRESS_LOGIN_TRIES", usedBy: "api dev", def: "60", min: "1",
+		help: "attempts to log in, to any account, from one IPv4 address or IPv6 /64 network before further ones have to wait",
+	}, {
+		value: &a.AddressLoginEvery, env: "MASS_ADDRESS_LOGIN_EVERY", usedBy: "api dev", def: "1s", min: "1ms",
+		help: "time after which an address allows one more attempt to log in",
+	}, {
+		value: &a.KeyMaxAge, env: "MASS_KEY_MAX_AGE", usedBy: "api dev key", def: "0s",
+		help: "longest life of a new API key, which is also the life of a key that is created without an expiry; 0 means no limit",
 	}}
 }
 

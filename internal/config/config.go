@@ -36,7 +36,7 @@ func (c *Config) settings() []setting {
 	all := c.DB.settings()
 	all = append(all, c.Queue.settings()...)
 	all = append(all, setting{
-		value: &c.DataDir, env: "MASS_DATA_DIR", usedBy: "dev doctor user key audit", def: ".mass",
+		value: &c.DataDir, env: "MASS_DATA_DIR", usedBy: "dev doctor user key audit readings", def: ".mass",
 		help: "directory where mass dev keeps its databases, log and secrets",
 	}, setting{
 		value: &c.ShutdownTimeout, env: "MASS_SHUTDOWN_TIMEOUT", usedBy: "api worker dev", def: "20s", min: "1s",
@@ -70,14 +70,18 @@ func (c *Config) check(command string) error {
 // Queue is about Redis and the tasks in it.
 type Queue struct {
 	RedisURL      string
-	BatchMax      int // requests per task
+	RedisCA       string // file of the authorities that sign the certificates of Redis
+	BatchMax      int    // requests per task
 	TaskRetention time.Duration
 }
 
 func (q *Queue) settings() []setting {
 	return []setting{{
 		value: &q.RedisURL, env: "REDIS_URL", usedBy: "api worker dev doctor", secret: true,
-		help: "address of Redis, as redis://, rediss:// (TLS), redis-sentinel://…?master=NAME or redis-cluster://",
+		help: "address of Redis, as redis://, redis-sentinel://…?master=NAME or redis-cluster://; over TLS the scheme begins with rediss",
+	}, {
+		value: &q.RedisCA, env: "MASS_REDIS_CA", usedBy: "api worker dev doctor",
+		help: "PEM file of the authorities that sign the certificates of Redis; without it, the authorities of the system are trusted",
 	}, {
 		value: &q.BatchMax, env: "MASS_BATCH_MAX", usedBy: "api worker dev", def: "64", min: "1", max: "1000",
 		help: "maximum number of requests in one task",

@@ -9,6 +9,7 @@ import (
 // Worker is about the processing of requests.
 type Worker struct {
 	Concurrency    int
+	Memory         int64 // bytes of payloads
 	RequestTimeout time.Duration
 	PollInterval   time.Duration
 	Heartbeat      time.Duration
@@ -28,18 +29,22 @@ type Retry struct {
 // Reconcile is about the worker that leads: it finds lost tasks and requests of
 // dead workers. Its fields are those of worker.ReconcileConfig.
 type Reconcile struct {
-	Interval    time.Duration
-	Grace       time.Duration
-	SilentAfter time.Duration
-	Step        int
-	MaxRescues  int
-	Retention   time.Duration
+	Interval          time.Duration
+	Grace             time.Duration
+	SilentAfter       time.Duration
+	Step              int
+	MaxRescues        int
+	Retention         time.Duration
+	ReadingsRetention time.Duration
 }
 
 func (w *Worker) settings() []setting {
 	own := []setting{{
 		value: &w.Concurrency, env: "MASS_CONCURRENCY", usedBy: "worker dev", def: "32", min: "1",
 		help: "number of batches that a worker processes at once",
+	}, {
+		value: &w.Memory, env: "MASS_WORKER_MEMORY", usedBy: "worker dev", def: "16777216", min: "1048576",
+		help: "bytes of payloads that a worker holds at once; it needs about six times as much memory",
 	}, {
 		value: &w.RequestTimeout, env: "MASS_REQUEST_TIMEOUT", usedBy: "worker dev doctor", def: "30s", min: "10ms",
 		help: "time limit for one attempt at processing a request",
@@ -88,6 +93,9 @@ func (r *Reconcile) settings() []setting {
 	}, {
 		value: &r.Retention, env: "MASS_RETENTION", usedBy: "worker dev", def: "0s",
 		help: "how long requests are kept after they ended, at least 1m; 0 means forever",
+	}, {
+		value: &r.ReadingsRetention, env: "MASS_READINGS_RETENTION", usedBy: "worker dev", def: "0s",
+		help: "how long readings are kept after the month in which they begin, at least 24h; 0 means forever",
 	}}
 }
 
@@ -96,6 +104,10 @@ func (w *Worker) check() error {
 	if keep := w.Reconcile.Retention; keep != 0 && keep < time.Minute {
 		errs = append(errs, fmt.Errorf("MASS_RETENTION (%v) must be 0 or at least 1m, "+
 			"or results are deleted before clients read them", keep))
+	}
+	if keep := w.Reconcile.ReadingsRetention; keep != 0 && keep < 24*time.Hour {
+		errs = append(errs, fmt.Errorf("MASS_READINGS_RETENTION (%v) must be 0 or at least 24h, "+
+			"because readings are removed by whole months", keep))
 	}
 	if w.Reconcile.SilentAfter < 3*w.Heartbeat {
 		errs = append(errs, fmt.Errorf("MASS_SILENT_AFTER (%v) must be at least three times MASS_HEARTBEAT (%v)",

@@ -202,6 +202,7 @@ func sweepTemporary(logger *slog.Logger) {
 		}
 		logger.Debug("removing the data folder of a killed process", "folder", dir)
 		if servers, err := filepath.EvalSymlinks(filepath.Join(dir, "servers")); err == nil {
+			detachMounts(servers)
 			_ = os.RemoveAll(servers)
 		}
 		_ = errors.Join(os.RemoveAll(dir), unlock(lock))

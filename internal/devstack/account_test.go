@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -101,4 +102,22 @@ func copyFile(t *testing.T, from, to string) {
 	_, err = io.Copy(out, in)
 	require.NoError(t, err)
 	require.NoError(t, out.Close())
+}
+
+// A process that is killed while it has a small disk leaves it mounted.
+func TestRoot_killedProcessesLeaveNoMounts(t *testing.T) {
+	t.Parallel()
+	skipUnlessRoot(t)
+	dir, err := os.MkdirTemp("", temporaryPattern)
+	require.NoError(t, err)
+	disk := filepath.Join(dir, "servers", "disk")
+	require.NoError(t, os.MkdirAll(disk, 0o700))
+	if err := exec.Command("mount", "-t", "tmpfs", "tmpfs", disk).Run(); err != nil {
+		require.NoError(t, os.RemoveAll(dir))
+		t.Skipf("this machine does not let root mount anything: %v", err)
+	}
+	old := time.Now().Add(-time.Hour)
+	require.NoError(t, os.Chtimes(dir, old, old))
+	start(t, Options{DatabaseURL: "postgres://elsewhere/x", Ephemeral: true})
+	require.NoDirExists(t, dir)
 }

@@ -137,10 +137,16 @@ func (c *cluster) initialize(ctx context.Context, h *home, ephemeral bool) error
 	return nil
 }
 
-// command returns the command that runs the server. The server listens on TCP
+// command returns the command that runs the server.
+func (c *cluster) command(h *home, port int, ephemeral bool, further []string) *exec.Cmd {
+	args := c.arguments(port, ephemeral, further)
+	return h.account.command(syscall.SIGINT, h.servers, filepath.Join(c.dir, "postgres"), args...)
+}
+
+// arguments returns the arguments of the server. The server listens on TCP
 // only, because the path of a socket is limited to about 100 bytes, and data
 // folders can have longer paths.
-func (c *cluster) command(h *home, port int, ephemeral bool, further []string) *exec.Cmd {
+func (c *cluster) arguments(port int, ephemeral bool, further []string) []string {
 	settings := []string{
 		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(port), "unix_socket_directories=",
 		"max_connections=300", "timezone=UTC", "log_timezone=UTC", "logging_collector=off", "log_destination=stderr",
@@ -152,7 +158,7 @@ func (c *cluster) command(h *home, port int, ephemeral bool, further []string) *
 	for _, setting := range append(settings, further...) { // of several values of one setting, the last one counts
 		args = append(args, "-c", setting)
 	}
-	return h.account.command(syscall.SIGINT, h.servers, filepath.Join(c.dir, "postgres"), args...)
+	return args
 }
 
 func (c *cluster) url(port int, database string) string {

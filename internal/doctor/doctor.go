@@ -13,9 +13,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/leomutto/pilot-in-a-box/internal/pgconn"
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -43,14 +44,16 @@ type Finding struct {
 type Patient struct {
 	DatabaseURL string
 	Store       *store.Store
-	RedisOpt    asynq.RedisConnOpt
+	RedisAddr   queue.Address
 	Redis       redis.UniversalClient
+	RedisError  error // why there is no Redis client
 
 	DBMaxConns     int
 	RequestTimeout time.Duration
 	SilentAfter    time.Duration
 	ReconcileGrace time.Duration
 	Patience       time.Duration // how long each stage of checks may take
+	Development    bool          // the system is a mass dev, whose one role may do everything
 }
 
 // group is a set of checks on one topic. They are made, and given up, together.
@@ -75,6 +78,8 @@ func stages() [][]group {
 		{"role", needs{schema: true}, askRole},
 		{"workers", needs{schema: true}, askWorkers},
 		{"leader", needs{schema: true}, askLeader},
+		{"seals", needs{schema: true}, askSeals},
+		{"keys", needs{schema: true}, askKeys},
 		{"backlog", needs{schema: true}, askBacklog},
 		{"queues", needs{redis: true}, askQueues},
 		{"batches", needs{schema: true, redis: true}, askBatches},
@@ -186,13 +191,9 @@ func (p *Patient) hush(text string) string {
 		password, _ := u.User.Password()
 		secrets = append(secrets, password, u.Query().Get("password"))
 	}
-	switch o := p.RedisOpt.(type) {
-	case asynq.RedisClientOpt:
-		secrets = append(secrets, o.Password)
-	case asynq.RedisFailoverClientOpt:
-		secrets = append(secrets, o.Password, o.SentinelPassword)
-	case asynq.RedisClusterClientOpt:
-		secrets = append(secrets, o.Password)
+	secrets = append(secrets, p.RedisAddr.Secrets()...)
+	if u, err := pgconn.ParseURL(p.DatabaseURL); err == nil {
+		secrets = append(secrets, u["password"])
 	}
 	for _, s := range secrets {
 		if len(s) > 2 {

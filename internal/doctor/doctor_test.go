@@ -4,8 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/stretchr/testify/assert"
+
+	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 )
 
 func TestClocksAreComparedWithinTheTimeOfTheExchange(t *testing.T) {
@@ -39,7 +40,7 @@ func TestConnections(t *testing.T) {
 
 func TestPasswordsAreHushed(t *testing.T) {
 	t.Parallel()
-	p := &Patient{DatabaseURL: "postgres://u:s3cret@h/d?password=other", RedisOpt: asynq.RedisClientOpt{Password: "third"}}
+	p := &Patient{DatabaseURL: "postgres://u:s3cret@h/d?password=other", RedisAddr: queue.Address{Password: "third"}}
 	text := p.hush("cannot parse postgres://u:s3cret@h/d?password=other: s3cret, other, third")
 	for _, secret := range []string{"s3cret", "other", "third"} {
 		assert.NotContains(t, text, secret)

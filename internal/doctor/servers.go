@@ -1,16 +1,18 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"net/url"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/hibiken/asynq"
-
+	"github.com/leomutto/pilot-in-a-box/internal/pgconn"
 	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/migrations"
+	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 const (
@@ -40,7 +42,14 @@ func fastest(exchange func() error) (time.Duration, error) {
 func askPostgres(ctx context.Context, p *Patient) []Finding {
 	where := databaseName(p.DatabaseURL)
 	if p.Store == nil {
-		return []Finding{{Topic: "postgres", Level: Fail, Detail: "DATABASE_URL is not a PostgreSQL URL", Advice: "use the form postgres://user:password@host:port/name", away: true}}
+		detail := "DATABASE_URL is not a PostgreSQL URL"
+		if _, err := pgconn.ParseURL(p.DatabaseURL); err != nil {
+			detail = strings.Replace(err.Error(), "the database URL", "DATABASE_URL", 1)
+		}
+		return []Finding{{Topic: "postgres", Level: Fail, Detail: detail, Advice: "use the form postgres://user:password@host:port/name", away: true}}
+	}
+	if err := p.Store.CheckPooler(ctx); err != nil {
+		return trouble("postgres", "see \"Connection poolers\" in docs/operations.md", err)
 	}
 	trip, err := fastest(func() error { return p.Store.Ping(ctx) })
 	if err != nil {
@@ -56,6 +65,9 @@ func askPostgres(ctx context.Context, p *Patient) []Finding {
 		clock("PostgreSQL", begun, time.Since(begun), s.Now),
 		connections(s.Connections, s.MaxConnections, p.DBMaxConns),
 	}
+	if s.Standbys > 0 {
+		findings = append(findings, standbys(&s))
+	}
 	switch first := &findings[0]; {
 	case s.VersionNumber < oldestPostgres:
 		first.Level, first.Advice = Fail, "upgrade the server: MASS needs PostgreSQL 13 or later"
@@ -65,6 +77,20 @@ func askPostgres(ctx context.Context, p *Patient) []Finding {
 		first.Level, first.Advice = Warn, "each submission waits for at least one round trip: run MASS closer to its database"
 	}
 	return findings
+}
+
+// standbys judges whether a failover may lose requests that were accepted.
+func standbys(s *store.Server) Finding {
+	f := Finding{Topic: "standbys", Level: OK, Detail: fmt.Sprintf("%d of %d standbys are synchronous", s.Synchronous, s.Standbys)}
+	switch {
+	case s.Synchronous > 0:
+	case s.Hidden == s.Standbys:
+		f.Level, f.Detail = Warn, fmt.Sprintf("%d standbys; the role may not see whether any is synchronous", s.Standbys)
+		f.Advice = "GRANT pg_read_all_stats to the role of the doctor, or check pg_stat_replication as a superuser"
+	default:
+		f.Level, f.Advice = Warn, "a failover may lose requests that were accepted last: set synchronous_standby_names, such as 'ANY 1 (*)' with two standbys"
+	}
+	return f
 }
 
 func connections(used, most, each int) Finding {
@@ -96,9 +122,9 @@ func clock(server string, begun time.Time, took time.Duration, theirs time.Time)
 }
 
 func askRedis(ctx context.Context, p *Patient) []Finding {
-	where := redisName(p.RedisOpt)
+	where := redisName(p.RedisAddr)
 	if p.Redis == nil {
-		return []Finding{{Topic: "redis", Level: Fail, Detail: "REDIS_URL is not a Redis URL", Advice: "use redis://, rediss://, redis-sentinel:// or redis-cluster://", away: true}}
+		return trouble("redis", "see docs/configuration.md for the forms of REDIS_URL", cmp.Or(p.RedisError, errors.New("REDIS_URL is not set")))
 	}
 	trip, err := fastest(func() error { return p.Redis.Ping(ctx).Err() })
 	if err != nil {
@@ -110,35 +136,87 @@ func askRedis(ctx context.Context, p *Patient) []Finding {
 	if err != nil {
 		return trouble("redis", "", err)
 	}
-	info, err := queue.DescribeRedis(ctx, p.Redis)
+	nodes, err := queue.InspectNodes(ctx, p.Redis)
 	if err != nil {
 		return trouble("redis", "", err)
 	}
-	findings := []Finding{
-		{Topic: "redis", Level: OK, Detail: fmt.Sprintf("%s at %s, round trip %s", info.Version, where, short(trip))},
-		{Topic: "redis memory", Level: OK, Detail: memory(info)},
-		clock("Redis", begun, took, now),
+	return []Finding{
+		redisServers(nodes, where, trip), enqueueing(queue.Health(ctx, p.Redis)), memory(nodes.Fullest(), len(nodes)), clock("Redis", begun, took, now),
 	}
-	if err := queue.CheckRedis(ctx, p.Redis); err != nil {
-		findings[0].Level, findings[0].Advice = Fail, "change this setting, or use another server; until then Redis may lose tasks (no request is lost)"
-		findings[0].Detail += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")
-	}
-	if info.Max > 0 && float64(info.Used) > memoryWarn*float64(info.Max) {
-		findings[1].Level, findings[1].Advice = Warn, "raise maxmemory: once it is full, no task can be enqueued"
-	}
-	return findings
 }
 
-func memory(info queue.RedisInfo) string {
+// redisServers is the finding about the versions and settings of the servers of Redis.
+func redisServers(nodes queue.Nodes, where string, trip time.Duration) Finding {
+	var versions []string
+	for _, n := range nodes {
+		if v := cmp.Or(n.Version, "of an unknown version"); !slices.Contains(versions, v) {
+			versions = append(versions, v)
+		}
+	}
+	f := Finding{Topic: "redis", Level: OK, Detail: fmt.Sprintf("%s at %s, round trip %s", strings.Join(versions, ", "), where, short(trip))}
+	if len(nodes) > 1 {
+		f.Detail += fmt.Sprintf(", %d servers", len(nodes))
+	}
+	unsuitable, unseen := nodes.Unsuitable(), nodes.Unseen()
+	if len(unseen) > 0 {
+		f.Level, f.Advice = Warn, "look at these values yourself: MASS needs Redis 6.2 or later with maxmemory-policy noeviction on every server"
+		f.Detail += "; " + strings.Join(unseen, "; ")
+	}
+	if unsuitable != nil {
+		f.Level, f.Advice = Fail, "change this setting, or use another server; until then Redis may lose tasks (no request is lost)"
+		f.Detail += "; " + strings.ReplaceAll(unsuitable.Error(), "\n", "; ")
+	}
+	return f
+}
+
+// redisAdvice says what to do about a problem of Redis.
+var redisAdvice = map[string]string{
+	queue.ProblemFull:      "raise maxmemory, or find out what else fills this Redis",
+	queue.ProblemReadOnly:  "let REDIS_URL name the master, or use redis-sentinel://",
+	queue.ProblemLoading:   "wait until Redis has read its data",
+	queue.ProblemNoDisk:    "look at the log of Redis: its disk may be full",
+	queue.ProblemReplicas:  "start the replicas of Redis, or lower min-replicas-to-write",
+	queue.ProblemCluster:   "start the nodes that are missing: a part of the cluster is served by no node",
+	queue.ProblemForbidden: "give the user of REDIS_URL the commands and keys that docs/operations.md lists",
+}
+
+// enqueueing is the finding about whether Redis takes tasks.
+func enqueueing(fault error) Finding {
+	if fault == nil {
+		return Finding{Topic: "redis tasks", Level: OK, Detail: "Redis takes tasks for every queue"}
+	}
+	f := Finding{Topic: "redis tasks", Level: Fail, Detail: firstLine(fault), Advice: "look at the log of Redis"}
+	if known, ok := errors.AsType[*queue.Fault](fault); ok {
+		f.Advice = cmp.Or(redisAdvice[known.Problem], f.Advice)
+	}
+	f.Advice += "; MASS still accepts submissions, but they wait until then"
+	return f
+}
+
+// memory is the finding about the fullest of several servers.
+func memory(n queue.Node, servers int) Finding {
+	if n.Used == 0 {
+		return Finding{Topic: "redis memory", Level: Warn, Detail: "Redis did not tell how much memory it uses", Advice: "watch the memory of Redis: once it is full, no task can be enqueued"}
+	}
 	limit := "no limit"
-	if info.Max > 0 {
-		limit = fmt.Sprintf("of %.0f MiB", float64(info.Max)/(1<<20))
+	if n.Max > 0 {
+		limit = fmt.Sprintf("of %.0f MiB", float64(n.Max)/(1<<20))
 	}
-	persistence := "appendonly no: after a restart of Redis the reconciler enqueues all tasks again"
-	if info.AppendOnly {
-		persistence = "appendonly yes"
+	f := Finding{Topic: "redis memory", Level: OK, Detail: fmt.Sprintf("%.1f MiB in use, %s", float64(n.Used)/(1<<20), limit)}
+	if servers > 1 {
+		f.Detail += fmt.Sprintf(" (%s, the fullest of %d servers)", n.Name, servers)
 	}
-	return fmt.Sprintf("%.1f MiB in use, %s; %s", float64(info.Used)/(1<<20), limit, persistence)
+	switch {
+	case n.AppendOnlyUnknown:
+	case n.AppendOnly:
+		f.Detail += "; appendonly yes"
+	default:
+		f.Detail += "; appendonly no: after a restart of Redis the reconciler enqueues all tasks again"
+	}
+	if n.Max > 0 && float64(n.Used) > memoryWarn*float64(n.Max) {
+		f.Level, f.Advice = Warn, "raise maxmemory: once it is full, no task can be enqueued"
+	}
+	return f
 }
 
 func askMigrations(ctx context.Context, p *Patient) []Finding {
@@ -170,40 +248,25 @@ func askMigrations(ctx context.Context, p *Patient) []Finding {
 	return []Finding{{Topic: "migrations", Level: OK, Detail: "all migrations are applied"}}
 }
 
-func askRole(ctx context.Context, p *Patient) []Finding {
-	missing, err := p.Store.MissingPrivileges(ctx)
-	switch {
-	case err != nil:
-		return trouble("role", "", err)
-	case len(missing) > 0:
-		return []Finding{{Topic: "role", Level: Fail, Detail: "the role lacks " + strings.Join(missing, ", "), Advice: "GRANT these privileges as the owner of the tables"}}
-	}
-	return []Finding{{Topic: "role", Level: OK, Detail: "the role has all privileges that it needs"}}
-}
-
 // databaseName returns the address of a database without its credentials.
 func databaseName(raw string) string {
-	u, err := url.Parse(raw)
+	p, err := pgconn.ParseURL(raw)
 	if err != nil {
 		return "DATABASE_URL"
 	}
-	host := u.Host
-	if host == "" {
-		host = u.Query().Get("host")
-	}
-	return host + u.Path
+	return p.Address()
 }
 
-func redisName(o asynq.RedisConnOpt) string {
-	switch o := o.(type) {
-	case asynq.RedisClientOpt:
-		return fmt.Sprintf("%s/%d", o.Addr, o.DB)
-	case asynq.RedisFailoverClientOpt:
-		return o.MasterName + " by " + strings.Join(o.SentinelAddrs, ",")
-	case asynq.RedisClusterClientOpt:
-		return strings.Join(o.Addrs, ",")
+// redisName returns the address of a Redis without its credentials.
+func redisName(a queue.Address) string {
+	hosts := strings.Join(a.Hosts, ",")
+	switch a.Mode {
+	case queue.Sentinel:
+		return fmt.Sprintf("%s/%d by %s", a.Master, a.DB, hosts)
+	case queue.Cluster:
+		return hosts
 	}
-	return "REDIS_URL"
+	return fmt.Sprintf("%s/%d", hosts, a.DB)
 }
 
 // short formats a duration with the precision that a person needs.

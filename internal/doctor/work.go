@@ -61,16 +61,18 @@ func askLeader(ctx context.Context, p *Patient) []Finding {
 	case errors.Is(err, store.ErrNotFound):
 		return []Finding{{
 			Topic: "leader", Level: Warn, Detail: "no worker leads the reconciliation",
-			Advice: "a worker takes the lead within a second; if none does while workers are alive, check whether a connection pooler runs in transaction mode",
+			Advice: "a worker takes the lead within a second; if none does while workers are alive, look for \"leader election failed\" in their logs",
 		}}
 	case err != nil:
 		return trouble("leader", "", err)
 	}
-	from := "a local socket"
-	if l.Address != "" {
-		from = l.Address
+	if !l.Registered {
+		return []Finding{{
+			Topic: "leader", Level: Fail, Detail: fmt.Sprintf("the lead is held by worker %d, which is not registered", l.Worker),
+			Advice: "if this lasts longer than a few seconds, a program that is no worker of MASS writes to mass_leader: check which roles may change that table",
+		}}
 	}
-	return []Finding{{Topic: "leader", Level: OK, Detail: fmt.Sprintf("%q at %s leads the reconciliation", l.Application, from)}}
+	return []Finding{{Topic: "leader", Level: OK, Detail: fmt.Sprintf("worker %d (%s, process %d) leads the reconciliation", l.Worker, l.Host, l.PID)}}
 }
 
 func askBacklog(ctx context.Context, p *Patient) []Finding {

@@ -93,3 +93,13 @@ func TestWithoutRedisTheProcessCountsAlone(t *testing.T) {
 	assert.Positive(t, state.RetryAfter)
 	assert.Contains(t, log.String(), "each process counts its limits alone")
 }
+
+// Installations that share a Redis by database numbers share no limit.
+func TestEachDatabaseOfARedisHasItsOwnLimits(t *testing.T) {
+	t.Parallel()
+	for range 2 {
+		l := limit.New(dial(t, devtest.Redis(t)), "t:", 1, 5, slog.New(slog.DiscardHandler))
+		got, _ := l.Take(t.Context(), "a", 5)
+		assert.Equal(t, 5, got)
+	}
+}

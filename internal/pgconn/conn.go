@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/lib/pq"
@@ -39,6 +40,12 @@ type conn struct {
 	link         *link
 	dialer       *dialer
 	stopWatching func() bool // stops watching the context of the Connector
+	connector    *Connector
+	epoch        int64  // of the connector, when the connection was opened
+	backend      string // names the process of the server; "" before introduce
+	token        string // a setting of this session with a random value; see introduce
+	answered     int64  // when the server last answered, in nanoseconds of Unix time
+	useless      bool   // the server's answer says that it will not serve this connection anymore
 
 	// unused holds closed statements that are still prepared on the server.
 	// database/sql closes statements while it holds the lock of the whole pool,
@@ -88,7 +95,13 @@ func (c *call) end(err error) error {
 // the call cannot have taken effect.
 func (c *call) explain(err error) error {
 	var answer *pq.Error
-	if err == nil || errors.As(err, &answer) {
+	if err == nil {
+		c.conn.answered = time.Now().UnixNano()
+		return nil
+	}
+	if errors.As(err, &answer) {
+		c.conn.answered = time.Now().UnixNano()
+		c.conn.learn(string(answer.Code))
 		return err
 	}
 	cause := c.conn.link.failure()
@@ -97,6 +110,9 @@ func (c *call) explain(err error) error {
 	sent := c.conn.link.sent > c.sent
 	if ended && sent {
 		c.conn.unanswered = true
+	}
+	if sent && (isTimeout(cause) || errors.Is(cause, context.DeadlineExceeded)) {
+		c.conn.connector.suspected.Store(time.Now().UnixNano())
 	}
 	switch {
 	case !bad:
@@ -110,6 +126,20 @@ func (c *call) explain(err error) error {
 		return fmt.Errorf("the database did not answer: %w", cause)
 	}
 	return driver.ErrBadConn
+}
+
+// learn decides by an error of the server, given as its SQLSTATE, whether this and
+// other connections are of further use.
+func (c *conn) learn(code string) {
+	switch {
+	case code == "25006": // read-only transaction: the server is a standby, or was demoted
+		c.useless = true
+		c.connector.epoch.CompareAndSwap(c.epoch, c.epoch+1)
+	case code[:2] == "08", // connection exception: also a pooler that lost its server
+		strings.HasPrefix(code, "57P"),   // shutdown, crash, starting up, database dropped, idle session
+		code == "26000", code == "42P05": // a prepared statement is missing or exists already: the session is another one
+		c.useless = true
+	}
 }
 
 // errServerEnded replaces driver.ErrBadConn where the driver hides the reason.
@@ -190,15 +220,28 @@ func (c *conn) ResetSession(ctx context.Context) error {
 	if !c.IsValid() || !quiet(c.link.Conn) {
 		return driver.ErrBadConn
 	}
+	if c.answered < c.connector.suspected.Load() {
+		ctx, cancel := context.WithTimeout(ctx, signTimeout)
+		defer cancel()
+		if c.Ping(ctx) != nil {
+			return driver.ErrBadConn
+		}
+	}
 	return c.pq.ResetSession(ctx)
 }
 
+// signTimeout is how long an idle connection may take to show that it works.
+const signTimeout = time.Second
+
 // IsValid implements driver.Validator.
-func (c *conn) IsValid() bool { return c.link.failure() == nil && c.pq.IsValid() }
+func (c *conn) IsValid() bool {
+	return !c.useless && c.epoch == c.connector.epoch.Load() && c.link.failure() == nil && c.pq.IsValid()
+}
 
 // Close implements driver.Conn. It does not wait for the server.
 func (c *conn) Close() error {
 	c.stopWatching()
+	c.connector.forget(c)
 	if c.unanswered {
 		go c.cancel()
 		return nil

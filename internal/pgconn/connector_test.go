@@ -21,7 +21,7 @@ func TestSilenceFollowsTheStatementTimeout(t *testing.T) {
 		if value != "" {
 			dsn += "?statement_timeout=" + value
 		}
-		c, err := NewConnector(t.Context(), dsn)
+		c, err := NewConnector(t.Context(), dsn, nil)
 		require.NoError(t, err)
 		assert.Equal(t, want, c.silence, value)
 		assert.Equal(t, defaultConnectTimeout, c.config.ConnectTimeout, "a server that only accepts connections is given up")

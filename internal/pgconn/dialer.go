@@ -46,6 +46,7 @@ func (d *dialer) connected() (stopWatching func() bool) {
 	if d.stopWatching == nil {
 		return func() bool { return true }
 	}
+	d.link.open()
 	return d.stopWatching
 }
 
@@ -118,6 +119,7 @@ type link struct {
 
 	mu       sync.Mutex
 	deadline time.Time // set by the driver for the handshake; zero: none
+	opened   bool      // the handshake is over
 	cause    error     // the first failure; nil while there is none
 	ended    bool      // a context ended, and that was the first failure
 
@@ -222,12 +224,27 @@ func (l *link) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// SetDeadline implements net.Conn, for the driver's handshake.
+// open ends the deadline of the handshake.
+func (l *link) open() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.opened, l.deadline = true, time.Time{}
+	if l.cause == nil {
+		_ = l.Conn.SetDeadline(time.Time{})
+	}
+}
+
+// SetDeadline implements net.Conn, for the driver's handshake. The driver ends
+// the deadline before its last step, which asks the server whether it is
+// read-only. That step must be bounded, too, so the deadline lasts until open.
 func (l *link) SetDeadline(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause != nil {
 		return l.cause
+	}
+	if t.IsZero() && !l.opened {
+		return nil
 	}
 	l.deadline = t
 	return l.Conn.SetDeadline(t)

@@ -57,7 +57,7 @@ func TestClimate(t *testing.T) {
 
 func TestWorkFollowsOfficeHours(t *testing.T) {
 	t.Parallel()
-	w := sites()[0].work
+	w := demoSites()[0].work
 	day, night, weekend := w.at(clock{hour: 14}, 0), w.at(clock{hour: 2}, 0), w.at(clock{hour: 14, weekend: true}, 0)
 	if day.powerUtilization <= weekend.powerUtilization || weekend.powerUtilization <= night.powerUtilization {
 		t.Errorf("IT power: day %v, weekend %v, night %v", day.powerUtilization, weekend.powerUtilization, night.powerUtilization)
@@ -99,7 +99,7 @@ func TestChillerCOP(t *testing.T) {
 
 func TestFansFollowTheCubeLaw(t *testing.T) {
 	t.Parallel()
-	p := sites()[0].plant
+	p := demoSites()[0].plant
 	full, part := p.run(p.itRatedKW, 21, 5), p.run(0.6*p.itRatedKW, 21, 5)
 	near(t, "at full load", full.fan, p.fanRatedKW, 1e-9)
 	near(t, "at part load", part.fan/full.fan, math.Pow(p.airFlow(0.6*p.itRatedKW), 3), 1e-9)
@@ -110,7 +110,7 @@ func TestFansFollowTheCubeLaw(t *testing.T) {
 
 func TestColdDaySavesTheChiller(t *testing.T) {
 	t.Parallel()
-	p := sites()[0].plant
+	p := demoSites()[0].plant
 	cold, hot := p.run(800, 21, 2), p.run(800, 21, 33)
 	if cold.chiller != 0 || hot.chiller < 0.15*800 {
 		t.Errorf("chiller: cold day %v kW, hot day %v kW", cold.chiller, hot.chiller)
@@ -119,7 +119,7 @@ func TestColdDaySavesTheChiller(t *testing.T) {
 
 func TestHotSpotsAtHighLoad(t *testing.T) {
 	t.Parallel()
-	p := sites()[1].plant
+	p := demoSites()[1].plant
 	low, high := p.inlets(0.6*p.itRatedKW, 21.5), p.inlets(0.95*p.itRatedKW, 21.5)
 	if low.above(27) >= high.above(27) {
 		t.Errorf("share of hot racks: %v at low load, %v at high load", low.above(27), high.above(27))

@@ -24,9 +24,9 @@ type plant struct {
 	spreadK    float64 // standard deviation between rack inlets at full load
 }
 
-// power says where a plant's power goes, in kW. The losses and the small
+// plantPower says where a plant's power goes, in kW. The losses and the small
 // consumers are not among the signals.
-type power struct {
+type plantPower struct {
 	it, upsLoss, distributionLoss float64
 	chiller, fan, pumps, building float64
 	upsEfficiency                 float64 // 0–1
@@ -34,16 +34,16 @@ type power struct {
 
 // facility is the power at the meter of the whole site: every consumer and
 // every loss.
-func (p power) facility() float64 {
+func (p plantPower) facility() float64 {
 	return p.it + p.upsLoss + p.distributionLoss + p.chiller + p.fan + p.pumps + p.building
 }
 
 // run returns where the power goes when the machines draw itKW and the supply
 // and outside air have these temperatures.
-func (p plant) run(itKW, supplyC, outsideC float64) power {
+func (p plant) run(itKW, supplyC, outsideC float64) plantPower {
 	// Power distribution behind the UPS loses 1.5 %; lights, offices and
 	// controls take 1.2 % of the rated IT power.
-	out := power{it: itKW, distributionLoss: 0.015 * itKW, building: 0.012 * p.itRatedKW}
+	out := plantPower{it: itKW, distributionLoss: 0.015 * itKW, building: 0.012 * p.itRatedKW}
 	out.upsEfficiency = upsEfficiency(itKW / p.itRatedKW)
 	out.upsLoss = (itKW + out.distributionLoss) * (1/out.upsEfficiency - 1)
 	out.fan = p.fanRatedKW * math.Pow(p.airFlow(itKW), 3)

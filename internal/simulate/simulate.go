@@ -42,7 +42,7 @@ const step = 15 * time.Minute
 // them, the free-form and the invalid ones.
 func Day(seed uint64, day time.Time) []Submission {
 	day = day.UTC().Truncate(24 * time.Hour)
-	sites := sites()
+	sites := demoSites()
 
 	feeds := make([][]Submission, len(sites))
 	for i, s := range sites {

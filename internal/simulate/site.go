@@ -21,9 +21,9 @@ type site struct {
 	grid      grid
 }
 
-// sites returns two sites: one near Frankfurt whose load follows office hours,
+// demoSites returns two sites: one near Frankfurt whose load follows office hours,
 // and a larger one in northern Virginia with many GPUs.
-func sites() []site {
+func demoSites() []site {
 	return []site{{
 		assets:    signals.Assets{SiteID: "fra-1", Region: "eu-central-1", FacilityID: "fra-dc-2", ClusterID: "web-a", ZoneID: "hall-3"},
 		utcOffset: time.Hour,

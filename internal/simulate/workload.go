@@ -17,8 +17,8 @@ type work struct {
 	tokensPerWatt           float64 // at full utilization
 }
 
-// load is the state of the machines in one time window.
-type load struct {
+// itLoad is the state of the machines in one time window.
+type itLoad struct {
 	cpuPct, gpuPct   float64
 	queueDepth       float64
 	latencyPct       float64 // share of latency-sensitive jobs; the others are batch jobs
@@ -28,7 +28,7 @@ type load struct {
 
 // at returns the load at that time; noisePct is added to the utilizations, in
 // percentage points.
-func (w work) at(t clock, noisePct float64) load {
+func (w work) at(t clock, noisePct float64) itLoad {
 	people := bump(t.hour, 14)
 	if t.weekend {
 		people *= 0.45
@@ -42,7 +42,7 @@ func (w work) at(t clock, noisePct float64) load {
 	rho := bound((cpu+gpu)/200, 0, 0.98)
 	waiting := 0.1 * w.slots * rho * rho / (1 - rho)
 
-	return load{
+	return itLoad{
 		cpuPct:           cpu,
 		gpuPct:           gpu,
 		queueDepth:       math.Floor(waiting),

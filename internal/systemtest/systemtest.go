@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/jmoiron/sqlx"
 	"github.com/redis/go-redis/v9"
 
@@ -41,7 +40,7 @@ type Database struct {
 type System struct {
 	Database
 	RedisURL     string
-	RedisOptions asynq.RedisConnOpt
+	RedisOptions queue.Address
 	Redis        redis.UniversalClient
 	Enqueuer     *queue.Enqueuer
 }

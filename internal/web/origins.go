@@ -61,6 +61,25 @@ func GuardOrigin(next http.Handler) http.Handler {
 	})
 }
 
+// RequireLoopbackHost refuses requests whose Host header names anything but this
+// machine by its loopback address or as localhost. It is for a server that asks
+// nobody who they are: the page of another site can make a browser resolve the
+// site's own name to 127.0.0.1 (DNS rebinding), and the browser then takes the
+// server for that site. So it is the name that counts, and not what the name
+// resolves to.
+func RequireLoopbackHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !IsLoopback(r.Host) {
+			WriteProblem(w, r, &Problem{
+				Status: http.StatusForbidden, Code: CodeHost,
+				Detail: "While MASS_AUTH is off, only requests to localhost or a loopback address are answered; the Host header names another host.",
+			})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // IsLoopback reports whether a host, with or without a port, is this machine.
 func IsLoopback(host string) bool {
 	hop, ok := parseHop(host)

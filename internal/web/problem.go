@@ -22,6 +22,8 @@ const (
 	CodeCredentials     = "invalid_credentials"    // 401
 	CodeCrossOrigin     = "cross_origin"           // 403
 	CodeForbidden       = "forbidden"              // 403
+	CodeAuthOff         = "auth_off"               // 403
+	CodeHost            = "host_not_allowed"       // 403
 	CodeNotFound        = "not_found"              // 404
 	CodeMethod          = "method_not_allowed"     // 405
 	CodeNotAcceptable   = "not_acceptable"         // 406
@@ -65,7 +67,7 @@ type Problem struct {
 	Status    int          `json:"status" doc:"HTTP status" example:"422"`
 	Detail    string       `json:"detail,omitempty" doc:"What went wrong, for people" example:"The request was refused; errors lists what is wrong with it."`
 	Instance  string       `json:"instance" doc:"Path of the request" example:"/mass-requests/"`
-	Code      string       `json:"code" doc:"Kind of the problem, for programs" enum:"invalid_json,unauthenticated,invalid_credentials,cross_origin,forbidden,not_found,method_not_allowed,not_acceptable,request_timeout,conflict,email_taken,last_admin,transition_not_allowed,payload_too_large,unsupported_media_type,validation_failed,idempotency_key_reused,too_many_headers,too_many_attempts,rate_limited,backlog_full,client_closed_request,internal,unavailable" example:"validation_failed"`
+	Code      string       `json:"code" doc:"Kind of the problem, for programs" enum:"invalid_json,unauthenticated,invalid_credentials,cross_origin,forbidden,auth_off,host_not_allowed,not_found,method_not_allowed,not_acceptable,request_timeout,conflict,email_taken,last_admin,transition_not_allowed,payload_too_large,unsupported_media_type,validation_failed,idempotency_key_reused,too_many_headers,too_many_attempts,rate_limited,backlog_full,client_closed_request,internal,unavailable" example:"validation_failed"`
 	RequestID string       `json:"request_id" doc:"Id of the HTTP request: http_request_id in the logs, X-Request-Id in the headers" example:"01JNC4P9W2Y3"`
 	Errors    []FieldError `json:"errors,omitempty" doc:"Every fault that was found in the request" nullable:"false"`
 

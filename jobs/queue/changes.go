@@ -12,10 +12,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// changesChannel carries the ids of requests whose rows changed, several in one
+// changesName carries the ids of requests whose rows changed, several in one
 // message, to the processes in which clients wait for them. A lost message only
 // costs time, because these processes also look at the rows from time to time.
-const changesChannel = "mass:changed"
+const changesName = "mass:changed"
 
 const (
 	noticeMax       = 1000        // ids in one message
@@ -26,7 +26,7 @@ const (
 // AnnounceChanges announces that the rows of these requests changed.
 func AnnounceChanges(ctx context.Context, rdb redis.UniversalClient, ids ...int64) error {
 	for part := range slices.Chunk(ids, noticeMax) {
-		if err := rdb.Publish(ctx, changesChannel, encodeNotice(part)).Err(); err != nil {
+		if err := rdb.Publish(ctx, channelOf(rdb, changesName), encodeNotice(part)).Err(); err != nil {
 			return fmt.Errorf("announce changes of %d requests: %w", len(ids), err)
 		}
 	}
@@ -37,7 +37,7 @@ func AnnounceChanges(ctx context.Context, rdb redis.UniversalClient, ids ...int6
 // calls changed without ids whenever the subscription begins, at first and
 // after each reconnection, because earlier announcements may have been missed.
 func HearChanges(ctx context.Context, rdb redis.UniversalClient, changed func(ids []int64)) {
-	listen(ctx, rdb, changesChannel, func() { changed(nil) }, func(message string) {
+	listen(ctx, rdb, changesName, func() { changed(nil) }, func(message string) {
 		if ids := parseNotice(message); len(ids) > 0 {
 			changed(ids)
 		}

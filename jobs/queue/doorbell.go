@@ -36,8 +36,8 @@ type quietQueue struct {
 	until time.Time
 }
 
-// doorbellChannel carries the rings.
-const doorbellChannel = "mass:wake"
+// doorbellName carries the rings.
+const doorbellName = "mass:wake"
 
 // NewDoorbell returns a Doorbell for a server of these queues and weights.
 func NewDoorbell(queues map[string]int, patience time.Duration) *Doorbell {
@@ -53,7 +53,7 @@ func NewDoorbell(queues map[string]int, patience time.Duration) *Doorbell {
 
 // ring notifies all workers that there is work in a queue.
 func ring(ctx context.Context, rdb redis.UniversalClient, queue string) error {
-	if err := rdb.Publish(ctx, doorbellChannel, queue).Err(); err != nil {
+	if err := rdb.Publish(ctx, channelOf(rdb, doorbellName), queue).Err(); err != nil {
 		return fmt.Errorf("ring the workers' doorbell: %w", err)
 	}
 	return nil
@@ -82,7 +82,7 @@ func (r ringer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		pipe := r.redis.Pipeline()
 		_ = pipe.Process(ctx, cmd)
-		pipe.Publish(ctx, doorbellChannel, queue)
+		pipe.Publish(ctx, channelOf(r.redis, doorbellName), queue)
 		if _, err := pipe.Exec(ctx); err != nil && cmd.Err() == nil {
 			return nil // only the ring was lost
 		}
@@ -101,7 +101,7 @@ func (ringer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 // Listen hears rings until ctx ends. The start of a subscription counts as a
 // ring for every queue, because earlier rings may have been lost.
 func (d *Doorbell) Listen(ctx context.Context, rdb redis.UniversalClient) {
-	listen(ctx, rdb, doorbellChannel, func() { d.ring("") }, d.ring)
+	listen(ctx, rdb, doorbellName, func() { d.ring("") }, d.ring)
 }
 
 // ring notes that there may be work in a queue, or in any queue when it is "".

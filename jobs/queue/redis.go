@@ -105,24 +105,6 @@ func PublishQueues(ctx context.Context, rdb redis.UniversalClient) error {
 	return nil
 }
 
-// CheckRedis returns an error when the server does not suit Asynq, which needs
-// version 6.2 or later and no eviction, which would silently lose tasks. It
-// accepts a server that refuses to answer the questions.
-func CheckRedis(ctx context.Context, rdb redis.UniversalClient) error {
-	var errs []error
-	if info, err := rdb.Info(ctx, "server").Result(); err == nil {
-		if v := infoField(info, "redis_version"); v != "" && !atLeast(v, 6, 2) {
-			errs = append(errs, fmt.Errorf("the Redis server has version %s; MASS needs 6.2 or later", v))
-		}
-	}
-	if policy, err := rdb.ConfigGet(ctx, "maxmemory-policy").Result(); err == nil {
-		if p := policy["maxmemory-policy"]; p != "" && p != "noeviction" {
-			errs = append(errs, fmt.Errorf("the Redis server has maxmemory-policy %s; MASS needs noeviction, because Redis would delete tasks when memory is short", p))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 func infoField(info, name string) string {
 	for line := range strings.Lines(info) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {

@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +78,21 @@ func TestTheKeysAreThoseOfAsynq(t *testing.T) {
 	srv.Shutdown()
 }
 
+// Redis keeps a hash compact as long as none of its values has more than 64
+// bytes. A longer message doubles the memory of every waiting task.
+func TestTaskIsStoredCompactly(t *testing.T) {
+	t.Parallel()
+	rdb, _ := dial(t)
+	b := jobs.Batch{ID: 99_999_999, Priority: jobs.Default, Lane: jobs.CrowdLanes}
+	require.NoError(t, queue.NewEnqueuer(rdb, 24*time.Hour).Enqueue(t.Context(), b))
+	encoding, err := rdb.ObjectEncoding(t.Context(), "asynq:{"+b.Queue()+"}:t:"+jobs.TaskID(b.ID)).Result()
+	if err != nil && strings.Contains(err.Error(), "unknown") {
+		t.Skip("the in-process Redis does not tell how it stores a value; this test needs a real one")
+	}
+	require.NoError(t, err)
+	require.NotEqual(t, "hashtable", encoding)
+}
+
 func TestEnqueueIsIdempotentAndReplacesAStaleTask(t *testing.T) {
 	t.Parallel()
 	rdb, inspector := dial(t)
@@ -121,16 +137,39 @@ func TestCancellationsAreHeard(t *testing.T) {
 	assert.EqualValues(t, 42, <-heard)
 }
 
-func TestCheckRedis(t *testing.T) {
+// Managed services and restricted users have no CONFIG. The check must find a
+// wrong setting all the same.
+func TestTheEvictionPolicyIsFoundWithoutCONFIG(t *testing.T) {
 	t.Parallel()
-	opt, err := queue.ParseRedisURL(devtest.Private(t).RedisURL()) // the test changes its settings
+	ctx := t.Context()
+	url := devtest.Private(t).RedisURL() // the test changes its settings
+	rdb := dialURL(t, url)
+	require.NoError(t, rdb.Do(ctx, "ACL", "SETUSER", "managed", "on", ">pw", "~*", "&*", "+@all", "-config").Err())
+	require.NoError(t, rdb.Do(ctx, "ACL", "SETUSER", "blind", "on", ">pw", "~*", "&*", "+@all", "-config", "-info").Err())
+	managed, blind := dialURL(t, asUser(t, url, "managed", "pw")), dialURL(t, asUser(t, url, "blind", "pw"))
+
+	nodes, err := queue.InspectNodes(ctx, managed)
 	require.NoError(t, err)
-	rdb, err := queue.Dial(opt)
+	require.NoError(t, nodes.Unsuitable())
+	assert.Empty(t, nodes.Unseen())
+	require.NoError(t, rdb.ConfigSet(ctx, "maxmemory-policy", "allkeys-lru").Err())
+	nodes, err = queue.InspectNodes(ctx, managed)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
-	require.NoError(t, queue.CheckRedis(t.Context(), rdb))
-	require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
-	assert.ErrorContains(t, queue.CheckRedis(t.Context(), rdb), "maxmemory-policy allkeys-lru")
+	require.ErrorContains(t, nodes.Unsuitable(), "maxmemory-policy allkeys-lru")
+
+	nodes, err = queue.InspectNodes(ctx, blind)
+	require.NoError(t, err)
+	require.NoError(t, nodes.Unsuitable())
+	require.Len(t, nodes.Unseen(), 1, "what could not be seen is reported")
+	assert.Contains(t, nodes.Unseen()[0], "did not tell its version, eviction policy, memory and persistence (NOPERM")
+}
+
+// asUser returns a URL with another login.
+func asUser(t *testing.T, url, name, password string) string {
+	t.Helper()
+	address, err := queue.ParseRedisURL(url)
+	require.NoError(t, err)
+	return strings.Replace(url, "//:"+address.Password+"@", "//"+name+":"+password+"@", 1)
 }
 
 func TestRedisVersions(t *testing.T) {

@@ -41,6 +41,10 @@ var dutyTable = []dutyEntry{
 	{"retain", everyRound, newRetainDuty},
 	{"callbacks", everyRound, newCallbacksDuty},
 	{"seal", everyRound, newSealDuty},
+	{"project", everyRound, newProjectDuty},
+	{"roll up", everyRound, newRollUpDuty},
+	{"forget", forgetEvery, newForgetDuty},
+	{"inspect", inspectEvery, newInspectDuty},
 }
 
 const (

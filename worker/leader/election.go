@@ -26,16 +26,17 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// Config tunes a Leader. All fields but CallerMax and Retention must be set.
+// Config tunes a Leader. All fields but CallerMax and the retentions must be set.
 type Config struct {
-	Interval    time.Duration // from the start of one round of duties to the next
-	Grace       time.Duration // age of a batch from which a missing task counts
-	SilentAfter time.Duration // a worker silent for this long is presumed dead
-	Step        int           // rows or batches that a duty handles in one statement
-	MaxRescues  int           // rescues of one request before it fails
-	Retention   time.Duration // how long final requests are kept; 0: forever
-	BatchMax    int           // most requests in a batch made by a rescue
-	CallerMax   int           // running requests allowed per caller; 0: no limit
+	Interval          time.Duration // from the start of one round of duties to the next
+	Grace             time.Duration // age of a batch from which a missing task counts
+	SilentAfter       time.Duration // a worker silent for this long is presumed dead
+	Step              int           // rows or batches that a duty handles in one statement
+	MaxRescues        int           // rescues of one request before it fails
+	Retention         time.Duration // how long final requests are kept; 0: forever
+	ReadingsRetention time.Duration // how long readings are kept; 0: forever
+	BatchMax          int           // most requests in a batch made by a rescue
+	CallerMax         int           // running requests allowed per caller; 0: no limit
 }
 
 // Leader is a candidate for the leadership, and performs the leader's duties
@@ -58,7 +59,7 @@ const (
 // Run is a candidate for the leadership until ctx ends, and performs the duties
 // whenever this process is the leader. The log names the process by its worker
 // id, which may change while Run is under way.
-func (l *Leader) Run(ctx context.Context, worker *atomic.Int64) {
+func (l *Leader) Run(ctx context.Context, worker *atomic.Pointer[store.WorkerIdentity]) {
 	tick := time.NewTicker(l.base.config.Interval)
 	defer tick.Stop()
 	for {
@@ -67,20 +68,20 @@ func (l *Leader) Run(ctx context.Context, worker *atomic.Int64) {
 			return
 		case <-tick.C:
 		}
-		leadership, err := l.base.store.TryLead(ctx)
+		leadership, err := l.base.store.TryLead(ctx, *worker.Load())
 		if err != nil {
 			if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil {
-				l.base.log.Warn("leader election failed", "worker", worker.Load(), "error", err)
+				l.base.log.Warn("leader election failed", "worker", worker.Load().ID, "error", err)
 			}
 			continue
 		}
-		l.base.log.Info("became leader", "worker", worker.Load())
+		l.base.log.Info("became leader", "worker", worker.Load().ID)
 		err = l.lead(ctx, leadership, tick.C)
 		if rerr := resign(ctx, leadership); err == nil {
 			err = rerr
 		}
 		if err != nil && ctx.Err() == nil {
-			l.base.log.Warn("lost the leadership", "worker", worker.Load(), "error", err)
+			l.base.log.Warn("lost the leadership", "worker", worker.Load().ID, "error", err)
 		}
 	}
 }

@@ -1,9 +1,12 @@
 package leader_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 func TestAnotherProcessTakesTheLeadership(t *testing.T) {
@@ -12,7 +15,7 @@ func TestAnotherProcessTakesTheLeadership(t *testing.T) {
 	stop := s.start(quick())
 	s.start(quick())
 	s.until(func() bool {
-		leadership, err := s.store.TryLead(t.Context())
+		leadership, err := s.store.TryLead(t.Context(), store.WorkerIdentity{})
 		if err == nil {
 			require.NoError(t, leadership.Resign(t.Context()))
 		}
@@ -23,19 +26,24 @@ func TestAnotherProcessTakesTheLeadership(t *testing.T) {
 	s.until(func() bool { return s.queued(batch) }, "the other one enqueues what has no task")
 }
 
-// Postgres ends the session that holds the leadership. The process notices, and
-// stands for election again.
+// The server ends the session of the leader, and another process takes the lead
+// before the leader renews it. The leader notices, and becomes a candidate again.
 func TestALostSessionEndsTheLeadership(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	s.start(quick())
 	batch := s.insert(1)[0].BatchID
 	s.until(func() bool { return s.queued(batch) }, "the leader works")
-	var ended int
-	require.NoError(t, s.db.GetContext(t.Context(), &ended, `
-        SELECT count(pg_terminate_backend(pid)) FROM pg_locks
-        WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`))
-	require.Equal(t, 1, ended)
+	var thief *store.Leadership
+	s.until(func() bool {
+		_, err := s.db.ExecContext(t.Context(), `SELECT pg_terminate_backend(backend) FROM mass_leader`)
+		require.NoError(t, err)
+		thief, err = s.store.TryLead(t.Context(), store.WorkerIdentity{})
+		return err == nil
+	}, "another process takes the lead")
+	s.until(func() bool { return strings.Contains(s.log.String(), "lost the leadership") }, "the leader notices")
+	require.NoError(t, thief.Check(t.Context()), "it does not take the lead back")
+	require.NoError(t, thief.Resign(t.Context()))
 	batch = s.insert(1)[0].BatchID
 	s.until(func() bool { return s.queued(batch) }, "the process leads again")
 }

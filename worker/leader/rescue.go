@@ -50,7 +50,7 @@ func (d *rescueDuty) Perform(ctx context.Context, now time.Time) error {
 			errs = append(errs, err)
 			continue
 		}
-		errs = append(errs, d.store.RemoveWorker(ctx, w.ID))
+		errs = append(errs, d.store.RemoveWorker(ctx, w.Identity()))
 	}
 	d.seen = seen
 

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/jobs"
+	"github.com/leomutto/pilot-in-a-box/store"
 )
 
 func TestASilentWorkersRequestsMoveToANewBatch(t *testing.T) {
@@ -16,7 +17,7 @@ func TestASilentWorkersRequestsMoveToANewBatch(t *testing.T) {
 	in := s.insert(2)
 	silent, err := s.store.RegisterWorker(t.Context(), "elsewhere", 1, "test") // it claims, and never beats
 	require.NoError(t, err)
-	_, err = s.store.ClaimBatches(t.Context(), silent, []int64{in[0].BatchID})
+	_, _, err = s.store.ClaimBatches(t.Context(), silent, []int64{in[0].BatchID}, 16<<20)
 	require.NoError(t, err)
 	s.start(quick())
 	s.until(func() bool {
@@ -35,7 +36,7 @@ func TestAWorkerThatBeatsKeepsItsRequests(t *testing.T) {
 	in := s.insert(1)
 	alive, err := s.store.RegisterWorker(t.Context(), "elsewhere", 1, "test")
 	require.NoError(t, err)
-	_, err = s.store.ClaimBatches(t.Context(), alive, []int64{in[0].BatchID})
+	_, _, err = s.store.ClaimBatches(t.Context(), alive, []int64{in[0].BatchID}, 16<<20)
 	require.NoError(t, err)
 	silent, err := s.store.RegisterWorker(t.Context(), "elsewhere", 2, "test")
 	require.NoError(t, err)
@@ -46,7 +47,7 @@ func TestAWorkerThatBeatsKeepsItsRequests(t *testing.T) {
 		_, err := s.store.Beat(t.Context(), alive)
 		require.NoError(t, err)
 		workers, err := s.store.Workers(t.Context())
-		return err == nil && len(workers) == 1 && workers[0].ID != silent
+		return err == nil && len(workers) == 1 && workers[0].ID != silent.ID
 	}, "the silent worker is removed, and the other one is not")
 	assert.Equal(t, jobs.StatusProcessing, s.request(in[0].ID).Status)
 }
@@ -55,7 +56,7 @@ func TestAClaimOfARemovedWorkerIsRescued(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	in := s.insert(1)
-	_, err := s.store.ClaimBatches(t.Context(), 4711, []int64{in[0].BatchID}) // no such worker
+	_, _, err := s.store.ClaimBatches(t.Context(), store.WorkerIdentity{ID: 4711}, []int64{in[0].BatchID}, 16<<20) // no such worker
 	require.NoError(t, err)
 	s.start(quick())
 	s.until(func() bool { return s.request(in[0].ID).Status == jobs.StatusPending }, "the request is pending again")

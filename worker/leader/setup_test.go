@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leomutto/pilot-in-a-box/internal/devstack/devtest"
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/migrations"
@@ -36,6 +38,26 @@ type system struct {
 	db    *sqlx.DB
 	rdb   redis.UniversalClient
 	enq   *queue.Enqueuer
+	log   lockedLog // of the leaders
+}
+
+// lockedLog is a log that a test reads while it is written.
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write implements io.Writer.
+func (l *lockedLog) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func setup(t *testing.T) *system {
@@ -70,7 +92,9 @@ func (s *system) start(c leader.Config) (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		leader.New(s.store, s.rdb, s.enq, c, slog.New(slog.DiscardHandler)).Run(ctx, new(atomic.Int64))
+		me := &atomic.Pointer[store.WorkerIdentity]{}
+		me.Store(&store.WorkerIdentity{})
+		leader.New(s.store, s.rdb, s.enq, c, slog.New(slog.NewTextHandler(&s.log, nil))).Run(ctx, me)
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -95,7 +119,7 @@ func (s *system) insert(n int) []store.Inserted {
 // until waits for ok; the bound is only there to end a broken test.
 func (s *system) until(ok func() bool, what string) {
 	s.t.Helper()
-	require.Eventually(s.t, ok, time.Minute, 5*time.Millisecond, what)
+	require.Eventually(s.t, ok, systemtest.Patience, 5*time.Millisecond, what)
 }
 
 func (s *system) request(id int64) jobs.Request {

@@ -1,0 +1,240 @@
+// Package figures answers questions about sites: their key figures, and how
+// those moved. Every answer is computed from the readings that count, by the
+// definitions of internal/kpi.
+package figures
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/leomutto/pilot-in-a-box/internal/kpi"
+	"github.com/leomutto/pilot-in-a-box/internal/web"
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+// Figures answers questions about sites.
+type Figures struct {
+	store   *store.Store
+	timeout time.Duration // of one answer
+}
+
+// New returns a Figures that gives up on an answer after the timeout.
+func New(s *store.Store, timeout time.Duration) *Figures { return &Figures{store: s, timeout: timeout} }
+
+// Question is what KPIs and Trends have in common: whose figures, and of which
+// time.
+type Question struct {
+	Site    string `query:"site" required:"true" minLength:"1" maxLength:"200" doc:"Site, as the payloads name it" example:"oslo-1"`
+	Cluster string `query:"cluster" maxLength:"200" doc:"Only this cluster of the site; without it, the site as a whole" example:"gpu-a"`
+	From    string `query:"from" default:"now-7d" maxLength:"40" doc:"Beginning: now-7d, now-1mo/mo, a date, a local time or an RFC 3339 time" example:"2026-03-01"`
+	To      string `query:"to" default:"now" maxLength:"40" doc:"End, which is not included; the same forms" example:"2026-03-08"`
+	Zone    string `query:"tz" maxLength:"64" doc:"IANA time zone of dates, local times and buckets; the site's own by default" example:"Europe/Oslo"`
+}
+
+// asked is a question that was understood.
+type asked struct {
+	scope store.ReadingScope
+	times kpi.Range
+	zone  *time.Location
+	now   time.Time
+}
+
+// understand reads a question. Its error is a *web.Problem that names the
+// parameter, or that the site is not known.
+func (f *Figures) understand(ctx context.Context, q *Question) (asked, error) {
+	site, err := f.store.Site(ctx, q.Site)
+	if err != nil {
+		return asked{}, err
+	}
+	a := asked{scope: store.ReadingScope{Site: q.Site, Cluster: q.Cluster}, now: time.Now()}
+	name := q.Zone
+	if name == "" {
+		name = site.Zone
+	}
+	if a.zone, err = loadZone(name); err != nil {
+		return asked{}, web.InvalidParameter("tz", err.Error())
+	}
+	a.times, err = kpi.ParseRange(q.From, q.To, a.now, a.zone)
+	var wrong *kpi.RangeError
+	if asRangeError(err, &wrong) {
+		return asked{}, web.InvalidParameter(wrong.End, wrong.Reason)
+	}
+	return a, err
+}
+
+// Site is a site of which there are readings.
+type Site struct {
+	ID          string `json:"site_id" doc:"Name of the site in payloads" example:"oslo-1"`
+	Zone        string `json:"zone" doc:"IANA time zone of the site" example:"Europe/Oslo"`
+	ZoneAssumed bool   `json:"zone_assumed" doc:"true: nobody has said in which zone the site is, so UTC is assumed. Set it with mass readings zone" example:"false"`
+	FirstSeenAt string `json:"first_seen_at" format:"date-time" doc:"When the first reading of the site was stored" example:"2026-03-01T11:00:00Z"`
+}
+
+// SiteList is one page of sites.
+type SiteList struct {
+	Items []Site  `json:"items" nullable:"false" doc:"Sites in the order of their names"`
+	Next  *string `json:"next" doc:"Path and query of the next page; null on the last one" example:"/sites?after=oslo-1&limit=50"`
+}
+
+type (
+	// SitesInput is the query of Sites.
+	SitesInput struct {
+		Limit int    `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Maximum number of sites on a page" example:"50"`
+		After string `query:"after" maxLength:"200" doc:"Only sites whose name comes after this one" example:"oslo-1"`
+	}
+	// SitesOutput is the answer of Sites.
+	SitesOutput struct{ Body SiteList }
+)
+
+// Sites lists the sites of which there are readings.
+func (f *Figures) Sites(ctx context.Context, in *SitesInput) (*SitesOutput, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	found, err := f.store.Sites(ctx, in.After, in.Limit+1) // one extra row shows whether there is a next page
+	if err != nil {
+		return nil, err
+	}
+	page := SiteList{Items: make([]Site, 0, len(found))}
+	if len(found) > in.Limit {
+		found = found[:in.Limit]
+		next := nextSites(in.Limit, found[in.Limit-1].ID)
+		page.Next = &next
+	}
+	for _, s := range found {
+		page.Items = append(page.Items, Site{ID: s.ID, Zone: s.Zone, ZoneAssumed: s.ZoneAssumed, FirstSeenAt: stamp(s.FirstSeenAt, time.UTC)})
+	}
+	return &SitesOutput{page}, nil
+}
+
+// Figure is one key figure of a time.
+type Figure struct {
+	Name            string   `json:"name" doc:"Name of the figure" example:"pue"`
+	Title           string   `json:"title" doc:"What people call it" example:"PUE"`
+	Unit            string   `json:"unit" doc:"Unit; empty for a ratio" example:""`
+	Value           *float64 `json:"value" doc:"The figure, not rounded; null when less than half of the time has readings with what it needs" example:"1.31"`
+	Quality         string   `json:"quality" enum:"complete,partial,not enough" doc:"complete from 90 % of the time on, partial from 50 %" example:"complete"`
+	CompletenessPct float64  `json:"completeness_pct" doc:"Share of the time, up to now, that readings with what it needs cover, in %" example:"99.5"`
+	Better          string   `json:"better" enum:"lower,higher,neutral" doc:"Which way it should move; neutral when it moves with the load" example:"lower"`
+	Formula         string   `json:"formula" doc:"How it is computed" example:"facility energy / IT energy"`
+	Standard        string   `json:"standard" doc:"Standard that defines it; empty for none" example:"ISO/IEC 30134-2:2016"`
+	Needs           string   `json:"needs" doc:"Optional fields without which a reading is left out; empty for none" example:""`
+}
+
+// KPIAnswer holds the key figures of a time.
+type KPIAnswer struct {
+	Site            string   `json:"site" doc:"Site" example:"oslo-1"`
+	Cluster         *string  `json:"cluster" doc:"Cluster; null for the site as a whole" example:"gpu-a"`
+	From            string   `json:"from" format:"date-time" doc:"Beginning" example:"2026-03-01T00:00:00+01:00"`
+	To              string   `json:"to" format:"date-time" doc:"End, which is not included" example:"2026-03-08T00:00:00+01:00"`
+	Zone            string   `json:"zone" doc:"IANA time zone in which the question was read" example:"Europe/Oslo"`
+	InterimPUE      bool     `json:"interim_pue" doc:"true: the time is shorter than the twelve months of ISO/IEC 30134-2, so its PUE is an interim PUE" example:"true"`
+	CompletenessPct float64  `json:"completeness_pct" doc:"Share of the time, up to now, that at least one reading covers, in %" example:"99.5"`
+	Readings        int      `json:"readings" doc:"Readings, or parts of them, that count and begin in the time" example:"168"`
+	Figures         []Figure `json:"figures" nullable:"false" doc:"The key figures"`
+}
+
+type (
+	// KPIInput is the query of KPIs.
+	KPIInput struct{ Question }
+	// KPIOutput is the answer of KPIs.
+	KPIOutput struct{ Body KPIAnswer }
+)
+
+// KPIs computes the key figures of a site or a cluster.
+func (f *Figures) KPIs(ctx context.Context, in *KPIInput) (*KPIOutput, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	a, err := f.understand(ctx, &in.Question)
+	if err != nil {
+		return nil, err
+	}
+	series := kpi.NewSeries([]kpi.Range{a.times})
+	if err := f.store.FillSeries(ctx, a.scope, series); err != nil {
+		return nil, err
+	}
+	_, sums, covered := series.At(0)
+	wanted := kpi.Wanted(a.times, a.now)
+	answer := KPIAnswer{
+		Site: a.scope.Site, From: stamp(a.times.From, a.zone), To: stamp(a.times.To, a.zone), Zone: a.zone.String(),
+		InterimPUE: a.times.From.AddDate(1, 0, 0).After(a.times.To), CompletenessPct: share(covered, wanted), Readings: sums.Readings,
+	}
+	if in.Cluster != "" {
+		answer.Cluster = &in.Cluster
+	}
+	for _, k := range kpi.Definitions() {
+		figure := k.Compute(sums, covered, wanted)
+		answer.Figures = append(answer.Figures, Figure{
+			Name: k.Name, Title: k.Title, Unit: k.Unit, Value: figure.Value, Quality: string(figure.Quality), CompletenessPct: figure.CompletenessPct,
+			Better: string(k.Better), Formula: k.Formula, Standard: k.Standard, Needs: k.Needs,
+		})
+	}
+	return &KPIOutput{answer}, nil
+}
+
+// Bucket is one interval of a trend.
+type Bucket struct {
+	From            string              `json:"from" format:"date-time" doc:"Beginning" example:"2026-03-01T00:00:00+01:00"`
+	To              string              `json:"to" format:"date-time" doc:"End, which is not included" example:"2026-03-02T00:00:00+01:00"`
+	CompletenessPct float64             `json:"completeness_pct" doc:"Share of the interval, up to now, that at least one reading covers, in %" example:"100"`
+	Values          map[string]*float64 `json:"values" doc:"The figures by their names; null where there are not enough readings" example:"{\"pue\":1.31}"`
+}
+
+// TrendAnswer holds figures by intervals.
+type TrendAnswer struct {
+	Site    string   `json:"site" doc:"Site" example:"oslo-1"`
+	Cluster *string  `json:"cluster" doc:"Cluster; null for the site as a whole" example:"gpu-a"`
+	Zone    string   `json:"zone" doc:"IANA time zone of the intervals" example:"Europe/Oslo"`
+	Bucket  string   `json:"bucket" enum:"15m,hour,day,week,month" doc:"Length of the intervals" example:"day"`
+	Items   []Bucket `json:"items" nullable:"false" doc:"Intervals in the order of time, without gaps; the first and the last end with the range"`
+}
+
+type (
+	// TrendInput is the query of Trends.
+	TrendInput struct {
+		Question
+		Bucket  string   `query:"bucket" enum:"auto,15m,hour,day,week,month" default:"auto" doc:"Length of the intervals on the clock of the zone; days of a clock change have 23 or 25 hours" example:"day"`
+		Metrics []string `query:"metric" maxItems:"30" doc:"Names of the figures, as /kpis has them, separated by commas; pue, facility_energy_kwh and it_energy_kwh by default" example:"[\"pue\"]"`
+	}
+	// TrendOutput is the answer of Trends.
+	TrendOutput struct{ Body TrendAnswer }
+)
+
+// maxBuckets bounds the intervals of one answer: a year of hours.
+const maxBuckets = 366 * 24
+
+// Trends computes key figures by intervals.
+func (f *Figures) Trends(ctx context.Context, in *TrendInput) (*TrendOutput, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	metrics, err := definitionsOf(in.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	a, err := f.understand(ctx, &in.Question)
+	if err != nil {
+		return nil, err
+	}
+	bucket := bucketOf(in.Bucket, a.times)
+	if n := bucket.Count(a.times); n > maxBuckets {
+		return nil, web.InvalidParameter("bucket", fmt.Sprintf("would make about %d intervals of this range, and an answer has at most %d; choose a longer one, or a shorter range", n, maxBuckets))
+	}
+	series := kpi.NewSeries(bucket.Divide(a.times, a.zone))
+	if err := f.store.FillSeries(ctx, a.scope, series); err != nil {
+		return nil, err
+	}
+	answer := TrendAnswer{Site: a.scope.Site, Zone: a.zone.String(), Bucket: bucket.Name(), Items: make([]Bucket, series.Len())}
+	if in.Cluster != "" {
+		answer.Cluster = &in.Cluster
+	}
+	for i := range answer.Items {
+		times, sums, covered := series.At(i)
+		wanted := kpi.Wanted(times, a.now)
+		item := Bucket{From: stamp(times.From, a.zone), To: stamp(times.To, a.zone), CompletenessPct: share(covered, wanted), Values: map[string]*float64{}}
+		for _, k := range metrics {
+			item.Values[k.Name] = k.Compute(sums, covered, wanted).Value
+		}
+		answer.Items[i] = item
+	}
+	return &TrendOutput{answer}, nil
+}

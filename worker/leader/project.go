@@ -1,0 +1,60 @@
+package leader
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/leomutto/pilot-in-a-box/store"
+)
+
+const (
+	projectStep  = 500 // most events in one transaction
+	projectShare = 4   // the projection may use 1/projectShare of an interval
+)
+
+// projectDuty makes the readings follow the audit trail, up to the event below
+// which every transaction has ended. Submissions and workers do not wait for it.
+type projectDuty struct {
+	dutyBase
+	trail    settledTrail
+	position int64 // the readings follow the trail up to this event
+	known    bool  // position was read in this leadership
+}
+
+func newProjectDuty(b dutyBase) Duty {
+	return &projectDuty{dutyBase: b, trail: settledTrail{store: b.store}}
+}
+
+// Perform follows the trail step by step until its share of the interval is
+// used up.
+func (d *projectDuty) Perform(ctx context.Context, now time.Time) error {
+	if err := d.trail.advance(ctx, now); err != nil {
+		return err
+	}
+	if !d.known {
+		position, err := d.store.ReadingsPosition(ctx)
+		if err != nil {
+			return err
+		}
+		d.position, d.known = position, true
+	}
+	for begun := time.Now(); d.position < d.trail.settled; {
+		step, err := d.store.ProjectReadings(ctx, d.position, d.trail.settled, projectStep)
+		if errors.Is(err, store.ErrConflict) { // an earlier leader has just moved it
+			d.known = false
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		d.position = step.Upto
+		if len(step.Skipped) > 0 {
+			d.log.Warn("requests that ended done have no reading, because this version cannot read their payload, or their window is outside of the years 1970 to 9998", "requests", step.Skipped)
+		}
+		if time.Since(begun) >= d.config.Interval/projectShare {
+			return nil
+		}
+	}
+	return nil
+}
