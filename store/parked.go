@@ -12,9 +12,11 @@ import (
 // a task to be found, so parking costs nothing in Redis and delays no other
 // caller.
 
-// claimLock is the advisory lock with which limited claims take turns at
-// counting the running requests: "clam" in ASCII.
-const claimLock = 0x636c616d
+// lockClaims lets limited claims take turns at counting the running requests. It
+// is the lock of a table, and not an advisory one: only a role that may change
+// the table can hold it, and each schema has its own. The table is the one whose
+// rows no claim touches, and reading and changing them goes on meanwhile.
+const lockClaims = `LOCK TABLE mass_leader IN SHARE UPDATE EXCLUSIVE MODE`
 
 const runningByCaller = `running AS MATERIALIZED (
     SELECT created_by, count(*) AS n FROM mass_requests
@@ -108,7 +110,7 @@ func (s *Store) claimInTurn(ctx context.Context, act string, q namedQuery, value
 		return nil, wrap(act, err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it is a no-op, before it the error is known already
-	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, claimLock); err != nil {
+	if _, err := tx.ExecContext(ctx, lockClaims); err != nil {
 		return nil, wrap(act, err)
 	}
 	var rows []claimedRow

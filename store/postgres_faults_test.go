@@ -169,7 +169,7 @@ func TestAWorkerIsNamedByItsToken(t *testing.T) {
 }
 
 // A role without any right on the tables, which may connect and take every
-// advisory lock, keeps nobody from leading.
+// advisory lock, keeps nobody from leading, or from claims that take turns.
 func TestNoStrangerHoldsTheLead(t *testing.T) {
 	t.Parallel()
 	database := devtest.Database(t)
@@ -184,10 +184,10 @@ func TestNoStrangerHoldsTheLead(t *testing.T) {
 	conn, err := stranger.Connx(t.Context())
 	require.NoError(t, err)
 	defer conn.Close()
-	_, err = conn.ExecContext(t.Context(), `SELECT pg_advisory_lock(x'6c656164'::int)`)
+	_, err = conn.ExecContext(t.Context(), `SELECT pg_advisory_lock(x'6c656164'::int), pg_advisory_lock(x'636c616d'::int)`)
 	require.NoError(t, err)
 	for _, statement := range []string{
-		`LOCK TABLE mass_leader IN ACCESS SHARE MODE`, `SELECT FROM mass_leader FOR UPDATE`, `UPDATE mass_leader SET worker_id = 1`,
+		`LOCK TABLE mass_leader IN ACCESS SHARE MODE`, `LOCK TABLE mass_leader IN SHARE UPDATE EXCLUSIVE MODE`, `SELECT FROM mass_leader FOR UPDATE`, `UPDATE mass_leader SET worker_id = 1`,
 	} {
 		_, err = conn.ExecContext(t.Context(), `BEGIN; `+statement)
 		require.ErrorContains(t, err, "permission denied", statement)
@@ -200,6 +200,14 @@ func TestNoStrangerHoldsTheLead(t *testing.T) {
 	lead, err := st.TryLead(t.Context(), store.WorkerIdentity{})
 	require.NoError(t, err)
 	require.NoError(t, lead.Check(t.Context()))
+
+	in, err := st.InsertRequests(t.Context(), []store.NewRequest{{Payload: json.RawMessage(`{}`), SchemaVersion: "1.0-simple", Priority: jobs.Default}})
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // a lock of the stranger would be waited for
+	defer cancel()
+	claimed, _, err := st.ClaimBatchesUpTo(ctx, store.WorkerIdentity{}, []int64{in[0].BatchID}, 1, 1<<20)
+	require.NoError(t, err)
+	assert.Len(t, claimed, 1)
 }
 
 // Two installations in one database, a schema each, have a leader each.
