@@ -309,11 +309,12 @@ func TestComparison(t *testing.T) {
 	var list []measured
 	for i := range 28 * 8 { // of 3 hours
 		from := start.Add(time.Duration(3*i) * time.Hour)
-		it := 100 + float64(i%8)
+		it, outdoor := 100+float64(i%8), 6
 		if i >= 14*8 {
-			it *= 1.1
+			it, outdoor = 1.1*it, 9
 		}
-		list = append(list, measured{site: "s", from: from, to: from.Add(3 * time.Hour), it: it, facility: it + 40, more: `,"cooling":{"cooling_setpoint_c":22}`})
+		list = append(list, measured{site: "s", from: from, to: from.Add(3 * time.Hour), it: it, facility: it + 40,
+			more: fmt.Sprintf(`,"cooling":{"cooling_setpoint_c":22},"weather":{"outdoor_dry_bulb_c":%d},"water":{"water_l":12}`, outdoor)})
 	}
 	e.measure(list...)
 	q := values("site", "s", "from", "2026-02-16", "to", "2026-03-02")
@@ -321,7 +322,17 @@ func TestComparison(t *testing.T) {
 	assert.Equal(t, "2026-02-02T00:00:00Z", answer["before"].(map[string]any)["from"], "as long, and directly before")
 	assert.Equal(t, json.Number("168"), answer["matched_cells"])
 	assert.Equal(t, true, answer["it_load_changed"])
-	assert.Contains(t, answer["weather"], "no weather data")
+	assert.Equal(t, "the mean outdoor temperature was 6.0 °C before and 9.0 °C after (+3.0 K): the weather may explain a part of every difference", answer["weather"])
+	assert.InDelta(t, 9, *number(t, answer["after"].(map[string]any)["outdoor_dry_bulb_c"]), 1e-9)
+	kpis := e.ask("/kpis", values("site", "s", "from", "2026-02-02", "to", "2026-03-02"))["figures"]
+	water := 0
+	for _, item := range kpis.([]any) {
+		if f := item.(map[string]any); f["name"] == "water_l" {
+			assert.InEpsilon(t, 28*8*12.0, *number(t, f["value"]), 1e-9)
+			water++
+		}
+	}
+	assert.Equal(t, 1, water)
 	assert.NotEmpty(t, answer["figures"])
 	for _, item := range answer["figures"].([]any) {
 		f := item.(map[string]any)

@@ -234,9 +234,10 @@ func documentCompare(op documentedOp) {
 	before, after, difference, cells := 1.41, 1.37, -0.04, 168
 	k, _ := kpi.Named("pue")
 	op.answers(http.StatusOK, figures.CompareAnswer{
-		Site: "oslo-1", Zone: "Europe/Oslo", Method: "hour_of_week", MatchedCells: &cells, MatchedHours: 672, Weather: figures.NoWeather, Refusals: []string{},
-		Before: figures.Period{From: "2026-02-01T00:00:00+01:00", To: "2026-03-01T00:00:00+01:00", CompletenessPct: 99.5},
-		After:  figures.Period{From: "2026-03-01T00:00:00+01:00", To: "2026-03-29T00:00:00+01:00", CompletenessPct: 100},
+		Site: "oslo-1", Zone: "Europe/Oslo", Method: "hour_of_week", MatchedCells: &cells, MatchedHours: 672, Refusals: []string{},
+		Weather: "the mean outdoor temperature was 8.2 °C before and 8.6 °C after (+0.4 K)",
+		Before:  figures.Period{From: "2026-02-01T00:00:00+01:00", To: "2026-03-01T00:00:00+01:00", CompletenessPct: 99.5},
+		After:   figures.Period{From: "2026-03-01T00:00:00+01:00", To: "2026-03-29T00:00:00+01:00", CompletenessPct: 100},
 		Figures: []figures.ComparedFigure{
 			{Name: k.Name, Title: k.Title, Unit: k.Unit, Better: string(k.Better), Before: &before, After: &after, Difference: &difference},
 		},

@@ -16,7 +16,10 @@ import (
 // valueColumns are the columns of kpi.Values.
 const valueColumns = `it_load_kw, facility_power_kw, ups_efficiency_pct, pue_current, carbon_intensity_gco2_per_kwh, energy_price_usd_per_kwh,
     avg_rack_inlet_c, p95_rack_inlet_c, hotspot_rack_count, supply_temp_c, return_temp_c, cooling_setpoint_c, chiller_kw,
-    fan_power_kw, cooling_valve_position_pct, cpu_util_avg, gpu_util_avg, queue_depth, tokens_per_watt_est, max_rack_inlet_p95_c`
+    fan_power_kw, cooling_valve_position_pct, cpu_util_avg, gpu_util_avg, queue_depth, tokens_per_watt_est, max_rack_inlet_p95_c,
+    outdoor_dry_bulb_c, outdoor_wet_bulb_c, relative_humidity_pct, pressure_hpa, water_l_per_hour`
+
+const numberOfValues = 25
 
 // ProjectionStep says what one step of the projection did.
 type ProjectionStep struct {
@@ -310,11 +313,10 @@ func storeReadings(ctx context.Context, tx *sqlx.Tx, list []kpi.Reading, step *P
 
 // insertReadings has one array for each column. A reading that is there already
 // stays as it is: a payload never changes.
-const insertReadings = `
+var insertReadings = `
 INSERT INTO readings (request_id, start_at, end_at, accepted_at, warnings, site, facility, cluster, zone, ` + valueColumns + `)
-SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::integer[], $6::text[], $7::text[], $8::text[], $9::text[],
-    $10::float8[], $11::float8[], $12::float8[], $13::float8[], $14::float8[], $15::float8[], $16::float8[], $17::float8[], $18::float8[], $19::float8[],
-    $20::float8[], $21::float8[], $22::float8[], $23::float8[], $24::float8[], $25::float8[], $26::float8[], $27::float8[], $28::float8[], $29::float8[])
+SELECT * FROM unnest(` + numberedArrays(1, append([]string{"bigint", "timestamptz", "timestamptz", "timestamptz", "integer", "text", "text", "text", "text"},
+	slices.Repeat([]string{"float8"}, numberOfValues)...)...) + `)
 ON CONFLICT (request_id, start_at) DO NOTHING RETURNING site, start_at, end_at`
 
 // readingColumnsOf returns the arrays of insertReadings.
@@ -325,7 +327,7 @@ func readingColumnsOf(list []kpi.Reading) []any {
 		starts, ends, accepted      timeArray
 		sites, facilities, clusters textArray
 		zones                       textArray
-		values                      [20][]*float64 // in the order of valueColumns
+		values                      [numberOfValues][]*float64 // in the order of valueColumns
 	)
 	for i := range list {
 		r := &list[i]
@@ -337,6 +339,7 @@ func readingColumnsOf(list []kpi.Reading) []any {
 		for k, x := range []*float64{
 			&v.ITLoadKW, &v.FacilityKW, v.UPSEfficiencyPct, v.PUEReported, v.CarbonGPerKWh, v.PricePerKWh, v.AvgInletC, v.P95InletC, v.HotspotRacks,
 			v.SupplyC, v.ReturnC, v.SetpointC, v.ChillerKW, v.FanKW, v.ValvePct, v.CPUPct, v.GPUPct, v.QueueDepth, v.TokensPerWatt, v.InletLimitC,
+			v.DryBulbC, v.WetBulbC, v.HumidityPct, v.PressureHPa, v.WaterLPerHour,
 		} {
 			values[k] = append(values[k], x)
 		}

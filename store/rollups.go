@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -18,9 +20,10 @@ import (
 const sumColumns = `seconds, facility_kwh, it_kwh, cooling_seconds, cooling_kwh, cooling_facility_kwh,
     carbon_seconds, carbon_kg, carbon_facility_kwh, carbon_it_kwh, price_seconds, cost, price_facility_kwh,
     inlet_seconds, inlet_below_seconds, inlet_within_seconds, inlet_above_seconds, headroom_seconds, headroom_negative_seconds,
+    water_seconds, water_l, water_it_kwh,
     avg_inlet_seconds, avg_inlet_sum, supply_seconds, supply_sum, return_seconds, return_sum, setpoint_seconds, setpoint_sum,
     cpu_seconds, cpu_sum, gpu_seconds, gpu_sum, queue_depth_seconds, queue_depth_sum, tokens_per_watt_seconds, tokens_per_watt_sum,
-    it_load_seconds, it_load_sum`
+    it_load_seconds, it_load_sum, dry_bulb_seconds, dry_bulb_sum, wet_bulb_seconds, wet_bulb_sum`
 
 // rollupColumns are the columns of a rollup behind site, cluster and start_at.
 const rollupColumns = `readings, covered_seconds, ` + sumColumns + `, inlet_max_c, inlet_max_at, headroom_min_k, it_max_kw`
@@ -37,12 +40,14 @@ const (
     sum(h.inlet_seconds) AS inlet_seconds, sum(h.inlet_below_seconds) AS inlet_below_seconds,
     sum(h.inlet_within_seconds) AS inlet_within_seconds, sum(h.inlet_above_seconds) AS inlet_above_seconds,
     sum(h.headroom_seconds) AS headroom_seconds, sum(h.headroom_negative_seconds) AS headroom_negative_seconds,
+    sum(h.water_seconds) AS water_seconds, sum(h.water_l) AS water_l, sum(h.water_it_kwh) AS water_it_kwh,
     sum(h.avg_inlet_seconds) AS avg_inlet_seconds, sum(h.avg_inlet_sum) AS avg_inlet_sum, sum(h.supply_seconds) AS supply_seconds,
     sum(h.supply_sum) AS supply_sum, sum(h.return_seconds) AS return_seconds, sum(h.return_sum) AS return_sum,
     sum(h.setpoint_seconds) AS setpoint_seconds, sum(h.setpoint_sum) AS setpoint_sum, sum(h.cpu_seconds) AS cpu_seconds,
     sum(h.cpu_sum) AS cpu_sum, sum(h.gpu_seconds) AS gpu_seconds, sum(h.gpu_sum) AS gpu_sum, sum(h.queue_depth_seconds) AS queue_depth_seconds,
     sum(h.queue_depth_sum) AS queue_depth_sum, sum(h.tokens_per_watt_seconds) AS tokens_per_watt_seconds,
     sum(h.tokens_per_watt_sum) AS tokens_per_watt_sum, sum(h.it_load_seconds) AS it_load_seconds, sum(h.it_load_sum) AS it_load_sum,
+    sum(h.dry_bulb_seconds) AS dry_bulb_seconds, sum(h.dry_bulb_sum) AS dry_bulb_sum, sum(h.wet_bulb_seconds) AS wet_bulb_seconds, sum(h.wet_bulb_sum) AS wet_bulb_sum,
     (` + worstInlet + `)[1] AS inlet_max_c, to_timestamp(-(` + worstInlet + `)[2]) AS inlet_max_at,
     min(h.headroom_min_k) AS headroom_min_k, max(h.it_max_kw) AS it_max_kw`
 )
@@ -265,15 +270,20 @@ func hoursOf(ctx context.Context, q reader, site string, zone *time.Location, r 
 }
 
 // insertRollupHours has the site, and one array for each other column.
-const insertRollupHours = `
+var insertRollupHours = `
 INSERT INTO rollup_hour (site, cluster, start_at, ` + rollupColumns + `)
-SELECT $1::text, * FROM unnest(
-    $2::text[], $3::timestamptz[], $4::bigint[], $5::float8[], $6::float8[], $7::float8[], $8::float8[], $9::float8[], $10::float8[],
-    $11::float8[], $12::float8[], $13::float8[], $14::float8[], $15::float8[], $16::float8[], $17::float8[], $18::float8[], $19::float8[],
-    $20::float8[], $21::float8[], $22::float8[], $23::float8[], $24::float8[], $25::float8[], $26::float8[], $27::float8[], $28::float8[],
-    $29::float8[], $30::float8[], $31::float8[], $32::float8[], $33::float8[], $34::float8[], $35::float8[], $36::float8[], $37::float8[],
-    $38::float8[], $39::float8[], $40::float8[], $41::float8[], $42::float8[], $43::float8[], $44::timestamptz[], $45::float8[],
-    $46::float8[])`
+SELECT $1::text, * FROM unnest(` + numberedArrays(2, append(append([]string{"text", "timestamptz", "bigint", "float8"}, // covered_seconds
+	slices.Repeat([]string{"float8"}, len((&kpi.Sums{}).Quantities()))...), "float8", "timestamptz", "float8", "float8")...) + `)`
+
+// numberedArrays returns the parameters $first, $first+1 … as arrays of those
+// types of elements.
+func numberedArrays(first int, elements ...string) string {
+	list := make([]string, len(elements))
+	for i, element := range elements {
+		list[i] = fmt.Sprintf("$%d::%s[]", first+i, element)
+	}
+	return strings.Join(list, ", ")
+}
 
 func insertHours(ctx context.Context, tx *sqlx.Tx, site string, rows []rollupRow) error {
 	if len(rows) == 0 {
@@ -285,7 +295,7 @@ func insertHours(ctx context.Context, tx *sqlx.Tx, site string, rows []rollupRow
 		starts, worst    timeArray
 		counts           int64Array
 		covered          floatArray
-		quantities       = [37]floatArray{} // in the order of sumColumns
+		quantities       = make([]floatArray, len(rows[0].Quantities())) // in the order of sumColumns
 		inlet, headrooms = make([]*float64, n), make([]*float64, n)
 		loads            = make([]*float64, n)
 	)

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -43,7 +44,7 @@ func (b system) bothWays(scope store.ReadingScope, buckets []kpi.Range) {
 		require.InDelta(b.t, wantCovered, haveCovered, 1e-6, "%v", buckets[i])
 		of := h.Quantities()
 		for k, x := range w.Quantities() {
-			require.InDelta(b.t, *x, *of[k], 1e-9*max(1, *x), "%v, quantity %d", buckets[i], k)
+			require.InDelta(b.t, *x, *of[k], 1e-9*max(1, math.Abs(*x)), "%v, quantity %d", buckets[i], k)
 		}
 		require.Equal(b.t, w.ITMaxKW, h.ITMaxKW)
 		require.Equal(b.t, w.InletMaxC, h.InletMaxC)
@@ -107,7 +108,8 @@ func TestRollupsKeepEachQuantity(t *testing.T) {
         "signals":{"energy":{"it_load_kw":11,"facility_power_kw":13,"carbon_intensity_gco2_per_kwh":217,"energy_price_usd_per_kwh":0.19},
         "thermal":{"avg_rack_inlet_c":21,"p95_rack_inlet_c":28,"supply_temp_c":17,"return_temp_c":31},
         "cooling":{"cooling_setpoint_c":19,"chiller_kw":1.3,"fan_power_kw":0.4},
-        "workload":{"cpu_util_avg":41,"gpu_util_avg":43,"queue_depth":7,"tokens_per_watt_est":3}},
+        "workload":{"cpu_util_avg":41,"gpu_util_avg":43,"queue_depth":7,"tokens_per_watt_est":3},
+        "weather":{"outdoor_dry_bulb_c":-4,"outdoor_wet_bulb_c":-5.5},"water":{"water_l":23}},
         "constraints":{"hard":{"no_control_actions":true,"max_rack_inlet_p95_c":27}}}}`,
 		march.Format(time.RFC3339), march.Add(time.Hour).Format(time.RFC3339))
 	b.finished(payload, signalsOf("s", "", 60, 90, 5))

@@ -15,9 +15,6 @@ const (
 	maxDays    = 366 // of a period
 )
 
-// NoWeather is what every comparison says as long as readings have no weather.
-const NoWeather = "no weather data: the effect of weather cannot be told apart"
-
 type (
 	// CompareInput is the query of Compare.
 	CompareInput struct {
@@ -39,6 +36,8 @@ type Period struct {
 	PricePerKWh     *float64 `json:"price_per_kwh" doc:"Mean price, weighted with energy; null without prices" example:"0.11"`
 	CarbonGPerKWh   *float64 `json:"carbon_g_per_kwh" doc:"Mean carbon intensity in g/kWh, weighted with energy; null without it" example:"210"`
 	SetpointC       *float64 `json:"cooling_setpoint_c" doc:"Mean cooling setpoint in °C; null without it" example:"22"`
+	DryBulbC        *float64 `json:"outdoor_dry_bulb_c" doc:"Mean outdoor temperature in °C; null without it" example:"8.2"`
+	WetBulbC        *float64 `json:"outdoor_wet_bulb_c" doc:"Mean outdoor wet-bulb temperature in °C, as given or derived; null without it" example:"5.9"`
 }
 
 // ComparedFigure is a key figure of two periods.
@@ -84,7 +83,7 @@ type CompareAnswer struct {
 	Figures       []ComparedFigure `json:"figures" nullable:"false" doc:"The key figures of both periods"`
 	ITLoadDiffPct *float64         `json:"it_load_difference_pct" doc:"Difference of the mean IT load in %" example:"8.1"`
 	ITLoadChanged bool             `json:"it_load_changed" doc:"true: the IT load differs by more than 2 %, so a difference of PUE says little" example:"true"`
-	Weather       string           `json:"weather" doc:"What is known of the weather of the periods" example:"no weather data: the effect of weather cannot be told apart"`
+	Weather       string           `json:"weather" doc:"What is known of the weather of the periods" example:"the mean outdoor temperature was 8.2 °C before and 8.6 °C after (+0.4 K)"`
 	PUETrap       *PUETrap         `json:"pue_trap,omitempty" doc:"How much of the difference of PUE the IT load alone explains; absent when the hours before do not tell"`
 }
 
@@ -165,7 +164,7 @@ func (f *Figures) hours(ctx context.Context, scope store.ReadingScope, r kpi.Ran
 func compareAnswer(c *kpi.Comparison, before kpi.Range, a *asked) CompareAnswer {
 	answer := CompareAnswer{
 		Site: a.scope.Site, Zone: a.zone.String(), MatchedHours: c.MatchedHours, Refusals: append([]string{}, c.Refusals...), Figures: []ComparedFigure{},
-		ITLoadDiffPct: c.ITLoadDiffPct, ITLoadChanged: c.ITLoadChanged, Weather: NoWeather,
+		ITLoadDiffPct: c.ITLoadDiffPct, ITLoadChanged: c.ITLoadChanged, Weather: c.Weather,
 	}
 	if c.Matched {
 		answer.MatchedCells = &c.Cells
@@ -177,6 +176,7 @@ func compareAnswer(c *kpi.Comparison, before kpi.Range, a *asked) CompareAnswer 
 		*side.into = Period{
 			From: stamp(side.times.From, a.zone), To: stamp(side.times.To, a.zone), CompletenessPct: c.CompletePct[i],
 			ITLoadKW: c.ITLoadKW[i], PricePerKWh: c.PricePerKWh[i], CarbonGPerKWh: c.CarbonGPerKWh[i], SetpointC: c.SetpointC[i],
+			DryBulbC: c.DryBulbC[i], WetBulbC: c.WetBulbC[i],
 		}
 	}
 	for _, f := range c.Figures {

@@ -76,7 +76,7 @@ func ExampleClient_Recommend() {
 		}
 	}
 	// Output:
+	// chiller_kw 142 → 72.22 kW
 	// fan_power_kw 38.5 → 33.89 kW
 	// cooling_setpoint_c 20 → 20.4 C
-	// batch_pct 65 → 48.8 pct
 }

@@ -16,6 +16,7 @@ const (
 	leastPeriodPct     = 50.0 // completeness of each period
 	closePoints        = 5.0  // by how much the completeness of two figures may differ
 	sameLoadPct        = 2.0  // a change of the IT load that is not worth a warning
+	sameOutdoorK       = 1.0  // a difference of the outdoor temperature that is not worth a warning
 	leastTrapHours     = 48   // to fit the overhead over the IT load
 	hoursOfWeek        = 7 * 24
 	comparableLengthBy = 0.01
@@ -44,8 +45,11 @@ type Comparison struct {
 	PricePerKWh   [2]*float64 // mean price, weighted with energy
 	CarbonGPerKWh [2]*float64 // mean intensity, weighted with energy
 	SetpointC     [2]*float64
-	Trap          *Trap // nil: the hours before do not tell how the overhead follows the IT load
-	ITLoadChanged bool  // by more than 2 %
+	DryBulbC      [2]*float64 // outdoor temperatures
+	WetBulbC      [2]*float64
+	Weather       string // what is known of the weather of the periods
+	Trap          *Trap  // nil: the hours before do not tell how the overhead follows the IT load
+	ITLoadChanged bool   // by more than 2 %
 	ITLoadDiffPct *float64
 }
 
@@ -115,7 +119,7 @@ func (p *period) completePct() float64 {
 // sums.
 func CompareHours(before, after Range, hoursBefore, hoursAfter *Series, zone *time.Location, now time.Time, matched bool) Comparison {
 	b, a := newPeriod(before, hoursBefore, now), newPeriod(after, hoursAfter, now)
-	c := Comparison{Matched: matched, CompletePct: [2]float64{b.completePct(), a.completePct()}}
+	c := Comparison{Matched: matched, Weather: noWeather, CompletePct: [2]float64{b.completePct(), a.completePct()}}
 	for _, side := range []struct {
 		name string
 		p    *period
@@ -198,10 +202,36 @@ func (c *Comparison) context(b, a *period) {
 	c.PricePerKWh = [2]*float64{ratio(b.sums.Cost, b.sums.PriceFacilityKWh), ratio(a.sums.Cost, a.sums.PriceFacilityKWh)}
 	c.CarbonGPerKWh = [2]*float64{ratio(1000*b.sums.CarbonKg, b.sums.CarbonFacilityKWh), ratio(1000*a.sums.CarbonKg, a.sums.CarbonFacilityKWh)}
 	c.SetpointC = [2]*float64{b.sums.Setpoint.Value(), a.sums.Setpoint.Value()}
+	c.DryBulbC = [2]*float64{b.sums.DryBulb.Value(), a.sums.DryBulb.Value()}
+	c.WetBulbC = [2]*float64{b.sums.WetBulb.Value(), a.sums.WetBulb.Value()}
+	c.Weather = weatherOf(&b.sums, &a.sums)
 	if x, y := c.ITLoadKW[0], c.ITLoadKW[1]; x != nil && y != nil && *x > 0 {
 		pct := 100 * (*y - *x) / *x
 		c.ITLoadDiffPct, c.ITLoadChanged = &pct, math.Abs(pct) > sameLoadPct
 	}
+}
+
+const noWeather = "no weather data: the effect of weather cannot be told apart"
+
+// weatherOf says how the outdoor temperatures of two periods differ: the
+// dry-bulb ones, or the wet-bulb ones where those are absent.
+func weatherOf(b, a *Sums) string {
+	name, before, after := "outdoor temperature", b.DryBulb, a.DryBulb
+	if before.Seconds == 0 || after.Seconds == 0 {
+		name, before, after = "outdoor wet-bulb temperature", b.WetBulb, a.WetBulb
+	}
+	x, y := before.Value(), after.Value()
+	if x == nil || y == nil {
+		return noWeather
+	}
+	if pct := 100 * min(before.Seconds/b.Seconds, after.Seconds/a.Seconds); pct < completeAt {
+		return fmt.Sprintf("too little weather data: the %s covers only %.1f %% of the readings of a period, so the effect of weather cannot be told apart", name, pct)
+	}
+	difference := fmt.Sprintf("the mean %s was %.1f °C before and %.1f °C after (%+.1f K)", name, *x, *y, *y-*x)
+	if math.Abs(*y-*x) > sameOutdoorK {
+		return difference + ": the weather may explain a part of every difference"
+	}
+	return difference
 }
 
 func (c *Comparison) figures(b, a *period) {

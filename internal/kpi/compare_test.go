@@ -199,3 +199,41 @@ func TestComparisonsThatAreRefusedOrWithheld(t *testing.T) {
 	require.NotEmpty(t, c.Refusals)
 	assert.Contains(t, c.Refusals[0], "after is shorter")
 }
+
+// What a comparison says of the weather, with temperatures before and after.
+func TestWeatherOfAComparison(t *testing.T) {
+	t.Parallel()
+	degrees := func(c float64) *float64 { return &c }
+	before, after := days(t, "2026-02-02", 14, time.UTC), days(t, "2026-02-16", 14, time.UTC)
+	for name, test := range map[string]struct {
+		values [2]kpi.Values
+		every  int // one reading in so many has them
+		want   string
+	}{
+		"none":        {[2]kpi.Values{}, 1, "no weather data: the effect of weather cannot be told apart"},
+		"one period":  {[2]kpi.Values{{DryBulbC: degrees(3)}, {}}, 1, "no weather data: the effect of weather cannot be told apart"},
+		"other kinds": {[2]kpi.Values{{DryBulbC: degrees(3)}, {WetBulbC: degrees(3)}}, 1, "no weather data: the effect of weather cannot be told apart"},
+		"like":        {[2]kpi.Values{{DryBulbC: degrees(3)}, {DryBulbC: degrees(2.1)}}, 1, "the mean outdoor temperature was 3.0 °C before and 2.1 °C after (-0.9 K)"},
+		"warmer": {[2]kpi.Values{{DryBulbC: degrees(-3)}, {DryBulbC: degrees(4.5)}}, 1,
+			"the mean outdoor temperature was -3.0 °C before and 4.5 °C after (+7.5 K): the weather may explain a part of every difference"},
+		"wet bulb": {[2]kpi.Values{{WetBulbC: degrees(1)}, {WetBulbC: degrees(1)}}, 1, "the mean outdoor wet-bulb temperature was 1.0 °C before and 1.0 °C after (+0.0 K)"},
+		"some": {[2]kpi.Values{{DryBulbC: degrees(3)}, {DryBulbC: degrees(3)}}, 2,
+			"too little weather data: the outdoor temperature covers only 50.0 % of the readings of a period, so the effect of weather cannot be told apart"},
+	} {
+		var periods [2]*kpi.Series
+		for k, times := range []kpi.Range{before, after} {
+			periods[k] = kpi.NewSeries(kpi.Hour.Divide(times, time.UTC))
+			for i := range periods[k].Len() {
+				hour, _, _ := periods[k].At(i)
+				v := kpi.Values{ITLoadKW: 100, FacilityKW: 140}
+				if i%test.every == 0 {
+					v.DryBulbC, v.WetBulbC = test.values[k].DryBulbC, test.values[k].WetBulbC
+				}
+				periods[k].Add(&v, hour)
+			}
+		}
+		c := kpi.CompareHours(before, after, periods[0], periods[1], time.UTC, later, false)
+		require.Empty(t, c.Refusals, name)
+		assert.Equal(t, test.want, c.Weather, name)
+	}
+}

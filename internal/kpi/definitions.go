@@ -98,6 +98,16 @@ func Definitions() []KPI {
 			value: func(s *Sums) *float64 { return over(s.Cost, s.PriceSeconds) }, seconds: func(s *Sums) float64 { return s.PriceSeconds },
 		},
 		{
+			Name: "water_l", Title: "Water", Unit: "L", Decimals: 0, AddsUp: true, Better: Neutral,
+			Formula: "sum of the water used", Needs: "water_l",
+			value: func(s *Sums) *float64 { return over(s.WaterL, s.WaterSeconds) }, seconds: func(s *Sums) float64 { return s.WaterSeconds },
+		},
+		{
+			Name: "wue_l_per_kwh", Title: "WUE", Unit: "L/kWh", Decimals: 2, Better: Lower,
+			Formula: "water used / IT energy of the same readings", Standard: "ISO/IEC 30134-9:2022", Needs: "water_l",
+			value: func(s *Sums) *float64 { return ratio(s.WaterL, s.WaterITKWh) }, seconds: func(s *Sums) float64 { return s.WaterSeconds },
+		},
+		{
 			Name: "inlet_compliance_pct", Title: "Inlet compliance", Unit: "%", Decimals: 1, Better: Higher,
 			Formula:  "100 × time with a 95th percentile of the rack inlet temperatures from 18 to 27 °C / time with such a value",
 			Standard: "ASHRAE TC 9.9, recommended range of classes A1 to A4", Needs: "p95_rack_inlet_c",
@@ -142,6 +152,8 @@ func Definitions() []KPI {
 		{"gpu_util_pct", "GPU utilization", "%", "gpu_util_avg", func(s *Sums) *Mean { return &s.GPU }},
 		{"queue_depth", "Queue depth", "", "queue_depth", func(s *Sums) *Mean { return &s.QueueDepth }},
 		{"tokens_per_watt", "Tokens per watt", "1/W", "tokens_per_watt_est", func(s *Sums) *Mean { return &s.TokensPerWatt }},
+		{"outdoor_dry_bulb_c", "Outdoor temperature", "°C", "outdoor_dry_bulb_c", func(s *Sums) *Mean { return &s.DryBulb }},
+		{"outdoor_wet_bulb_c", "Outdoor wet bulb", "°C", "outdoor_wet_bulb_c", func(s *Sums) *Mean { return &s.WetBulb }},
 	} {
 		k := KPI{Name: m.name, Title: m.title, Unit: m.unit, Decimals: 1, Better: Neutral, Formula: "mean over time", Needs: m.needs}
 		k.value, k.seconds = mean(m.get)

@@ -1,6 +1,7 @@
 package kpi
 
 import (
+	"math"
 	"time"
 
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
@@ -56,12 +57,17 @@ type Values struct {
 	QueueDepth       *float64 `db:"queue_depth"`
 	TokensPerWatt    *float64 `db:"tokens_per_watt_est"`
 	InletLimitC      *float64 `db:"max_rack_inlet_p95_c"` // constraints.hard of the same request
+	DryBulbC         *float64 `db:"outdoor_dry_bulb_c"`
+	WetBulbC         *float64 `db:"outdoor_wet_bulb_c"` // given, or derived from the fields that were
+	HumidityPct      *float64 `db:"relative_humidity_pct"`
+	PressureHPa      *float64 `db:"pressure_hpa"`
+	WaterLPerHour    *float64 `db:"water_l_per_hour"` // water of the window / its length
 }
 
 // ReadingOf returns the reading of a signals document that passed Validate.
 func ReadingOf(request int64, accepted time.Time, d *signals.Document) Reading {
 	r, s := &d.Request, &d.Request.Signals
-	_, warnings := signals.Derive(d)
+	derived, warnings := signals.Derive(d)
 	from := r.TimeWindow.StartUTC.Instant().UTC().Truncate(time.Microsecond) // what PostgreSQL keeps
 	to := r.TimeWindow.EndUTC.Instant().UTC().Truncate(time.Microsecond)
 	if !from.Before(to) {
@@ -95,6 +101,11 @@ func ReadingOf(request int64, accepted time.Time, d *signals.Document) Reading {
 			QueueDepth:       given(s.Workload.QueueDepth),
 			TokensPerWatt:    given(s.Workload.TokensPerWattEst),
 			InletLimitC:      given(r.Constraints.Hard.MaxRackInletP95C),
+			DryBulbC:         given(s.Weather.OutdoorDryBulbC),
+			WetBulbC:         derived.WetBulbC,
+			HumidityPct:      given(s.Weather.RelativeHumidityPct),
+			PressureHPa:      given(s.Weather.PressureHPa),
+			WaterLPerHour:    perHour(s.Water.WaterL, r.TimeWindow.Hours()),
 		},
 	}
 }
@@ -104,5 +115,17 @@ func given(n signals.Number) *float64 {
 		return nil
 	}
 	x := n.Float()
+	return &x
+}
+
+// perHour spreads an amount evenly over the hours of its window.
+func perHour(amount signals.Number, hours float64) *float64 {
+	if !amount.Given() {
+		return nil
+	}
+	x := amount.Float() / hours
+	if math.IsInf(x, 0) {
+		return nil // what no float64 can hold says nothing about a site
+	}
 	return &x
 }

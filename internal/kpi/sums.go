@@ -32,6 +32,10 @@ type Sums struct {
 	Cost             float64
 	PriceFacilityKWh float64
 
+	WaterSeconds float64 // readings with the consumption of water
+	WaterL       float64
+	WaterITKWh   float64
+
 	InletSeconds       float64 // readings with the 95th percentile of the inlet temperatures
 	InletBelowSeconds  float64
 	InletWithinSeconds float64
@@ -45,7 +49,7 @@ type Sums struct {
 
 	ITMaxKW *float64 // highest average of one reading
 
-	AvgInlet, Supply, Return, Setpoint, CPU, GPU, QueueDepth, TokensPerWatt, ITLoad Mean
+	AvgInlet, Supply, Return, Setpoint, CPU, GPU, QueueDepth, TokensPerWatt, ITLoad, DryBulb, WetBulb Mean
 
 	Warnings int
 }
@@ -101,6 +105,11 @@ func (s *Sums) addPart(v *Values, span Range) {
 		s.Cost += facility * *v.PricePerKWh
 		s.PriceFacilityKWh += facility
 	}
+	if v.WaterLPerHour != nil {
+		s.WaterSeconds += seconds
+		s.WaterL += *v.WaterLPerHour * hours
+		s.WaterITKWh += it
+	}
 	s.addInlet(v, span, seconds)
 	if s.ITMaxKW == nil || v.ITLoadKW > *s.ITMaxKW {
 		s.ITMaxKW = &v.ITLoadKW
@@ -114,6 +123,8 @@ func (s *Sums) addPart(v *Values, span Range) {
 	s.GPU.add(v.GPUPct, seconds)
 	s.QueueDepth.add(v.QueueDepth, seconds)
 	s.TokensPerWatt.add(v.TokensPerWatt, seconds)
+	s.DryBulb.add(v.DryBulbC, seconds)
+	s.WetBulb.add(v.WetBulbC, seconds)
 }
 
 func (s *Sums) addInlet(v *Values, span Range, seconds float64) {
@@ -174,9 +185,9 @@ func (s *Sums) Quantities() []*float64 {
 		&s.CarbonSeconds, &s.CarbonKg, &s.CarbonFacilityKWh, &s.CarbonITKWh,
 		&s.PriceSeconds, &s.Cost, &s.PriceFacilityKWh,
 		&s.InletSeconds, &s.InletBelowSeconds, &s.InletWithinSeconds, &s.InletAboveSeconds,
-		&s.HeadroomSeconds, &s.HeadroomNegativeSeconds,
+		&s.HeadroomSeconds, &s.HeadroomNegativeSeconds, &s.WaterSeconds, &s.WaterL, &s.WaterITKWh,
 	}
-	for _, m := range []*Mean{&s.AvgInlet, &s.Supply, &s.Return, &s.Setpoint, &s.CPU, &s.GPU, &s.QueueDepth, &s.TokensPerWatt, &s.ITLoad} {
+	for _, m := range []*Mean{&s.AvgInlet, &s.Supply, &s.Return, &s.Setpoint, &s.CPU, &s.GPU, &s.QueueDepth, &s.TokensPerWatt, &s.ITLoad, &s.DryBulb, &s.WetBulb} {
 		list = append(list, &m.Seconds, &m.Sum)
 	}
 	return list

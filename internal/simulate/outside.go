@@ -55,7 +55,24 @@ type climate struct {
 	meanC   float64 // over the year
 	seasonK float64 // amplitude of the year: warmest in mid-July
 	dayK    float64 // amplitude of the day: warmest at 15 h
+
+	pressureHPa float64 // of the standard atmosphere at the altitude of the site
 }
+
+// nightHumidityPct is the relative humidity of the coolest hour of a usual day.
+const nightHumidityPct = 88.0
+
+// humidityPct returns the relative humidity when the air has that temperature.
+// The air keeps the water vapor that it had in the coolest hour of the usual day,
+// so it is dry when it is warm: e.g. at 15 h, and in a warm spell.
+func (c climate) humidityPct(at clock, outsideC float64) float64 {
+	coolestC := c.temperature(clock{yearDay: at.yearDay, hour: 3})
+	return bound(nightHumidityPct*vaporPressure(coolestC)/vaporPressure(outsideC), 15, 100)
+}
+
+// vaporPressure is that of saturated air over water in hPa, by the approximation
+// of Magnus (coefficients of Alduchov and Eskridge, 1996).
+func vaporPressure(c float64) float64 { return 6.1094 * math.Exp(17.625*c/(c+243.04)) }
 
 // temperature returns the usual temperature at that time. The weather of the
 // day is added as a drift.

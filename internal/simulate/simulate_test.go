@@ -208,5 +208,8 @@ func TestRanges(t *testing.T) {
 		within(t, r.RequestID, "CPU", s.Workload.CPUUtilAvg, 3, 97)
 		within(t, r.RequestID, "GPU", s.Workload.GPUUtilAvg, 3, 98)
 		within(t, r.RequestID, "tokens per watt", s.Workload.TokensPerWattEst, 0.5, 5)
+		within(t, r.RequestID, "outdoor temperature", s.Weather.OutdoorDryBulbC, -20, 40)
+		within(t, r.RequestID, "humidity", s.Weather.RelativeHumidityPct, 15, 100)
+		within(t, r.RequestID, "pressure", s.Weather.PressureHPa, 950, 1040)
 	})
 }

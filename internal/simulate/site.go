@@ -31,7 +31,7 @@ func demoSites() []site {
 			slots: 400, tokensPerWatt: 2.6},
 		plant: plant{itRatedKW: 1200, setpointC: 21, racks: 140,
 			fanRatedKW: 66, designK: 12.5, spillK: 3.2, spreadK: 1.5},
-		climate: climate{meanC: 10.6, seasonK: 9.4, dayK: 4.2},
+		climate: climate{meanC: 10.6, seasonK: 9.4, dayK: 4.2, pressureHPa: 1000.4},
 		grid:    grid{carbon: 340, carbonSun: 130, price: 0.135, priceRise: 0.06},
 	}, {
 		assets:    signals.Assets{SiteID: "iad-2", Region: "us-east-1", FacilityID: "iad-dc-7", ClusterID: "gpu-b", ZoneID: "hall-1"},
@@ -40,7 +40,7 @@ func demoSites() []site {
 			slots: 900, tokensPerWatt: 4.1},
 		plant: plant{itRatedKW: 3200, setpointC: 21.5, racks: 210,
 			fanRatedKW: 190, designK: 14, spillK: 3.8, spreadK: 1.6},
-		climate: climate{meanC: 13.4, seasonK: 11.6, dayK: 5.4},
+		climate: climate{meanC: 13.4, seasonK: 11.6, dayK: 5.4, pressureHPa: 1003.2},
 		grid:    grid{carbon: 375, carbonSun: 60, price: 0.082, priceRise: 0.028},
 	}}
 }
@@ -158,6 +158,11 @@ func (s site) signals(n noise, at clock) signals.Signals {
 			QueueDepth:       number(load.queueDepth, 0),
 			JobMix:           signals.JobMix{BatchPct: number(100-latencyPct, 1), LatencySensitivePct: number(latencyPct, 1)},
 			TokensPerWattEst: number(load.tokensPerWatt, 2),
+		},
+		Weather: signals.Weather{
+			OutdoorDryBulbC:     number(outsideC, 1),
+			RelativeHumidityPct: number(s.climate.humidityPct(at, outsideC), 0),
+			PressureHPa:         number(s.climate.pressureHPa, 1),
 		},
 	}
 }

@@ -129,13 +129,13 @@ func TestColumns(t *testing.T) {
 func TestColumnsThatCannotBeMapped(t *testing.T) {
 	t.Parallel()
 	for header, want := range map[string][]string{
-		"":                                 {"is empty"},
-		"site_id,IT Load KW,pressure_hpa,": {`"IT Load KW" is not a field`, "did you mean it_load_kw?", `"pressure_hpa" is not a field`, "column 4 has no name"},
-		"site_id,request.assets.site_id":   {`"site_id" and "request.assets.site_id" are both request.assets.site_id`},
-		"priority,priority":                {"both priority"},
-		"signals.energy.it_load_kw":        {"is not a field"},
-		"request":                          {"is not a field"},
-		"\"a":                              {"header"},
+		"":                               {"is empty"},
+		"site_id,IT Load KW,dew_point,":  {`"IT Load KW" is not a field`, "did you mean it_load_kw?", `"dew_point" is not a field`, "column 4 has no name"},
+		"site_id,request.assets.site_id": {`"site_id" and "request.assets.site_id" are both request.assets.site_id`},
+		"priority,priority":              {"both priority"},
+		"signals.energy.it_load_kw":      {"is not a field"},
+		"request":                        {"is not a field"},
+		"\"a":                            {"header"},
 	} {
 		_, err := readAll(t, header+"\nx\n", submit.ReaderOptions{Format: submit.CSV})
 		if header == "" {

@@ -30,7 +30,7 @@ func TestRunSignals(t *testing.T) {
 		"pue": 1.3, "dcie_pct": 76.92307692307692, "overhead_kw": 243.75, "cooling_kw": 180.5,
 		"cooling_share_pct": 17.08875739644970, "delta_t_c": 11.5, "inlet_headroom_c": 0.9,
 		"inlet_compliance": "within", "energy_kwh": 1056.25, "cost_usd": 124.6375, "co2e_kg": 338,
-		"cue_kg_per_kwh": 0.416}`), &want))
+		"cue_kg_per_kwh": 0.416, "wet_bulb_c": 8.7, "wue_l_per_kwh": 0.8}`), &want))
 	require.Len(t, derived, len(want))
 	for name, value := range want {
 		if number, ok := value.(float64); ok {

@@ -3,6 +3,8 @@ package signals
 import (
 	"fmt"
 	"math"
+
+	"github.com/leomutto/pilot-in-a-box/jobs/psychro"
 )
 
 // The range of rack inlet temperatures that ASHRAE TC 9.9 recommends (Thermal
@@ -18,7 +20,7 @@ const pueTolerance = 0.02
 
 // Derived holds the figures that are derived from a document. They are not
 // rounded, and never NaN or infinite. A figure is null if an input is absent,
-// and a warning names that input.
+// and a warning names that input, unless all of weather, or all of water, is absent.
 type Derived struct {
 	PUE             *float64 `json:"pue" doc:"Power usage effectiveness, facility power / IT power (ISO/IEC 30134-2), averaged over the time window rather than a year"`
 	DCiEPct         *float64 `json:"dcie_pct" doc:"Data center infrastructure efficiency, IT/facility, in %"`
@@ -32,6 +34,8 @@ type Derived struct {
 	CostUSD         *float64 `json:"cost_usd" doc:"Cost of that energy, in USD"`
 	CO2eKg          *float64 `json:"co2e_kg" doc:"Emissions caused by that energy, in kg CO2e"`
 	CUEKgPerKWh     *float64 `json:"cue_kg_per_kwh" doc:"Carbon usage effectiveness, in kg CO2e per kWh of IT energy (The Green Grid): carbon intensity × PUE"`
+	WetBulbC        *float64 `json:"wet_bulb_c" doc:"Outdoor wet-bulb temperature, in °C: as given, or from dry bulb, relative humidity and pressure (ASHRAE Handbook, Fundamentals 2017, chapter 1)"`
+	WUELPerKWh      *float64 `json:"wue_l_per_kwh" doc:"Water usage effectiveness, in liters per kWh of IT energy (ISO/IEC 30134-9), of the time window rather than a year"`
 }
 
 // Warning describes something odd in a document that is no reason to refuse it.
@@ -49,6 +53,8 @@ func Derive(d *Document) (Derived, []Warning) {
 	x.energy(&d.Request)
 	x.cooling(&d.Request.Signals)
 	x.thermal(&d.Request)
+	x.weather(&d.Request.Signals.Weather)
+	x.water(&d.Request)
 	return x.out, x.warnings
 }
 
@@ -61,7 +67,7 @@ type deriver struct {
 // figures holds the values that the pointers of one Derived refer to, in one
 // allocation.
 type figures struct {
-	values     [11]float64
+	values     [13]float64
 	taken      int // number of values in use
 	compliance string
 }
@@ -99,12 +105,11 @@ func (x *deriver) energy(r *Request) {
 		x.warn(at+"pue_current", "is %s, more than 2 %% off facility_power_kw / it_load_kw (%v)", reported, pue)
 	}
 
-	start, end := r.TimeWindow.StartUTC.Instant(), r.TimeWindow.EndUTC.Instant()
-	seconds := float64(end.Unix()-start.Unix()) + float64(end.Nanosecond()-start.Nanosecond())/1e9
+	seconds := r.TimeWindow.seconds()
 	if granularity := r.TimeWindow.GranularitySeconds; granularity.Float() > seconds {
 		x.warn("/request/time_window/granularity_seconds", "is %s, longer than the time window (%v s)", granularity, seconds)
 	}
-	energy := facility * (seconds / 3600)
+	energy := facility * r.TimeWindow.Hours()
 	x.out.EnergyKWh = x.figure("energy_kwh", energy)
 	if x.have("cost_usd is unknown", price) {
 		x.out.CostUSD = x.figure("cost_usd", energy*price.Float())
@@ -147,6 +152,38 @@ func (x *deriver) thermal(r *Request) {
 		if x.have("inlet_headroom_c is unknown", highest) {
 			x.out.InletHeadroomC = x.figure("inlet_headroom_c", highest.Float()-p95.Float())
 		}
+	}
+}
+
+func (x *deriver) weather(w *Weather) {
+	const at = "/request/signals/weather/"
+	dry, humidity := input{at + "outdoor_dry_bulb_c", w.OutdoorDryBulbC}, input{at + "relative_humidity_pct", w.RelativeHumidityPct}
+	switch {
+	case *w == (Weather{}):
+	case w.OutdoorWetBulbC.Given():
+		x.out.WetBulbC = x.figure("wet_bulb_c", w.OutdoorWetBulbC.Float())
+		if dry.Given() && w.OutdoorWetBulbC.Float() > dry.Float() {
+			x.warn(at+"outdoor_wet_bulb_c", "is %s, above outdoor_dry_bulb_c (%s)", w.OutdoorWetBulbC, w.OutdoorDryBulbC)
+		}
+	case x.have("wet_bulb_c is unknown", dry, humidity):
+		pressure := psychro.SeaLevelHPa
+		if w.PressureHPa.Given() {
+			pressure = w.PressureHPa.Float()
+		} else {
+			x.warn(at+"pressure_hpa", "is absent, so wet_bulb_c is that at the pressure of sea level (%v hPa)", pressure)
+		}
+		if wetBulb, ok := psychro.WetBulb(dry.Float(), humidity.Float(), pressure); ok {
+			x.out.WetBulbC = x.figure("wet_bulb_c", wetBulb)
+		} else {
+			x.warn("/request/signals/weather", "has no wet-bulb temperature: outdoor_dry_bulb_c is not from %v to %v °C, or water boils at that pressure",
+				psychro.LowestC, psychro.HighestC)
+		}
+	}
+}
+
+func (x *deriver) water(r *Request) {
+	if water := r.Signals.Water.WaterL; water.Given() {
+		x.out.WUELPerKWh = x.figure("wue_l_per_kwh", water.Float()/(r.Signals.Energy.ITLoadKW.Float()*r.TimeWindow.Hours()))
 	}
 }
 

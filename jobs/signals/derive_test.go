@@ -25,6 +25,8 @@ func TestDeriveExample(t *testing.T) {
 	require.InEpsilon(t, 124.6375, *derived.CostUSD, exact)
 	require.InEpsilon(t, 338.0, *derived.CO2eKg, exact)
 	require.InEpsilon(t, 0.416, *derived.CUEKgPerKWh, exact)
+	require.InEpsilon(t, 8.7, *derived.WetBulbC, exact)
+	require.InEpsilon(t, 0.8, *derived.WUELPerKWh, exact)
 }
 
 func TestDeriveMinimal(t *testing.T) {
@@ -82,6 +84,42 @@ func TestDeriveWarnings(t *testing.T) {
 			}
 			require.Equal(t, want, warnings)
 		})
+	}
+}
+
+// The wet-bulb temperature is derived where it was not measured. The expected
+// temperatures were computed apart from the product.
+func TestDeriveWetBulb(t *testing.T) {
+	t.Parallel()
+	const at = "/request/signals/weather/"
+	unknown := func(field string) Warning { return Warning{at + field, "is absent, so wet_bulb_c is unknown"} }
+	seaLevel := Warning{at + "pressure_hpa", "is absent, so wet_bulb_c is that at the pressure of sea level (1013.25 hPa)"}
+	none := Warning{"/request/signals/weather", "has no wet-bulb temperature: outdoor_dry_bulb_c is not from -80 to 100 °C, or water boils at that pressure"}
+	for weather, want := range map[string]struct {
+		wetBulbC float64 // 0: none
+		warnings []Warning
+	}{
+		`{}`:                           {0, []Warning{}},
+		`{"outdoor_wet_bulb_c":7.25}`:  {7.25, []Warning{}},
+		`{"outdoor_dry_bulb_c":20}`:    {0, []Warning{unknown("relative_humidity_pct")}},
+		`{"relative_humidity_pct":50}`: {0, []Warning{unknown("outdoor_dry_bulb_c")}},
+		`{"pressure_hpa":990}`:         {0, []Warning{unknown("outdoor_dry_bulb_c"), unknown("relative_humidity_pct")}},
+		`{"outdoor_dry_bulb_c":20,"relative_humidity_pct":50}`:                                                   {13.79, []Warning{seaLevel}},
+		`{"outdoor_dry_bulb_c":30,"relative_humidity_pct":67.41,"pressure_hpa":954.61}`:                          {25, []Warning{}},
+		`{"outdoor_dry_bulb_c":20,"relative_humidity_pct":50,"pressure_hpa":1013.25,"outdoor_wet_bulb_c":13}`:    {13, []Warning{}},
+		`{"outdoor_dry_bulb_c":120,"relative_humidity_pct":5,"pressure_hpa":1013}`:                               {0, []Warning{none}},
+		`{"outdoor_dry_bulb_c":10,"outdoor_wet_bulb_c":10.4,"relative_humidity_pct":100,"pressure_hpa":1013.25}`: {10.4, []Warning{{at + "outdoor_wet_bulb_c", "is 10.4, above outdoor_dry_bulb_c (10)"}}},
+	} {
+		doc := decoded(t, edit(t, string(Example()), "/request/signals/weather", weather))
+		require.Empty(t, Validate(doc), weather)
+		derived, warnings := Derive(doc)
+		require.Equal(t, want.warnings, warnings, weather)
+		if want.wetBulbC == 0 {
+			require.Nil(t, derived.WetBulbC, weather)
+			continue
+		}
+		require.NotNil(t, derived.WetBulbC, weather)
+		require.InDelta(t, want.wetBulbC, *derived.WetBulbC, 0.05, weather)
 	}
 }
 

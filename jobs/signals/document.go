@@ -62,6 +62,14 @@ type TimeWindow struct {
 	GranularitySeconds Number `json:"granularity_seconds,omitzero" range:"(0,)" doc:"Time between two samples, in s; > 0" example:"60"`
 }
 
+// Hours returns the length of the window, in hours.
+func (w *TimeWindow) Hours() float64 { return w.seconds() / 3600 }
+
+func (w *TimeWindow) seconds() float64 {
+	start, end := w.StartUTC.Instant(), w.EndUTC.Instant()
+	return float64(end.Unix()-start.Unix()) + float64(end.Nanosecond()-start.Nanosecond())/1e9
+}
+
 // Assets names the site and the equipment that were measured.
 type Assets struct {
 	SiteID     string `json:"site_id" minLength:"1" maxLength:"200" doc:"Site; must not be blank" example:"site-1"`
@@ -94,6 +102,8 @@ type Signals struct {
 	Thermal  Thermal  `json:"thermal,omitzero" doc:"Air temperatures"`
 	Cooling  Cooling  `json:"cooling,omitzero" doc:"Cooling plant"`
 	Workload Workload `json:"workload,omitzero" doc:"Workload of the machines"`
+	Weather  Weather  `json:"weather,omitzero" doc:"Outdoor air"`
+	Water    Water    `json:"water,omitzero" doc:"Water"`
 }
 
 // Energy holds power, carbon and price.
@@ -136,6 +146,19 @@ type Workload struct {
 type JobMix struct {
 	BatchPct            Number `json:"batch_pct,omitzero" range:"[0,100]" doc:"Share of batch jobs, in %; 0–100" example:"65"`
 	LatencySensitivePct Number `json:"latency_sensitive_pct,omitzero" range:"[0,100]" doc:"Share of latency-sensitive jobs, in %; 0–100" example:"35"`
+}
+
+// Weather describes the outdoor air.
+type Weather struct {
+	OutdoorDryBulbC     Number `json:"outdoor_dry_bulb_c,omitzero" range:"[-273.15,)" doc:"Outdoor dry-bulb temperature, in °C" example:"11.5"`
+	OutdoorWetBulbC     Number `json:"outdoor_wet_bulb_c,omitzero" range:"[-273.15,)" doc:"Outdoor wet-bulb temperature, in °C; derived from the other fields where it is absent" example:"8.7"`
+	RelativeHumidityPct Number `json:"relative_humidity_pct,omitzero" range:"[0,100]" doc:"Relative humidity of the outdoor air, in %; 0–100" example:"70"`
+	PressureHPa         Number `json:"pressure_hpa,omitzero" range:"(0,)" doc:"Pressure of the outdoor air at the site, not reduced to sea level, in hPa; > 0" example:"1002.3"`
+}
+
+// Water holds the consumption of water.
+type Water struct {
+	WaterL Number `json:"water_l,omitzero" range:"[0,)" doc:"Water used over the time window, in liters; ≥ 0" example:"650"`
 }
 
 // Constraints holds the limits that a recommendation must (hard) and should

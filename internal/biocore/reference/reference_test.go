@@ -136,11 +136,12 @@ func weatherAdded(t testing.TB, body []byte, wetBulbC float64) []byte {
 	return body
 }
 
-// example returns the example request, changed.
+// example returns the example request without weather, changed.
 func example(t testing.TB, change func(*signals.Request)) (*signals.Document, []byte) {
 	t.Helper()
 	document, faults := signals.Decode(signals.Example())
 	require.Empty(t, faults)
+	document.Request.Signals.Weather = signals.Weather{}
 	change(&document.Request)
 	body, err := json.Marshal(document)
 	require.NoError(t, err)

@@ -54,11 +54,6 @@ const (
 	targetBatch    = "batch_pct"
 )
 
-// weather holds the fields of signals.weather that the rules read.
-type weather struct {
-	OutdoorWetBulbC signals.Number `json:"outdoor_wet_bulb_c"`
-}
-
 // advice is the result of one rule.
 type advice struct {
 	category, kind, target, units string
@@ -72,9 +67,9 @@ type advice struct {
 
 // advise applies all rules, most valuable advice first. Advice that is riskier
 // than the request's max_risk_score is left out, unless it is urgent.
-func advise(r *signals.Request, w weather) []advice {
+func advise(r *signals.Request) []advice {
 	var list []advice
-	for _, a := range []*advice{setpoint(r), fans(r), freeCooling(r, w), shiftBatch(r)} {
+	for _, a := range []*advice{setpoint(r), fans(r), freeCooling(r), shiftBatch(r)} {
 		limit := r.Constraints.Soft.MaxRiskScore
 		if a != nil && (a.urgent || !limit.Given() || a.risk <= limit.Float()) {
 			list = append(list, *a)
@@ -168,8 +163,8 @@ func fans(r *signals.Request) *advice {
 
 // freeCooling lets outside air replace chillers when its wet-bulb temperature
 // is far enough below the setpoint.
-func freeCooling(r *signals.Request, w weather) *advice {
-	cooling := &r.Signals.Cooling
+func freeCooling(r *signals.Request) *advice {
+	cooling, w := &r.Signals.Cooling, &r.Signals.Weather
 	if !given(w.OutdoorWetBulbC, cooling.CoolingSetpointC, cooling.ChillerKW) || !cool(r) {
 		return nil
 	}
@@ -259,9 +254,9 @@ func known(x float64) *float64 {
 }
 
 // answerTo returns the answer to a request. The fingerprint names its bytes.
-func answerTo(d *signals.Document, w weather, fingerprint string) *biocore.Answer {
+func answerTo(d *signals.Document, fingerprint string) *biocore.Answer {
 	r := &d.Request
-	list := advise(r, w)
+	list := advise(r)
 	if k := topK(r); len(list) > k {
 		list = list[:k]
 	}

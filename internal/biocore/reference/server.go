@@ -90,13 +90,13 @@ func (s *Server) recommend(w http.ResponseWriter, r *http.Request) {
 		writeError(w, status, nil, biocore.ErrorStatus{Code: "unreadable", Message: "the body could not be read"})
 		return
 	}
-	document, weather, faults := readRequest(body)
+	document, faults := readRequest(body)
 	if len(faults) > 0 {
 		writeError(w, http.StatusUnprocessableEntity, document, biocore.ErrorStatus{Code: "invalid_request", Message: faults.Error()})
 		return
 	}
 	sum := sha256.Sum256(body)
-	answer := answerTo(document, weather, hex.EncodeToString(sum[:]))
+	answer := answerTo(document, hex.EncodeToString(sum[:]))
 	encoded, err := json.Marshal(answer)
 	if err != nil { // figures that are too large for a 64-bit float
 		writeError(w, http.StatusUnprocessableEntity, document, biocore.ErrorStatus{Code: "invalid_request", Message: "the figures of the request are too large"})
@@ -108,24 +108,15 @@ func (s *Server) recommend(w http.ResponseWriter, r *http.Request) {
 
 // readRequest reads a request more leniently than MASS does: members that the
 // rules do not know are ignored. It returns the document as far as it was read.
-func readRequest(body []byte) (*signals.Document, weather, payload.Faults) {
+func readRequest(body []byte) (*signals.Document, payload.Faults) {
 	document := new(signals.Document)
 	faults := payload.Check(body, payload.Limits{})
 	if len(faults) > 0 {
-		return document, weather{}, faults
+		return document, faults
 	}
-	var extra struct {
-		Request struct {
-			Signals struct {
-				Weather weather `json:"weather"`
-			} `json:"signals"`
-		} `json:"request"`
-	}
-	for _, target := range []any{document, &extra} {
-		if err := json.Unmarshal(body, target); err != nil {
-			faults.Add("", "does not have the shape of a request: %v", err)
-			return document, weather{}, faults
-		}
+	if err := json.Unmarshal(body, document); err != nil {
+		faults.Add("", "does not have the shape of a request: %v", err)
+		return document, faults
 	}
 	faults = signals.Validate(document)
 	for _, required := range []struct {
@@ -141,7 +132,7 @@ func readRequest(body []byte) (*signals.Document, weather, payload.Faults) {
 			faults.Add("", "lacks %s, or it has another value than schema %s requires", required.pointer, signals.Version)
 		}
 	}
-	return document, extra.Request.Signals.Weather, faults
+	return document, faults
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
