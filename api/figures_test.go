@@ -372,3 +372,80 @@ func TestComparison(t *testing.T) {
 	}
 	e.call(http.MethodGet, "/compare?site=nowhere", "").problem(t, http.StatusNotFound, "not_found")
 }
+
+// Every reading is listed once, page by page, with what it counts for and why.
+func TestReadingsAreListed(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	at := func(minutes int) time.Time {
+		return time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(minutes) * time.Minute)
+	}
+	e.measure(
+		measured{site: "s", from: at(0), to: at(60), it: 10, facility: 15},
+		measured{site: "s", from: at(0), to: at(60), it: 11, facility: 16, more: `,"weather":{"outdoor_dry_bulb_c":-3.5}`},
+		measured{site: "s", from: at(15), to: at(30), it: 12, facility: 17, more: `,"water":{"water_l":3}`},
+		measured{site: "s", cluster: "a", from: at(0), to: at(30), it: 5, facility: 6},
+		measured{site: "s", from: at(120), to: at(180), it: 13, facility: 18},
+		measured{site: "other", from: at(0), to: at(60), it: 1, facility: 2},
+	)
+	list := func(pairs ...string) (found []map[string]any) {
+		q := values(append([]string{"site", "s", "from", "2026-03-01", "to", "2026-03-02"}, pairs...)...)
+		for path := "/readings?" + q.Encode(); path != ""; {
+			a := e.call(http.MethodGet, path, "")
+			require.Equal(t, http.StatusOK, a.StatusCode, a.text)
+			for _, item := range a.json["items"].([]any) {
+				found = append(found, item.(map[string]any))
+			}
+			path, _ = a.json["next"].(string)
+		}
+		return found
+	}
+	all := list()
+	require.Len(t, all, 5)
+	assert.Equal(t, all, list("limit", "1"), "the same, one on a page")
+	assert.Equal(t, all, list("limit", "2"))
+
+	states := map[string][2]string{} // by the IT load
+	for _, item := range all {
+		load := item["values"].(map[string]any)["it_load_kw"].(json.Number).String()
+		states[load] = [2]string{item["state"].(string), item["state_for_site"].(string)}
+	}
+	assert.Equal(t, map[string][2]string{
+		"10": {"replaced", "replaced"}, "11": {"counts in part", "counts in part"}, "12": {"counts", "counts"}, "5": {"counts", "beside its site"}, "13": {"counts", "counts"},
+	}, states)
+
+	cluster := list("cluster", "a")
+	require.Len(t, cluster, 1)
+	assert.Equal(t, "for its asset it counts for all of its window; for its site it does not count, because the site has readings of its own", cluster[0]["why"])
+	assert.Equal(t, "a", cluster[0]["cluster_id"])
+	replaced := list("state", "replaced", "limit", "1")
+	require.Len(t, replaced, 1)
+	assert.Equal(t, "does not count, because a later reading has the same window", replaced[0]["why"])
+	assert.Len(t, list("state", "beside its site"), 1)
+	assert.Len(t, list("from", "2026-03-01T02:00", "tz", "UTC"), 1, "windows that end where the range begins are not in it")
+
+	local := list("tz", "Asia/Kolkata", "from", "2026-03-01T05:40", "to", "2026-03-01T05:50")
+	require.Len(t, local, 4, "windows that overlap the range")
+	assert.Equal(t, "2026-03-01T05:30:00+05:30", local[0]["start"])
+	for _, item := range all {
+		v := item["values"].(map[string]any)
+		switch v["it_load_kw"].(json.Number) {
+		case "11":
+			assert.Equal(t, json.Number("-3.5"), v["outdoor_dry_bulb_c"])
+		case "12":
+			assert.Equal(t, json.Number("12"), v["water_l_per_hour"])
+		default:
+			assert.Len(t, v, 2, "only what the payload gives")
+		}
+	}
+
+	for query, name := range map[string]string{
+		"after=x": "after", "after=1-": "after", "after=-1-2": "after", "after=01-2": "after", "after=1-2-3": "after", "after=99999999999999999999-1": "after",
+		"state=best": "state", "limit=0": "limit", "limit=501": "limit", "tz=Mars": "tz", "from=2026-03-02": "from", "bucket=day": "bucket",
+	} {
+		a := e.call(http.MethodGet, "/readings?site=s&to=2026-03-02&"+query, "")
+		a.problem(t, http.StatusUnprocessableEntity, "validation_failed")
+		assert.Contains(t, a.text, `"parameter":"`+name+`"`, query)
+	}
+	e.call(http.MethodGet, "/readings?site=nowhere", "").problem(t, http.StatusNotFound, "not_found")
+}

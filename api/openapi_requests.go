@@ -56,6 +56,8 @@ const (
 	describeKPIs = "Energies are sums over the readings that count, and ratios are ratios of such sums; nothing is scaled up or interpolated. " +
 		"A figure is null when readings with what it needs cover less than half of the time, and partial below 90 %. " +
 		"Each instant counts once: docs/readings.md tells which reading counts."
+	describeReadings = "Each signals request that ends done leaves one reading. The answer has the readings whose window overlaps the range, also those that do not count, " +
+		"and says why: a correction replaced it, finer or later readings count for its time, or the site has readings of its own beside those of the cluster."
 	describeTrends = "Intervals begin on the clock of the zone. Figures are those of /kpis, so the energies of the intervals add up to that of the range. " +
 		"An interval without enough readings has null."
 	describeCompare = "By default every hour is compared with the same hour of the week: the hours before are weighted so that each hour of the week weighs " +
@@ -205,6 +207,17 @@ func documentAudit(op documentedOp) {
 
 func documentSites(op documentedOp) {
 	op.answers(http.StatusOK, figures.SiteList{Items: []figures.Site{{ID: "oslo-1", Zone: "Europe/Oslo", FirstSeenAt: "2026-03-01T11:00:00Z"}}})
+}
+
+func documentReadings(op documentedOp) {
+	op.answers(http.StatusOK, figures.ReadingList{
+		Site: "oslo-1", From: "2026-03-01T00:00:00+01:00", To: "2026-03-08T00:00:00+01:00",
+		Items: []figures.Reading{{
+			RequestID: 42, Site: "oslo-1", Facility: "osl-dc-1", Start: "2026-03-01T11:00:00+01:00", End: "2026-03-01T12:00:00+01:00",
+			AcceptedAt: "2026-03-01T11:00:02.504113Z", State: string(kpi.Counts), StateSite: string(kpi.Counts), Why: "counts for all of its window",
+			Values: map[string]float64{"it_load_kw": 812.5, "facility_power_kw": 1056.25},
+		}},
+	})
 }
 
 func documentKPIs(op documentedOp) {

@@ -26,6 +26,7 @@ const (
 	pathKeys       = "/api-keys"
 	pathAudit      = "/audit"
 	pathSites      = figures.Path
+	pathReadings   = figures.ReadingsPath
 	pathKPIs       = "/kpis"
 	pathTrends     = "/trends"
 	pathCompare    = "/compare"
@@ -102,6 +103,8 @@ func (s *Server) routes() []routeRow {
 
 		{get, pathSites, viewer, false, operation(sites.Sites), routeDoc{id: "list-sites", tag: tagFigures,
 			summary: "List the sites of which there are readings", errors: []int{422, 503}, complete: documentSites}},
+		{get, pathReadings, viewer, false, operation(sites.Readings), routeDoc{id: "list-readings", tag: tagFigures,
+			summary: "List the readings of a site", text: describeReadings, errors: []int{404, 422, 503}, complete: documentReadings}},
 		{get, pathKPIs, viewer, false, operation(sites.KPIs), routeDoc{id: "kpis", tag: tagFigures,
 			summary: "The key figures of a site", text: describeKPIs, errors: []int{404, 422, 503}, complete: documentKPIs}},
 		{get, pathTrends, viewer, false, operation(sites.Trends), routeDoc{id: "trends", tag: tagFigures,

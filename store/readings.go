@@ -239,7 +239,7 @@ func removeReadings(ctx context.Context, tx *sqlx.Tx, ids []int64, step *Project
 	if len(ids) == 0 {
 		return nil
 	}
-	var gone []storedReading
+	var gone []StoredReading
 	err := tx.SelectContext(ctx, &gone, `
         DELETE FROM readings WHERE request_id = ANY ($1) RETURNING site, facility, cluster, zone, start_at, end_at, asset_state`, int64Array(ids))
 	if err != nil || len(gone) == 0 {
@@ -385,7 +385,8 @@ const overlapping = ` FROM readings r
     WHERE r.site = $1 AND r.asset_state <> 'replaced' AND r.start_at < $3 AND r.end_at > $2
       AND r.start_at > $2 - (SELECT longest FROM sites WHERE site_id = $1)`
 
-type storedReading struct {
+// StoredReading is a reading, and for what it counts.
+type StoredReading struct {
 	kpi.Reading
 	AssetState kpi.State `db:"asset_state"`
 	SiteState  kpi.State `db:"site_state"`
@@ -401,7 +402,7 @@ func countReadings(ctx context.Context, tx *sqlx.Tx, site string, r kpi.Range) e
 	if err := tx.GetContext(ctx, &wide, `SELECT min(r.start_at) AS low, max(r.end_at) AS high`+overlapping, site, r.From, r.To); err != nil || wide.From == nil {
 		return err
 	}
-	var list []storedReading
+	var list []StoredReading
 	err := tx.SelectContext(ctx, &list, `
         SELECT r.request_id, r.site, r.facility, r.cluster, r.zone, r.start_at, r.end_at, r.accepted_at, r.asset_state, r.site_state`+
 		overlapping, site, *wide.From, *wide.To)
@@ -437,7 +438,7 @@ type countedChange struct {
 	forSite      boolArray
 }
 
-func (c *countedChange) add(r *kpi.Reading, before *storedReading, now *kpi.Counted) {
+func (c *countedChange) add(r *kpi.Reading, before *StoredReading, now *kpi.Counted) {
 	if before.AssetState != now.OfAsset || before.SiteState != now.Seen {
 		c.ids, c.starts = append(c.ids, r.RequestID), append(c.starts, r.From)
 		c.assets, c.seen = append(c.assets, string(now.OfAsset)), append(c.seen, string(now.Seen))
@@ -553,7 +554,7 @@ func (s *Store) missingReadings(ctx context.Context) (missing []int64, err error
 }
 
 func (s *Store) verifySite(ctx context.Context, site string, report *ReadingsReport) error {
-	var list []storedReading
+	var list []StoredReading
 	err := s.db.SelectContext(ctx, &list, `
         SELECT request_id, site, facility, cluster, zone, start_at, end_at, accepted_at, asset_state, site_state FROM readings WHERE site = $1`, site)
 	if err != nil {
@@ -604,6 +605,27 @@ func inPart(state kpi.State, parts []kpi.Range) []kpi.Range {
 		return nil
 	}
 	return parts
+}
+
+// ReadingKey is the place of a reading in the order of Readings.
+type ReadingKey struct {
+	Start   time.Time
+	Request int64
+}
+
+// Readings lists up to limit readings whose windows overlap a time, those that do
+// not count included, behind a key. The scope may name a cluster; a state limits
+// the readings to those that have it for their asset or for their site.
+func (s *Store) Readings(ctx context.Context, scope ReadingScope, r kpi.Range, state kpi.State, after ReadingKey, limit int) ([]StoredReading, error) {
+	var list []StoredReading
+	err := s.db.SelectContext(ctx, &list, `
+        SELECT request_id, site, facility, cluster, zone, start_at, end_at, accepted_at, warnings, asset_state, site_state, `+valueColumns+`
+        FROM readings r
+        WHERE r.site = $1 AND r.start_at < $3 AND r.end_at > $2 AND r.start_at > $2 - (SELECT longest FROM sites WHERE site_id = $1)
+          AND (r.start_at, r.request_id) > ($4, $5) AND $6 IN ('', r.cluster) AND $7 IN ('', r.asset_state, r.site_state)
+        ORDER BY r.start_at, r.request_id LIMIT $8`,
+		scope.Site, r.From, r.To, after.Start, after.Request, scope.Cluster, string(state), limit)
+	return list, wrap("list readings", err)
 }
 
 // ReadingScope says which readings are added up.

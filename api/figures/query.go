@@ -15,6 +15,11 @@ import (
 // Path is where the sites are.
 const Path = "/sites"
 
+// maxMicro is the last instant of the year 9998, the last one of readings.
+const maxMicro = 253_370_764_799_999_999
+
+var errNoKey = errors.New("is not where a page ended; take the path of next as it is")
+
 func nextSites(limit int, last string) string {
 	return Path + "?" + url.Values{"limit": {strconv.Itoa(limit)}, "after": {last}}.Encode()
 }

@@ -2,6 +2,7 @@ package kpi
 
 import (
 	"math"
+	"reflect"
 	"time"
 
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
@@ -128,4 +129,23 @@ func perHour(amount signals.Number, hours float64) *float64 {
 		return nil // what no float64 can hold says nothing about a site
 	}
 	return &x
+}
+
+// Named returns the values that were given, by the names of their columns, which
+// are those of the payload.
+func (v *Values) Named() map[string]float64 {
+	named := map[string]float64{}
+	of := reflect.ValueOf(v).Elem()
+	for i := range of.NumField() {
+		name := of.Type().Field(i).Tag.Get("db")
+		switch x := of.Field(i).Interface().(type) {
+		case float64:
+			named[name] = x
+		case *float64:
+			if x != nil {
+				named[name] = *x
+			}
+		}
+	}
+	return named
 }
