@@ -48,6 +48,8 @@ func TestTheDocumentHolds(t *testing.T) {
 		c.Access.Throttle.Address = c.Access.Throttle.Account
 	})
 	seeds := e.furnish(24)
+	lastHour := time.Now().Truncate(time.Hour)
+	e.measure(measured{site: "site-1", cluster: "x", from: lastHour.Add(-time.Hour), to: lastHour, it: 10, facility: 13}) // so that there are figures
 	hash, err := auth.HashPassword(t.Context(), phrase)
 	require.NoError(t, err)
 	const drivers = 4

@@ -313,10 +313,14 @@ func storeReadings(ctx context.Context, tx *sqlx.Tx, list []kpi.Reading, step *P
 
 // insertReadings has one array for each column. A reading that is there already
 // stays as it is: a payload never changes.
-var insertReadings = `
+const insertReadings = `
 INSERT INTO readings (request_id, start_at, end_at, accepted_at, warnings, site, facility, cluster, zone, ` + valueColumns + `)
-SELECT * FROM unnest(` + numberedArrays(1, append([]string{"bigint", "timestamptz", "timestamptz", "timestamptz", "integer", "text", "text", "text", "text"},
-	slices.Repeat([]string{"float8"}, numberOfValues)...)...) + `)
+SELECT * FROM unnest(
+    $1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::integer[], $6::text[], $7::text[], $8::text[],
+    $9::text[], $10::float8[], $11::float8[], $12::float8[], $13::float8[], $14::float8[], $15::float8[], $16::float8[],
+    $17::float8[], $18::float8[], $19::float8[], $20::float8[], $21::float8[], $22::float8[], $23::float8[], $24::float8[],
+    $25::float8[], $26::float8[], $27::float8[], $28::float8[], $29::float8[], $30::float8[], $31::float8[], $32::float8[],
+    $33::float8[], $34::float8[])
 ON CONFLICT (request_id, start_at) DO NOTHING RETURNING site, start_at, end_at`
 
 // readingColumnsOf returns the arrays of insertReadings.

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -270,20 +268,16 @@ func hoursOf(ctx context.Context, q reader, site string, zone *time.Location, r 
 }
 
 // insertRollupHours has the site, and one array for each other column.
-var insertRollupHours = `
+const insertRollupHours = `
 INSERT INTO rollup_hour (site, cluster, start_at, ` + rollupColumns + `)
-SELECT $1::text, * FROM unnest(` + numberedArrays(2, append(append([]string{"text", "timestamptz", "bigint", "float8"}, // covered_seconds
-	slices.Repeat([]string{"float8"}, len((&kpi.Sums{}).Quantities()))...), "float8", "timestamptz", "float8", "float8")...) + `)`
-
-// numberedArrays returns the parameters $first, $first+1 … as arrays of those
-// types of elements.
-func numberedArrays(first int, elements ...string) string {
-	list := make([]string, len(elements))
-	for i, element := range elements {
-		list[i] = fmt.Sprintf("$%d::%s[]", first+i, element)
-	}
-	return strings.Join(list, ", ")
-}
+SELECT $1::text, * FROM unnest(
+    $2::text[], $3::timestamptz[], $4::bigint[], $5::float8[], $6::float8[], $7::float8[], $8::float8[], $9::float8[],
+    $10::float8[], $11::float8[], $12::float8[], $13::float8[], $14::float8[], $15::float8[], $16::float8[], $17::float8[],
+    $18::float8[], $19::float8[], $20::float8[], $21::float8[], $22::float8[], $23::float8[], $24::float8[], $25::float8[],
+    $26::float8[], $27::float8[], $28::float8[], $29::float8[], $30::float8[], $31::float8[], $32::float8[], $33::float8[],
+    $34::float8[], $35::float8[], $36::float8[], $37::float8[], $38::float8[], $39::float8[], $40::float8[], $41::float8[],
+    $42::float8[], $43::float8[], $44::float8[], $45::float8[], $46::float8[], $47::float8[], $48::float8[], $49::float8[],
+    $50::float8[], $51::timestamptz[], $52::float8[], $53::float8[])`
 
 func insertHours(ctx context.Context, tx *sqlx.Tx, site string, rows []rollupRow) error {
 	if len(rows) == 0 {
