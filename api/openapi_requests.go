@@ -9,7 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/leomutto/pilot-in-a-box/api/figures"
+	"github.com/leomutto/pilot-in-a-box/internal/figures"
 	"github.com/leomutto/pilot-in-a-box/internal/kpi"
 	"github.com/leomutto/pilot-in-a-box/internal/trail"
 	"github.com/leomutto/pilot-in-a-box/internal/web"

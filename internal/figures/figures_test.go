@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/leomutto/pilot-in-a-box/api/figures"
+	"github.com/leomutto/pilot-in-a-box/internal/figures"
 	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 )
 
