@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -121,23 +122,32 @@ func (s *Server) exportAudit(ctx context.Context, in *auditInput, filter store.A
 	header := in.writer.Header()
 	header.Set("Content-Type", trail.MediaType(format))
 	header.Set("Content-Disposition", `attachment; filename="audit.`+format+`"`)
-	if in.request.Method == http.MethodHead {
-		return &huma.StreamResponse{Body: func(huma.Context) { in.writer.WriteHeader(http.StatusOK) }}, nil
+	return s.streamExport(ctx, &in.Connection, "events", format+" "+in.described(), func() (int, error) {
+		return s.streamAudit(ctx, in, filter, span, format)
+	})
+}
+
+// streamExport answers with what stream writes, whose headers must be set. It
+// records in the trail what is exported before the first byte, and how it ended
+// behind the last. stream returns how many of the things it wrote; its error
+// breaks the connection.
+func (s *Server) streamExport(ctx context.Context, c *Connection, things, what string, stream func() (int, error)) (*huma.StreamResponse, error) {
+	if c.request.Method == http.MethodHead {
+		return &huma.StreamResponse{Body: func(huma.Context) { c.writer.WriteHeader(http.StatusOK) }}, nil
 	}
-	what := format + " " + in.described()
 	if err := s.recordExport(ctx, exportBegun, what); err != nil {
-		header.Del("Content-Disposition")
+		c.writer.Header().Del("Content-Disposition")
 		return nil, err
 	}
 	return &huma.StreamResponse{Body: func(huma.Context) {
-		in.writer.WriteHeader(http.StatusOK)
-		count, err := s.streamAudit(ctx, in, filter, span, format)
+		c.writer.WriteHeader(http.StatusOK)
+		count, err := stream()
 		outcome := "complete"
 		if err != nil {
 			outcome = "cut off"
 		}
-		if rerr := s.recordExport(context.WithoutCancel(ctx), exportEnded, fmt.Sprintf("%d events, %s: %s", count, outcome, what)); rerr != nil {
-			s.log.Warn("the end of an export of the audit trail is not recorded", "error", rerr, "events", count, "outcome", outcome)
+		if rerr := s.recordExport(context.WithoutCancel(ctx), exportEnded, fmt.Sprintf("%d %s, %s: %s", count, things, outcome, what)); rerr != nil {
+			s.log.Warn("the end of an export is not recorded in the trail", "error", rerr, "rows", count, "outcome", outcome)
 		}
 		if err != nil {
 			web.ExchangeOf(ctx).Err = err
@@ -162,16 +172,10 @@ func (s *Server) streamAudit(ctx context.Context, in *auditInput, filter store.A
 		if err := out.Flush(); err != nil {
 			return err
 		}
-		return http.NewResponseController(in.writer).Flush()
+		return s.passOn(&in.Connection)
 	}
 	for !rest.Empty() {
-		select {
-		case <-s.waiting.Closed():
-			return count, fmt.Errorf("the server shuts down")
-		default:
-		}
 		var found []store.AuditEvent
-		web.Outlast(in.writer, s.cfg.AnswerTimeout+s.cfg.WriteTimeout)
 		if found, rest, err = s.walkAudit(ctx, filter, rest, false, auditStep); err != nil {
 			return count, err
 		}
@@ -184,6 +188,22 @@ func (s *Server) streamAudit(ctx context.Context, in *auditInput, filter store.A
 		}
 	}
 	return count, flush()
+}
+
+// passOn sends what an export has written so far. The client then has
+// WriteTimeout to receive the next step, once that has been read. Its error ends
+// the export.
+func (s *Server) passOn(c *Connection) error {
+	if err := http.NewResponseController(c.writer).Flush(); err != nil {
+		return err
+	}
+	select {
+	case <-s.waiting.Closed():
+		return errors.New("the server shuts down")
+	default:
+	}
+	web.Outlast(c.writer, s.cfg.AnswerTimeout+s.cfg.WriteTimeout)
+	return nil
 }
 
 // filter returns the filter of the query. The page starts below the event id

@@ -87,6 +87,19 @@ func (op documentedOp) answers(status int, example any) {
 	op.Responses[strconv.Itoa(status)].Content[web.MediaJSON].Example = example
 }
 
+// answersTable describes a response that is JSON or a table: an example of each,
+// and the first two lines of the table.
+func (op documentedOp) answersTable(example any, header, row string) {
+	text := &huma.Schema{Type: huma.TypeString}
+	names, values := strings.Split(header, ","), strings.Split(row, ",")
+	line := fmt.Sprintf("{%q:%q, …, %q:%q}\n", names[0], values[0], names[1], values[1])
+	op.Responses["200"].Content = map[string]*huma.MediaType{
+		web.MediaJSON:   {Schema: op.schema(reflect.TypeOf(example)), Example: example},
+		web.MediaCSV:    {Schema: text, Example: header + "\r\n" + row + "\r\n"},
+		web.MediaNDJSON: {Schema: text, Example: line},
+	}
+}
+
 func (op documentedOp) schema(of reflect.Type) *huma.Schema {
 	return op.doc.Components.Schemas.Schema(of, true, "")
 }

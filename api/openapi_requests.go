@@ -53,18 +53,21 @@ const (
 		"`cancel` takes pending and processing requests; `replay` takes failed and cancelled ones, and done ones only when the filter " +
 		"names that status. `changed` is less than `matched` when other callers moved a request at the same moment. With `dry_run`, " +
 		"nothing is moved, and `matched` is the number of requests that would be."
+	describeTable = "\n\nWith `format` (or Accept: text/csv, application/x-ndjson) the response is a table, streamed with all its rows and full precision; an empty cell " +
+		"means that there is no value. The trail records it as `export` when it begins, and as `export_end` with the number of rows when it ends. " +
+		"A stream whose last chunk is missing was interrupted."
 	describeKPIs = "Energies are sums over the readings that count, and ratios are ratios of such sums; nothing is scaled up or interpolated. " +
 		"A figure is null when readings with what it needs cover less than half of the time, and partial below 90 %. " +
-		"Each instant counts once: docs/readings.md tells which reading counts."
+		"Each instant counts once: docs/readings.md tells which reading counts." + describeTable
 	describeReadings = "Each signals request that ends done leaves one reading. The answer has the readings whose window overlaps the range, also those that do not count, " +
-		"and says why: a correction replaced it, finer or later readings count for its time, or the site has readings of its own beside those of the cluster."
+		"and says why: a correction replaced it, finer or later readings count for its time, or the site has readings of its own beside those of the cluster." + describeTable
 	describeTrends = "Intervals begin on the clock of the zone. Figures are those of /kpis, so the energies of the intervals add up to that of the range. " +
-		"An interval without enough readings has null."
+		"An interval without enough readings has null." + describeTable
 	describeCompare = "By default every hour is compared with the same hour of the week: the hours before are weighted so that each hour of the week weighs " +
 		"as much as it does after. An hour counts when readings cover 90 % of it, and an hour of the week when both periods have it twice. Ratios stay ratios of sums.\n\n" +
 		"A difference is withheld when a figure is partial, and `withheld` says why. There are no figures when a period is shorter than 14 days, when " +
 		"readings cover less than half of it, or when fewer than 84 hours of the week match; `refusals` says so. A difference is not a saving: `pue_trap` " +
-		"says how much of the difference of PUE the IT load alone explains."
+		"says how much of the difference of PUE the IT load alone explains." + describeTable
 	describeAudit = "Newest first. All filters must match; follow `next` for older events. Each call searches a bounded part of the trail: " +
 		"a page may hold fewer events than `limit`, or none, while `next` says that there is more to search. " +
 		"`mass_request_id`, `from` and `to` make the search short. With `format` (or Accept: text/csv, application/x-ndjson) the response is a stream of all " +
@@ -210,43 +213,46 @@ func documentSites(op documentedOp) {
 }
 
 func documentReadings(op documentedOp) {
-	op.answers(http.StatusOK, figures.ReadingList{
+	op.answersTable(figures.ReadingList{
 		Site: "oslo-1", From: "2026-03-01T00:00:00+01:00", To: "2026-03-08T00:00:00+01:00",
 		Items: []figures.Reading{{
 			RequestID: 42, Site: "oslo-1", Facility: "osl-dc-1", Start: "2026-03-01T11:00:00+01:00", End: "2026-03-01T12:00:00+01:00",
 			AcceptedAt: "2026-03-01T11:00:02.504113Z", State: string(kpi.Counts), StateSite: string(kpi.Counts), Why: "counts for all of its window",
 			Values: map[string]float64{"it_load_kw": 812.5, "facility_power_kw": 1056.25},
 		}},
-	})
+	}, "request_id,start_utc,start_local,…,it_load_kw,facility_power_kw,…",
+		"42,2026-03-01T10:00:00Z,2026-03-01T11:00:00,…,812.5,1056.25,…")
 }
 
 func documentKPIs(op documentedOp) {
 	pue := 1.31
 	k, _ := kpi.Named("pue")
-	op.answers(http.StatusOK, figures.KPIAnswer{
+	op.answersTable(figures.KPIAnswer{
 		Site: "oslo-1", From: "2026-03-01T00:00:00+01:00", To: "2026-03-08T00:00:00+01:00", Zone: "Europe/Oslo", InterimPUE: true, CompletenessPct: 99.5, Readings: 168,
 		Figures: []figures.Figure{{
 			Name: k.Name, Title: k.Title, Unit: k.Unit, Value: &pue, Quality: string(kpi.Complete), CompletenessPct: 99.5, Better: string(k.Better),
 			Formula: k.Formula, Standard: k.Standard, Needs: k.Needs,
 		}},
-	})
+	}, "start_utc,start_local,…,site_id,cluster_id,figure,unit,value,…",
+		"2026-02-28T23:00:00Z,2026-03-01T00:00:00,…,oslo-1,,pue,,1.31,…")
 }
 
 func documentTrends(op documentedOp) {
 	pue := 1.31
-	op.answers(http.StatusOK, figures.TrendAnswer{
+	op.answersTable(figures.TrendAnswer{
 		Site: "oslo-1", Zone: "Europe/Oslo", Bucket: kpi.Day.Name(),
 		Items: []figures.Bucket{
 			{From: "2026-03-01T00:00:00+01:00", To: "2026-03-02T00:00:00+01:00", CompletenessPct: 100, Values: map[string]*float64{"pue": &pue}},
 			{From: "2026-03-02T00:00:00+01:00", To: "2026-03-03T00:00:00+01:00", CompletenessPct: 20, Values: map[string]*float64{"pue": nil}},
 		},
-	})
+	}, "start_utc,start_local,…,site_id,cluster_id,pue,completeness_pct",
+		"2026-02-28T23:00:00Z,2026-03-01T00:00:00,…,oslo-1,,1.31,100")
 }
 
 func documentCompare(op documentedOp) {
 	before, after, difference, cells := 1.41, 1.37, -0.04, 168
 	k, _ := kpi.Named("pue")
-	op.answers(http.StatusOK, figures.CompareAnswer{
+	op.answersTable(figures.CompareAnswer{
 		Site: "oslo-1", Zone: "Europe/Oslo", Method: "hour_of_week", MatchedCells: &cells, MatchedHours: 672, Refusals: []string{},
 		Weather: "the mean outdoor temperature was 8.2 °C before and 8.6 °C after (+0.4 K)",
 		Before:  figures.Period{From: "2026-02-01T00:00:00+01:00", To: "2026-03-01T00:00:00+01:00", CompletenessPct: 99.5},
@@ -254,5 +260,6 @@ func documentCompare(op documentedOp) {
 		Figures: []figures.ComparedFigure{
 			{Name: k.Name, Title: k.Title, Unit: k.Unit, Better: string(k.Better), Before: &before, After: &after, Difference: &difference},
 		},
-	})
+	}, "before_start_utc,…,site_id,cluster_id,method,figure,unit,before,after,difference,…",
+		"2026-01-31T23:00:00Z,…,oslo-1,,hour_of_week,pue,,1.41,1.37,-0.04,…")
 }

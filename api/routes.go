@@ -10,9 +10,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gorilla/mux"
 
-	"github.com/leomutto/pilot-in-a-box/internal/figures"
 	"github.com/leomutto/pilot-in-a-box/internal/access"
 	"github.com/leomutto/pilot-in-a-box/internal/auth"
+	"github.com/leomutto/pilot-in-a-box/internal/figures"
 	"github.com/leomutto/pilot-in-a-box/internal/web"
 )
 
@@ -54,7 +54,7 @@ func (s *Server) routes() []routeRow {
 		created, accepted, none = http.StatusCreated, http.StatusAccepted, http.StatusNoContent
 		seeOther, found         = http.StatusSeeOther, http.StatusFound
 	)
-	login, monitoring, sites := newLoginPage(s.guard), s.monitoring(), figures.New(s.store, s.cfg.AnswerTimeout)
+	login, monitoring := newLoginPage(s.guard), s.monitoring()
 	return []routeRow{
 		{get, "/health", anyone, false, operation(s.ready), routeDoc{id: "health", tag: tagOperations,
 			summary: "The same as /health/ready", text: describeReady, errors: []int{422}, complete: documentReady}},
@@ -101,16 +101,16 @@ func (s *Server) routes() []routeRow {
 		{get, pathAudit, admin, false, operation(s.audit), routeDoc{id: "audit", tag: tagOperations,
 			summary: "The audit trail", text: describeAudit, errors: []int{406, 503}, complete: documentAudit}},
 
-		{get, pathSites, viewer, false, operation(sites.Sites), routeDoc{id: "list-sites", tag: tagFigures,
+		{get, pathSites, viewer, false, operation(s.figures.Sites), routeDoc{id: "list-sites", tag: tagFigures,
 			summary: "List the sites of which there are readings", errors: []int{422, 503}, complete: documentSites}},
-		{get, pathReadings, viewer, false, operation(sites.Readings), routeDoc{id: "list-readings", tag: tagFigures,
-			summary: "List the readings of a site", text: describeReadings, errors: []int{404, 422, 503}, complete: documentReadings}},
-		{get, pathKPIs, viewer, false, operation(sites.KPIs), routeDoc{id: "kpis", tag: tagFigures,
-			summary: "The key figures of a site", text: describeKPIs, errors: []int{404, 422, 503}, complete: documentKPIs}},
-		{get, pathTrends, viewer, false, operation(sites.Trends), routeDoc{id: "trends", tag: tagFigures,
-			summary: "How key figures of a site moved", text: describeTrends, errors: []int{404, 422, 503}, complete: documentTrends}},
-		{get, pathCompare, viewer, false, operation(sites.Compare), routeDoc{id: "compare", tag: tagFigures,
-			summary: "Compare a period of a site with one before it", text: describeCompare, errors: []int{404, 422, 503}, complete: documentCompare}},
+		{get, pathReadings, viewer, false, operation(s.readings), routeDoc{id: "list-readings", tag: tagFigures,
+			summary: "List the readings of a site", text: describeReadings, errors: []int{404, 406, 422, 503}, complete: documentReadings}},
+		{get, pathKPIs, viewer, false, operation(s.kpis), routeDoc{id: "kpis", tag: tagFigures,
+			summary: "The key figures of a site", text: describeKPIs, errors: []int{404, 406, 422, 503}, complete: documentKPIs}},
+		{get, pathTrends, viewer, false, operation(s.trends), routeDoc{id: "trends", tag: tagFigures,
+			summary: "How key figures of a site moved", text: describeTrends, errors: []int{404, 406, 422, 503}, complete: documentTrends}},
+		{get, pathCompare, viewer, false, operation(s.compare), routeDoc{id: "compare", tag: tagFigures,
+			summary: "Compare a period of a site with one before it", text: describeCompare, errors: []int{404, 406, 422, 503}, complete: documentCompare}},
 
 		{get, "/openapi.json", viewer, false, pageOf(s.document), routeDoc{id: "page-openapi",
 			summary: "This document", media: web.MediaJSON, complete: documentDocument}},

@@ -25,6 +25,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/api/intake"
 	"github.com/leomutto/pilot-in-a-box/api/waiting"
 	"github.com/leomutto/pilot-in-a-box/internal/access"
+	"github.com/leomutto/pilot-in-a-box/internal/figures"
+	"github.com/leomutto/pilot-in-a-box/internal/refusal"
 	"github.com/leomutto/pilot-in-a-box/internal/web"
 	"github.com/leomutto/pilot-in-a-box/internal/webhook"
 	"github.com/leomutto/pilot-in-a-box/jobs/queue"
@@ -85,6 +87,7 @@ type Server struct {
 	waiting    *waiting.Hub
 	readiness  *readiness
 	pages      *memoryRoom
+	figures    *figures.Figures
 	guard      *access.Guard
 	huma       huma.API // checks the parameters of operations and describes them
 	document   *document
@@ -108,6 +111,7 @@ func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, cfg Co
 	})
 	s.readiness = newReadiness(s.probes())
 	s.pages = newPageRoom(cfg.MaxBody, cfg.AnswerTimeout)
+	s.figures = figures.New(st, cfg.AnswerTimeout)
 	callers := s.cfg.Access
 	callers.LookupTimeout = s.cfg.AnswerTimeout
 	callers.PlainSessions = callers.PlainSessions || web.IsLoopback(s.cfg.Addr)
@@ -216,4 +220,18 @@ func (s *Server) Close(ctx context.Context) error {
 	s.draining.Store(true)
 	s.waiting.Close()
 	return errors.Join(s.intake.Close(ctx), s.background.Close(ctx))
+}
+
+const detailKeyReused = "This Idempotency-Key was used for another body before. Use a new key for a new submission."
+
+// problemOf returns the problem for an error: the one of package refusal, except
+// that a full backlog exists in the API alone.
+func problemOf(err error) *web.Problem {
+	if errors.Is(err, intake.ErrBacklogFull) {
+		return &web.Problem{
+			Status: http.StatusTooManyRequests, Code: web.CodeBacklogFull,
+			Detail: "Too many MassRequests are waiting already. Try again later.", Cause: err,
+		}
+	}
+	return refusal.Of(err)
 }

@@ -339,12 +339,7 @@ func readingColumnsOf(list []kpi.Reading) []any {
 		starts, ends, accepted = append(starts, r.From), append(ends, r.To), append(accepted, r.Accepted)
 		sites, facilities = append(sites, r.Site), append(facilities, r.Facility)
 		clusters, zones = append(clusters, r.Cluster), append(zones, r.Zone)
-		v := &r.Values
-		for k, x := range []*float64{
-			&v.ITLoadKW, &v.FacilityKW, v.UPSEfficiencyPct, v.PUEReported, v.CarbonGPerKWh, v.PricePerKWh, v.AvgInletC, v.P95InletC, v.HotspotRacks,
-			v.SupplyC, v.ReturnC, v.SetpointC, v.ChillerKW, v.FanKW, v.ValvePct, v.CPUPct, v.GPUPct, v.QueueDepth, v.TokensPerWatt, v.InletLimitC,
-			v.DryBulbC, v.WetBulbC, v.HumidityPct, v.PressureHPa, v.WaterLPerHour,
-		} {
+		for k, x := range r.List() {
 			values[k] = append(values[k], x)
 		}
 	}

@@ -23,8 +23,6 @@ type (
 		BeforeTo   string `query:"cto" maxLength:"40" doc:"End of the period before, which is not included" example:"2026-03-01"`
 		Method     string `query:"method" enum:"hour_of_week,plain" default:"hour_of_week" doc:"hour_of_week compares Mondays at 10 o'clock with Mondays at 10 o'clock; plain compares whole periods" example:"hour_of_week"`
 	}
-	// CompareOutput is the answer of Compare.
-	CompareOutput struct{ Body CompareAnswer }
 )
 
 // Period is one of the two periods of a comparison.
@@ -88,32 +86,38 @@ type CompareAnswer struct {
 }
 
 // Compare compares a period with one before it.
-func (f *Figures) Compare(ctx context.Context, in *CompareInput) (*CompareOutput, error) {
+func (f *Figures) Compare(ctx context.Context, in *CompareInput) (*CompareAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	a, err := f.understand(ctx, &in.Question)
+	_, _, answer, err := f.compare(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	before, err := in.before(&a)
-	if err != nil {
-		return nil, err
+	return &answer, nil
+}
+
+func (f *Figures) compare(ctx context.Context, in *CompareInput) (a asked, before kpi.Range, answer CompareAnswer, err error) {
+	if a, err = f.understand(ctx, &in.Question); err != nil {
+		return a, before, answer, err
+	}
+	if before, err = in.before(&a); err != nil {
+		return a, before, answer, err
 	}
 	hoursBefore, err := f.hours(ctx, a.scope, before, a.zone)
 	if err != nil {
-		return nil, err
+		return a, before, answer, err
 	}
 	hoursAfter, err := f.hours(ctx, a.scope, a.times, a.zone)
 	if err != nil {
-		return nil, err
+		return a, before, answer, err
 	}
 	c := kpi.CompareHours(before, a.times, hoursBefore, hoursAfter, a.zone, a.now, in.Method == hourOfWeek)
-	answer := compareAnswer(&c, before, &a)
+	answer = compareAnswer(&c, before, &a)
 	answer.Method = in.Method
 	if in.Cluster != "" {
 		answer.Cluster = &in.Cluster
 	}
-	return &CompareOutput{answer}, nil
+	return a, before, answer, nil
 }
 
 // before returns the period before. Its error is a *web.Problem.

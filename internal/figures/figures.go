@@ -137,21 +137,27 @@ type KPIAnswer struct {
 type (
 	// KPIInput is the query of KPIs.
 	KPIInput struct{ Question }
-	// KPIOutput is the answer of KPIs.
-	KPIOutput struct{ Body KPIAnswer }
 )
 
 // KPIs computes the key figures of a site or a cluster.
-func (f *Figures) KPIs(ctx context.Context, in *KPIInput) (*KPIOutput, error) {
+func (f *Figures) KPIs(ctx context.Context, in *KPIInput) (*KPIAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	a, err := f.understand(ctx, &in.Question)
 	if err != nil {
 		return nil, err
 	}
+	answer, err := f.kpis(ctx, &a)
+	if err != nil {
+		return nil, err
+	}
+	return &answer, nil
+}
+
+func (f *Figures) kpis(ctx context.Context, a *asked) (KPIAnswer, error) {
 	series := kpi.NewSeries([]kpi.Range{a.times})
 	if err := f.store.FillSeries(ctx, a.scope, series); err != nil {
-		return nil, err
+		return KPIAnswer{}, err
 	}
 	_, sums, covered := series.At(0)
 	wanted := kpi.Wanted(a.times, a.now)
@@ -159,8 +165,8 @@ func (f *Figures) KPIs(ctx context.Context, in *KPIInput) (*KPIOutput, error) {
 		Site: a.scope.Site, From: stamp(a.times.From, a.zone), To: stamp(a.times.To, a.zone), Zone: a.zone.String(),
 		InterimPUE: a.times.From.AddDate(1, 0, 0).After(a.times.To), CompletenessPct: share(covered, wanted), Readings: sums.Readings,
 	}
-	if in.Cluster != "" {
-		answer.Cluster = &in.Cluster
+	if a.scope.Cluster != "" {
+		answer.Cluster = &a.scope.Cluster
 	}
 	for _, k := range kpi.Definitions() {
 		figure := k.Compute(sums, covered, wanted)
@@ -169,7 +175,7 @@ func (f *Figures) KPIs(ctx context.Context, in *KPIInput) (*KPIOutput, error) {
 			Better: string(k.Better), Formula: k.Formula, Standard: k.Standard, Needs: k.Needs,
 		})
 	}
-	return &KPIOutput{answer}, nil
+	return answer, nil
 }
 
 // Bucket is one interval of a trend.
@@ -196,45 +202,54 @@ type (
 		Bucket  string   `query:"bucket" enum:"auto,15m,hour,day,week,month" default:"auto" doc:"Length of the intervals on the clock of the zone; days of a clock change have 23 or 25 hours" example:"day"`
 		Metrics []string `query:"metric" maxItems:"30" doc:"Names of the figures, as /kpis has them, separated by commas; pue, facility_energy_kwh and it_energy_kwh by default" example:"[\"pue\"]"`
 	}
-	// TrendOutput is the answer of Trends.
-	TrendOutput struct{ Body TrendAnswer }
 )
 
 // maxBuckets bounds the intervals of one answer: a year of hours.
 const maxBuckets = 366 * 24
 
 // Trends computes key figures by intervals.
-func (f *Figures) Trends(ctx context.Context, in *TrendInput) (*TrendOutput, error) {
+func (f *Figures) Trends(ctx context.Context, in *TrendInput) (*TrendAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	metrics, err := definitionsOf(in.Metrics)
+	t, err := f.trend(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	a, err := f.understand(ctx, &in.Question)
-	if err != nil {
-		return nil, err
-	}
-	bucket := bucketOf(in.Bucket, a.times)
-	if n := bucket.Count(a.times); n > maxBuckets {
-		return nil, web.InvalidParameter("bucket", fmt.Sprintf("would make about %d intervals of this range, and an answer has at most %d; choose a longer one, or a shorter range", n, maxBuckets))
-	}
-	series := kpi.NewSeries(bucket.Divide(a.times, a.zone))
-	if err := f.store.FillSeries(ctx, a.scope, series); err != nil {
-		return nil, err
-	}
-	answer := TrendAnswer{Site: a.scope.Site, Zone: a.zone.String(), Bucket: bucket.Name(), Items: make([]Bucket, series.Len())}
+	answer := TrendAnswer{Site: t.scope.Site, Zone: t.zone.String(), Bucket: t.bucket.Name(), Items: make([]Bucket, t.series.Len())}
 	if in.Cluster != "" {
 		answer.Cluster = &in.Cluster
 	}
 	for i := range answer.Items {
-		times, sums, covered := series.At(i)
-		wanted := kpi.Wanted(times, a.now)
-		item := Bucket{From: stamp(times.From, a.zone), To: stamp(times.To, a.zone), CompletenessPct: share(covered, wanted), Values: map[string]*float64{}}
-		for _, k := range metrics {
+		times, sums, covered := t.series.At(i)
+		wanted := kpi.Wanted(times, t.now)
+		item := Bucket{From: stamp(times.From, t.zone), To: stamp(times.To, t.zone), CompletenessPct: share(covered, wanted), Values: map[string]*float64{}}
+		for _, k := range t.metrics {
 			item.Values[k.Name] = k.Compute(sums, covered, wanted).Value
 		}
 		answer.Items[i] = item
 	}
-	return &TrendOutput{answer}, nil
+	return &answer, nil
+}
+
+// trend is a computed trend, from which answers and tables are made.
+type trend struct {
+	asked
+	metrics []kpi.KPI
+	bucket  kpi.Bucket
+	series  *kpi.Series
+}
+
+func (f *Figures) trend(ctx context.Context, in *TrendInput) (t trend, err error) {
+	if t.metrics, err = definitionsOf(in.Metrics); err != nil {
+		return t, err
+	}
+	if t.asked, err = f.understand(ctx, &in.Question); err != nil {
+		return t, err
+	}
+	t.bucket = bucketOf(in.Bucket, t.times)
+	if n := t.bucket.Count(t.times); n > maxBuckets {
+		return t, web.InvalidParameter("bucket", fmt.Sprintf("would make about %d intervals of this range, and an answer has at most %d; choose a longer one, or a shorter range", n, maxBuckets))
+	}
+	t.series = kpi.NewSeries(t.bucket.Divide(t.times, t.zone))
+	return t, f.store.FillSeries(ctx, t.scope, t.series)
 }

@@ -54,19 +54,17 @@ type (
 		Limit   int    `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Maximum number of readings on a page" example:"50"`
 		After   string `query:"after" maxLength:"60" doc:"Where the page before ended, from its next" example:"1772359200000000-42"`
 	}
-	// ReadingsOutput is the answer of Readings.
-	ReadingsOutput struct{ Body ReadingList }
 )
 
 // Readings lists the readings of a site, those that do not count included.
-func (f *Figures) Readings(ctx context.Context, in *ReadingsInput) (*ReadingsOutput, error) {
+func (f *Figures) Readings(ctx context.Context, in *ReadingsInput) (*ReadingList, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	after, err := parseReadingKey(in.After)
 	if err != nil {
 		return nil, web.InvalidParameter("after", err.Error())
 	}
-	a, err := f.understand(ctx, &Question{Site: in.Site, Cluster: in.Cluster, From: in.From, To: in.To, Zone: in.Zone})
+	a, err := f.understand(ctx, in.question())
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +81,11 @@ func (f *Figures) Readings(ctx context.Context, in *ReadingsInput) (*ReadingsOut
 	for i := range found {
 		page.Items = append(page.Items, readingView(&found[i], a.zone))
 	}
-	return &ReadingsOutput{page}, nil
+	return &page, nil
+}
+
+func (in *ReadingsInput) question() *Question {
+	return &Question{Site: in.Site, Cluster: in.Cluster, From: in.From, To: in.To, Zone: in.Zone}
 }
 
 // nextReadings has the instants of the range, so that a range that ends now stays

@@ -3,6 +3,7 @@ package kpi
 import (
 	"math"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/leomutto/pilot-in-a-box/jobs/signals"
@@ -131,20 +132,33 @@ func perHour(amount signals.Number, hours float64) *float64 {
 	return &x
 }
 
-// Named returns the values that were given, by the names of their columns, which
-// are those of the payload.
+// ValueNames returns the names of the values, which are those of the payload and
+// of the columns of readings, in the order of List.
+func ValueNames() []string { return slices.Clone(valueNames) }
+
+var valueNames = func() (list []string) {
+	for field := range reflect.TypeFor[Values]().Fields() {
+		list = append(list, field.Tag.Get("db"))
+	}
+	return list
+}()
+
+// List returns the values in the order of ValueNames; nil for those that were not
+// given.
+func (v *Values) List() []*float64 {
+	return []*float64{
+		&v.ITLoadKW, &v.FacilityKW, v.UPSEfficiencyPct, v.PUEReported, v.CarbonGPerKWh, v.PricePerKWh, v.AvgInletC, v.P95InletC, v.HotspotRacks,
+		v.SupplyC, v.ReturnC, v.SetpointC, v.ChillerKW, v.FanKW, v.ValvePct, v.CPUPct, v.GPUPct, v.QueueDepth, v.TokensPerWatt, v.InletLimitC,
+		v.DryBulbC, v.WetBulbC, v.HumidityPct, v.PressureHPa, v.WaterLPerHour,
+	}
+}
+
+// Named returns the values that were given, by their names.
 func (v *Values) Named() map[string]float64 {
 	named := map[string]float64{}
-	of := reflect.ValueOf(v).Elem()
-	for i := range of.NumField() {
-		name := of.Type().Field(i).Tag.Get("db")
-		switch x := of.Field(i).Interface().(type) {
-		case float64:
-			named[name] = x
-		case *float64:
-			if x != nil {
-				named[name] = *x
-			}
+	for i, x := range v.List() {
+		if x != nil {
+			named[valueNames[i]] = *x
 		}
 	}
 	return named
