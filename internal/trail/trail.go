@@ -10,10 +10,10 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/leomutto/pilot-in-a-box/internal/export"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -144,18 +144,9 @@ func record(e *AuditEvent) []string {
 		number(e.SourceID), text(e.Process), text(e.Version), text(e.Commit),
 	}
 	for i := range cells {
-		cells[i] = guarded(cells[i])
+		cells[i] = export.Guard(cells[i])
 	}
 	return cells
-}
-
-// guarded keeps a spreadsheet from executing client-supplied text as a formula
-// (OWASP, CSV injection).
-func guarded(cell string) string {
-	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
-		return "'" + cell
-	}
-	return cell
 }
 
 func text(s *string) string {

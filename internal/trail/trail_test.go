@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/export"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -63,7 +64,7 @@ func FuzzFormulas(f *testing.F) {
 			require.False(t, cell != "" && strings.ContainsAny(cell[:1], "=+-@\t\r"), cell)
 		}
 		if !strings.Contains(detail, "\r") { // a reader of CSV takes \r\n for \n
-			require.Equal(t, guarded(detail), list[1][9])
+			require.Equal(t, export.Guard(detail), list[1][9])
 		}
 		var back AuditEvent
 		line := write(t, NDJSON, event(detail))
