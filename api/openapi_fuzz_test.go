@@ -50,6 +50,7 @@ func TestTheDocumentHolds(t *testing.T) {
 	seeds := e.furnish(24)
 	lastHour := time.Now().Truncate(time.Hour)
 	e.measure(measured{site: "site-1", cluster: "x", from: lastHour.Add(-time.Hour), to: lastHour, it: 10, facility: 13}) // so that there are figures
+	require.Equal(t, http.StatusCreated, e.call(http.MethodPost, "/sites/site-1/notes", `{"kind":"remark","from":"2026-03-01","text":"a note"}`).StatusCode)
 	hash, err := auth.HashPassword(t.Context(), phrase)
 	require.NoError(t, err)
 	const drivers = 4
@@ -545,6 +546,18 @@ func (d *driver) parameter(p map[string]any, wrong bool) string {
 		return pick(d, []string{"0s", "1ms", "20ms"})
 	case "cursor":
 		return pick(d, d.texts)
+	case "site":
+		if !d.chance(4) {
+			return "site-1"
+		}
+	case "note":
+		return pick(d, d.ids)
+	case "tz":
+		return pick(d, []string{"UTC", "Europe/Oslo", "Asia/Kolkata"})
+	case "from", "to", "cfrom", "cto":
+		if schema, _ := p["schema"].(map[string]any); schema["format"] == nil && !d.chance(4) {
+			return map[string]string{"from": "now-7d", "to": "now", "cfrom": "now-14d", "cto": "now-7d"}[name]
+		}
 	}
 	schema, _ := p["schema"].(map[string]any)
 	return fmt.Sprint(d.value(schema, 0))

@@ -59,6 +59,10 @@ const (
 	describeKPIs = "Energies are sums over the readings that count, and ratios are ratios of such sums; nothing is scaled up or interpolated. " +
 		"A figure is null when readings with what it needs cover less than half of the time, and partial below 90 %. " +
 		"Each instant counts once: docs/readings.md tells which reading counts." + describeTable
+	describeSite = "An absent member leaves a setting as it is, and null clears it. The limits are those of alerts; no figure depends on them. " +
+		"A new zone moves the edges of days and hours, so the rollups of the site are computed again; answers stay right in the meantime. The trail records each change."
+	describeNotes = "A note says what happened at a site and when: a measure, maintenance, a non-routine event in the sense of the IPMVP, a calibration, or a remark. " +
+		"Nothing is ever overwritten: a correction is a new version, which names the version that it corrects, and the versions before it stay. The trail records each version."
 	describeReadings = "Each signals request that ends done leaves one reading. The answer has the readings whose window overlaps the range, also those that do not count, " +
 		"and says why: a correction replaced it, finer or later readings count for its time, or the site has readings of its own beside those of the cluster." + describeTable
 	describeTrends = "Intervals begin on the clock of the zone. Figures are those of /kpis, so the energies of the intervals add up to that of the range. " +
@@ -209,7 +213,46 @@ func documentAudit(op documentedOp) {
 }
 
 func documentSites(op documentedOp) {
-	op.answers(http.StatusOK, figures.SiteList{Items: []figures.Site{{ID: "oslo-1", Zone: "Europe/Oslo", FirstSeenAt: "2026-03-01T11:00:00Z"}}})
+	op.answers(http.StatusOK, figures.SiteList{Items: []figures.Site{exampleSite()}})
+}
+
+func exampleSite() figures.Site {
+	country, currency, category, pue := "NO", "EUR", 2, 1.5
+	return figures.Site{
+		ID: "oslo-1", Zone: "Europe/Oslo", FirstSeenAt: "2026-03-01T11:00:00Z", Country: &country, Currency: &currency, PUECategory: &category, MaxPUE: &pue,
+	}
+}
+
+func exampleNote() figures.Note {
+	return figures.Note{
+		ID: 7, Version: 1, Site: "oslo-1", Kind: store.NoteMeasure, From: "2026-03-01T00:00:00+01:00", Text: "Supply air raised from 22 to 24 °C in hall 3",
+		Author: "user:12", CreatedAt: "2026-03-01T11:00:00Z",
+	}
+}
+
+func documentSite(op documentedOp) { op.answers(http.StatusOK, exampleSite()) }
+
+func documentChangeSite(op documentedOp) {
+	site := exampleSite()
+	op.reads(reflect.TypeFor[SiteChange](), oneExample("Zone and limit", SiteChange{Zone: &site.Zone, MaxPUE: site.MaxPUE}))
+	op.answers(http.StatusOK, site)
+}
+
+func documentNotes(op documentedOp) {
+	op.answers(http.StatusOK, figures.NoteList{Items: []figures.Note{exampleNote()}})
+}
+
+func documentAddNote(op documentedOp) {
+	note := exampleNote()
+	op.reads(reflect.TypeFor[NoteRequest](), oneExample("A measure", NoteRequest{Kind: note.Kind, From: "2026-03-01", Text: note.Text}))
+	op.answers(http.StatusCreated, note)
+}
+
+func documentChangeNote(op documentedOp) {
+	note, text := exampleNote(), "Supply air raised from 22 to 24 °C in halls 3 and 4"
+	op.reads(reflect.TypeFor[NoteChange](), oneExample("Correct the text", NoteChange{Version: note.Version, Text: &text}))
+	note.Version, note.Text = 2, text
+	op.answers(http.StatusOK, note)
 }
 
 func documentReadings(op documentedOp) {

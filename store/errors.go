@@ -69,6 +69,7 @@ const (
 	NounSeal     Noun = "seal"
 	NounMark     Noun = "mark of the trail"
 	NounSite     Noun = "site"
+	NounNote     Noun = "note"
 )
 
 // NotFoundError says what was not found. errors.Is matches it with ErrNotFound.

@@ -71,6 +71,6 @@ func TestReadingsOfTheCommandLine(t *testing.T) {
 	refused("want status, verify, rebuild", "readings")
 	refused("want status, verify, rebuild", "readings", "zone", "oslo")
 	var detail string
-	require.NoError(t, db.GetContext(t.Context(), &detail, `SELECT detail FROM audit_events WHERE action = 'site_zone'`))
-	assert.Equal(t, "oslo from UTC to Europe/Oslo", detail)
+	require.NoError(t, db.GetContext(t.Context(), &detail, `SELECT detail FROM audit_events WHERE action = 'site_change'`))
+	assert.Equal(t, "oslo: zone from UTC to Europe/Oslo, zone_assumed from true to false", detail)
 }

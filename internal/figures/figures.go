@@ -52,7 +52,7 @@ func (f *Figures) understand(ctx context.Context, q *Question) (asked, error) {
 	if name == "" {
 		name = site.Zone
 	}
-	if a.zone, err = loadZone(name); err != nil {
+	if a.zone, err = LoadZone(name); err != nil {
 		return asked{}, web.InvalidParameter("tz", err.Error())
 	}
 	a.times, err = kpi.ParseRange(q.From, q.To, a.now, a.zone)
@@ -65,10 +65,26 @@ func (f *Figures) understand(ctx context.Context, q *Question) (asked, error) {
 
 // Site is a site of which there are readings.
 type Site struct {
-	ID          string `json:"site_id" doc:"Name of the site in payloads" example:"oslo-1"`
-	Zone        string `json:"zone" doc:"IANA time zone of the site" example:"Europe/Oslo"`
-	ZoneAssumed bool   `json:"zone_assumed" doc:"true: nobody has said in which zone the site is, so UTC is assumed. Set it with mass readings zone" example:"false"`
-	FirstSeenAt string `json:"first_seen_at" format:"date-time" doc:"When the first reading of the site was stored" example:"2026-03-01T11:00:00Z"`
+	ID                 string   `json:"site_id" doc:"Name of the site in payloads" example:"oslo-1"`
+	Zone               string   `json:"zone" doc:"IANA time zone of the site" example:"Europe/Oslo"`
+	ZoneAssumed        bool     `json:"zone_assumed" doc:"true: nobody has said in which zone the site is, so UTC is assumed" example:"false"`
+	FirstSeenAt        string   `json:"first_seen_at" format:"date-time" doc:"When the first reading of the site was stored" example:"2026-03-01T11:00:00Z"`
+	Country            *string  `json:"country" doc:"Country, by its code of ISO 3166-1" example:"NO"`
+	Currency           *string  `json:"currency" doc:"Currency of prices, by its code of ISO 4217" example:"EUR"`
+	PUECategory        *int     `json:"pue_category" doc:"Category 1, 2 or 3 of ISO/IEC 30134-2, by where the IT energy is metered; null: not stated" example:"2"`
+	MaxPUE             *float64 `json:"max_pue" doc:"Limit of PUE" example:"1.5"`
+	MaxP95InletC       *float64 `json:"max_p95_rack_inlet_c" doc:"Limit of the 95th percentile of the rack inlet temperatures, in °C" example:"27"`
+	MinCompletenessPct *float64 `json:"min_completeness_pct" doc:"Share of the time that readings should cover at least, in %" example:"95"`
+	StaleAfterSeconds  *int     `json:"stale_after_seconds" doc:"Age of the newest reading from which on the site is stale, in seconds" example:"900"`
+}
+
+// SiteView returns a site as clients see it.
+func SiteView(s *store.Site) Site {
+	return Site{
+		ID: s.ID, Zone: s.Zone, ZoneAssumed: s.ZoneAssumed, FirstSeenAt: stamp(s.FirstSeenAt, time.UTC),
+		Country: s.Country, Currency: s.Currency, PUECategory: s.PUECategory,
+		MaxPUE: s.MaxPUE, MaxP95InletC: s.MaxP95InletC, MinCompletenessPct: s.MinCompletenessPct, StaleAfterSeconds: s.StaleAfterSeconds,
+	}
 }
 
 // SiteList is one page of sites.
@@ -101,8 +117,8 @@ func (f *Figures) Sites(ctx context.Context, in *SitesInput) (*SitesOutput, erro
 		next := nextSites(in.Limit, found[in.Limit-1].ID)
 		page.Next = &next
 	}
-	for _, s := range found {
-		page.Items = append(page.Items, Site{ID: s.ID, Zone: s.Zone, ZoneAssumed: s.ZoneAssumed, FirstSeenAt: stamp(s.FirstSeenAt, time.UTC)})
+	for i := range found {
+		page.Items = append(page.Items, SiteView(&found[i]))
 	}
 	return &SitesOutput{page}, nil
 }

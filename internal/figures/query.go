@@ -24,9 +24,9 @@ func nextSites(limit int, last string) string {
 	return Path + "?" + url.Values{"limit": {strconv.Itoa(limit)}, "after": {last}}.Encode()
 }
 
-// loadZone returns an IANA time zone. The names that stand for the zone of the
+// LoadZone returns an IANA time zone. The names that stand for the zone of the
 // server are refused: they mean something else on each machine.
-func loadZone(name string) (*time.Location, error) {
+func LoadZone(name string) (*time.Location, error) {
 	if name == "" || strings.EqualFold(name, "local") {
 		return nil, errors.New("must be an IANA time zone, such as Europe/Oslo or UTC")
 	}

@@ -96,7 +96,7 @@ func Decode(body []byte, faults *payload.Faults, members ...Member) error {
 			faults.Add(pointer, "is a name given twice in the same object")
 		default:
 			seen |= 1 << i
-			if value.Kind() != jsontext.KindNull || members[i].Required {
+			if value.Kind() != jsontext.KindNull || members[i].Required || members[i].Clears {
 				members[i].Set(partOf(body, dec, value), faults)
 			}
 		}

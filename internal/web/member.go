@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,10 +15,11 @@ import (
 
 // Member is one member of a JSON object that Decode reads. Set stores its
 // value, or says what is wrong with it, with pointers that start at the object.
-// null counts as an absent member, except where the member is required.
+// null counts as an absent member, except where the member is required or Clears.
 type Member struct {
 	Name     string
 	Required bool
+	Clears   bool // Set also gets null, which clears what was set before (RFC 7396)
 	Set      func(value jsontext.Value, faults *payload.Faults)
 }
 
@@ -146,4 +148,58 @@ func CountMember(name string, low, high int, into *int) Member {
 		*into = n
 	}
 	return m
+}
+
+// SettingMember is a member that takes what parse makes of a JSON value, or null,
+// which makes *into nil. The text of an error of parse tells the client what is
+// wrong.
+func SettingMember[T any](name string, into **T, parse func(jsontext.Value) (T, error)) Member {
+	m := Member{Name: name, Clears: true}
+	m.Set = func(value jsontext.Value, faults *payload.Faults) {
+		if value.Kind() == jsontext.KindNull {
+			*into = nil
+			return
+		}
+		parsed, err := parse(value)
+		if err != nil {
+			faults.Add(m.pointer(), "%s", err)
+			return
+		}
+		*into = &parsed
+	}
+	return m
+}
+
+// CodeIn returns a parser for SettingMember of a string of so many capital
+// letters, such as a code of ISO 3166 or ISO 4217.
+func CodeIn(letters int, example string) func(jsontext.Value) (string, error) {
+	return func(value jsontext.Value) (string, error) {
+		text, err := jsontext.AppendUnquote(nil, value)
+		if err != nil || len(text) != letters || strings.Trim(string(text), "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+			return "", fmt.Errorf("must be %d capital letters, such as %s", letters, example)
+		}
+		return string(text), nil
+	}
+}
+
+// NumberIn returns a parser for SettingMember of a number from low to high.
+func NumberIn(low, high float64) func(jsontext.Value) (float64, error) {
+	return func(value jsontext.Value) (float64, error) {
+		x, err := strconv.ParseFloat(string(value), 64)
+		if value.Kind() != '0' || err != nil || x < low || x > high {
+			return 0, fmt.Errorf("must be a number from %v to %v", low, high)
+		}
+		return x, nil
+	}
+}
+
+// CountIn returns a parser for SettingMember of a whole number from low to high.
+func CountIn(low, high int) func(jsontext.Value) (int, error) {
+	return func(value jsontext.Value) (int, error) {
+		n, err := strconv.Atoi(string(value))
+		if err != nil || n < low || n > high {
+			return 0, fmt.Errorf("must be a whole number from %d to %d", low, high)
+		}
+		return n, nil
+	}
 }
