@@ -219,16 +219,17 @@ func TestQuestionsThatAreRefused(t *testing.T) {
 		{"/kpis", "from=2026-03-01&from=2026-03-02", "from"},
 		{"/kpis", "bucket=day", "bucket"},
 		{"/trends", "bucket=fortnight", "bucket"},
-		{"/trends", "bucket=raw", "bucket"},
+		{"/trends", "bucket=raw&from=2016-01-01&to=2026-01-01", "to"},
+		{"/trends", "bucket=second", "bucket"},
 		{"/trends", "bucket=15m&from=2022-01-01&to=2026-01-01", "bucket"},
 		{"/trends", "metric=pue,wisdom", "metric"},
-		{"/trends", "site=other", "site"},
+		{"/compare", "site=other", "site"},
 	} {
 		a := e.call(http.MethodGet, test.path+"?site=s&"+test.query, "")
 		a.problem(t, http.StatusUnprocessableEntity, "validation_failed")
 		assert.Contains(t, a.text, fmt.Sprintf(`"parameter":%q`, test.parameter), "%s?%s", test.path, test.query)
 	}
-	e.call(http.MethodGet, "/kpis", "").problem(t, http.StatusUnprocessableEntity, "validation_failed")
+	e.call(http.MethodGet, "/compare", "").problem(t, http.StatusUnprocessableEntity, "validation_failed")
 	e.call(http.MethodGet, "/kpis?site=nowhere", "").problem(t, http.StatusNotFound, "not_found")
 }
 
@@ -448,4 +449,84 @@ func TestReadingsAreListed(t *testing.T) {
 		assert.Contains(t, a.text, `"parameter":"`+name+`"`, query)
 	}
 	e.call(http.MethodGet, "/readings?site=nowhere", "").problem(t, http.StatusNotFound, "not_found")
+}
+
+func TestSeveralSitesAddUp(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	from := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	var list []measured
+	for hour := range 24 {
+		at := from.Add(time.Duration(hour) * time.Hour)
+		list = append(list, measured{site: "a", from: at, to: at.Add(time.Hour), it: 100, facility: 150})
+		if hour < 12 {
+			list = append(list, measured{site: "b,c", from: at, to: at.Add(time.Hour), it: 300, facility: 330})
+		}
+	}
+	e.measure(list...)
+	day := values("from", "2026-03-01", "to", "2026-03-02")
+	both := url.Values{"site": {"a", "b,c", "a"}, "from": day["from"], "to": day["to"]}
+	for _, query := range []url.Values{day, both} {
+		answer := e.ask("/kpis", query)
+		assert.Equal(t, []any{"a", "b,c"}, answer["sites"])
+		assert.InDelta(t, 75, *number(t, answer["completeness_pct"]), 1e-9, "36 of the 48 hours of two sites")
+		pue, quality := e.figure(query, "pue")
+		assert.InEpsilon(t, (24*150+12*330)/(24*100+12*300.), *pue, 1e-12, "a ratio of sums")
+		assert.Equal(t, "partial", quality)
+		energy, _ := e.figure(query, "it_energy_kwh")
+		assert.InEpsilon(t, 24*100+12*300, *energy, 1e-12)
+	}
+	both.Set("bucket", "hour")
+	both.Set("metric", "it_energy_kwh")
+	items := e.ask("/trends", both)["items"].([]any)
+	require.Len(t, items, 24)
+	assert.InDelta(t, 400, *number(t, items[3].(map[string]any)["values"].(map[string]any)["it_energy_kwh"]), 1e-9)
+	assert.InDelta(t, 50, *number(t, items[20].(map[string]any)["completeness_pct"]), 1e-9)
+
+	require.NoError(t, e.store.SetSiteZone(t.Context(), "a", "Europe/Oslo", store.Origin{Actor: "test"}))
+	assert.Equal(t, "UTC", e.ask("/kpis", url.Values{"site": {"a", "b,c"}})["zone"], "sites of several zones are asked about in UTC")
+	assert.Equal(t, "Europe/Oslo", e.ask("/kpis", url.Values{"site": {"a"}})["zone"])
+
+	for query, detail := range map[string]string{
+		"site=a&site=nowhere":                    "There is no such site",
+		"site=a&site=b,c&cluster=x":              "needs exactly one site",
+		"site=a&site=":                           "must not be empty",
+		"site=a&from=now-1d&from=now":            "must be given once",
+		"site=" + strings.Repeat("x", 201):       "must have 1 to 200 characters",
+		"site=a" + strings.Repeat("&site=a", 50): "site",
+	} {
+		a := e.call(http.MethodGet, "/kpis?"+query, "")
+		assert.Contains(t, []int{http.StatusUnprocessableEntity, http.StatusNotFound}, a.StatusCode, query)
+		assert.Contains(t, a.text, detail, query)
+	}
+	a := e.call(http.MethodGet, "/trends?site=a&site=b,c&bucket=raw", "")
+	assert.Equal(t, http.StatusUnprocessableEntity, a.StatusCode)
+	assert.Contains(t, a.text, "raw is for one site")
+}
+
+func TestRawIntervalsBeginWhereReadingsDo(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	from := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	at := func(minutes int) time.Time { return from.Add(time.Duration(minutes) * time.Minute) }
+	e.measure( // of the clusters of a site
+		measured{site: "s", cluster: "x", from: at(0), to: at(60), it: 100, facility: 120},
+		measured{site: "s", cluster: "y", from: at(30), to: at(90), it: 50, facility: 70},
+		measured{site: "s", cluster: "x", from: at(120), to: at(150), it: 80, facility: 100},
+	)
+	items := e.ask("/trends", values("site", "s", "bucket", "raw", "metric", "it_energy_kwh", "from", "2026-03-01T00:00", "to", "2026-03-01T03:00"))["items"].([]any)
+	var got []string
+	for _, item := range items {
+		m := item.(map[string]any)
+		energy := "none"
+		if x := number(t, m["values"].(map[string]any)["it_energy_kwh"]); x != nil {
+			energy = strconv.FormatFloat(*x, 'f', -1, 64)
+		}
+		got = append(got, m["from"].(string)[11:16]+" "+m["to"].(string)[11:16]+" "+energy)
+	}
+	assert.Equal(t, []string{
+		"00:00 00:30 50", "00:30 01:00 75", "01:00 01:30 25", "01:30 02:00 none", "02:00 02:30 40", "02:30 03:00 none",
+	}, got)
+	answer := e.ask("/trends", values("site", "s", "from", "2026-03-01", "to", "2026-03-02"))
+	assert.Equal(t, "raw", answer["bucket"], "auto, of a day")
 }

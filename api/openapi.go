@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -186,7 +187,7 @@ func checkQuery(ctx huma.Context, next func(huma.Context)) {
 		next(ctx)
 		return
 	}
-	if name, detail := queryFault(r.URL.RawQuery); detail != "" {
+	if name, detail := queryFault(r.URL.RawQuery, ctx.Operation()); detail != "" {
 		web.WriteProblem(w, r, web.InvalidParameter(name, detail))
 		return
 	}
@@ -195,22 +196,31 @@ func checkQuery(ctx huma.Context, next func(huma.Context)) {
 
 // queryFault returns a parameter and the detail of its fault. An empty detail
 // means that the query has no fault.
-func queryFault(raw string) (name, detail string) {
+func queryFault(raw string, op *huma.Operation) (name, detail string) {
 	query, err := url.ParseQuery(raw)
 	if err != nil {
 		return "", "the query is not well-formed: percent signs and semicolons must be escaped"
 	}
 	for name, values := range query {
-		switch value := values[0]; {
-		case len(values) > 1:
+		if len(values) > 1 && !mayRepeat(op, name) {
 			return name, "must be given once"
-		case value == "":
-			return name, "must not be empty"
-		case strings.ContainsRune(value, 0) || !utf8.ValidString(value):
-			return name, "must be UTF-8 without U+0000"
+		}
+		for _, value := range values {
+			switch {
+			case value == "":
+				return name, "must not be empty"
+			case strings.ContainsRune(value, 0) || !utf8.ValidString(value):
+				return name, "must be UTF-8 without U+0000"
+			}
 		}
 	}
 	return "", ""
+}
+
+// mayRepeat reports whether a parameter of an operation may be given several
+// times.
+func mayRepeat(op *huma.Operation, name string) bool {
+	return slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.Name == name && p.Explode != nil && *p.Explode })
 }
 
 // transformProblems is a huma.Transformer: it completes the problems of

@@ -271,7 +271,7 @@ func documentKPIs(op documentedOp) {
 	pue := 1.31
 	k, _ := kpi.Named("pue")
 	op.answersTable(figures.KPIAnswer{
-		Site: "oslo-1", From: "2026-03-01T00:00:00+01:00", To: "2026-03-08T00:00:00+01:00", Zone: "Europe/Oslo", InterimPUE: true, CompletenessPct: 99.5, Readings: 168,
+		Sites: []string{"oslo-1"}, From: "2026-03-01T00:00:00+01:00", To: "2026-03-08T00:00:00+01:00", Zone: "Europe/Oslo", InterimPUE: true, CompletenessPct: 99.5, Readings: 168,
 		Figures: []figures.Figure{{
 			Name: k.Name, Title: k.Title, Unit: k.Unit, Value: &pue, Quality: string(kpi.Complete), CompletenessPct: 99.5, Better: string(k.Better),
 			Formula: k.Formula, Standard: k.Standard, Needs: k.Needs,
@@ -283,7 +283,7 @@ func documentKPIs(op documentedOp) {
 func documentTrends(op documentedOp) {
 	pue := 1.31
 	op.answersTable(figures.TrendAnswer{
-		Site: "oslo-1", Zone: "Europe/Oslo", Bucket: kpi.Day.Name(),
+		Sites: []string{"oslo-1"}, Zone: "Europe/Oslo", Bucket: kpi.Day.Name(),
 		Items: []figures.Bucket{
 			{From: "2026-03-01T00:00:00+01:00", To: "2026-03-02T00:00:00+01:00", CompletenessPct: 100, Values: map[string]*float64{"pue": &pue}},
 			{From: "2026-03-02T00:00:00+01:00", To: "2026-03-03T00:00:00+01:00", CompletenessPct: 20, Values: map[string]*float64{"pue": nil}},

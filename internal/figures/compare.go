@@ -103,11 +103,11 @@ func (f *Figures) compare(ctx context.Context, in *CompareInput) (a asked, befor
 	if before, err = in.before(&a); err != nil {
 		return a, before, answer, err
 	}
-	hoursBefore, err := f.hours(ctx, a.scope, before, a.zone)
+	hoursBefore, err := f.hours(ctx, a.scope(), before, a.zone)
 	if err != nil {
 		return a, before, answer, err
 	}
-	hoursAfter, err := f.hours(ctx, a.scope, a.times, a.zone)
+	hoursAfter, err := f.hours(ctx, a.scope(), a.times, a.zone)
 	if err != nil {
 		return a, before, answer, err
 	}
@@ -167,7 +167,7 @@ func (f *Figures) hours(ctx context.Context, scope store.ReadingScope, r kpi.Ran
 
 func compareAnswer(c *kpi.Comparison, before kpi.Range, a *asked) CompareAnswer {
 	answer := CompareAnswer{
-		Site: a.scope.Site, Zone: a.zone.String(), MatchedHours: c.MatchedHours, Refusals: append([]string{}, c.Refusals...), Figures: []ComparedFigure{},
+		Site: a.scope().Site, Zone: a.zone.String(), MatchedHours: c.MatchedHours, Refusals: append([]string{}, c.Refusals...), Figures: []ComparedFigure{},
 		ITLoadDiffPct: c.ITLoadDiffPct, ITLoadChanged: c.ITLoadChanged, Weather: c.Weather,
 	}
 	if c.Matched {

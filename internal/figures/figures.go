@@ -6,7 +6,9 @@ package figures
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/leomutto/pilot-in-a-box/internal/kpi"
 	"github.com/leomutto/pilot-in-a-box/internal/web"
@@ -32,25 +34,75 @@ type Question struct {
 	Zone    string `query:"tz" maxLength:"64" doc:"IANA time zone of dates, local times and buckets; the site's own by default" example:"Europe/Oslo"`
 }
 
-// asked is a question that was understood.
-type asked struct {
-	scope store.ReadingScope
-	times kpi.Range
-	zone  *time.Location
-	now   time.Time
+// WideQuestion is a question about one or more sites.
+type WideQuestion struct {
+	Sites   []string `query:"site,explode" maxItems:"50" doc:"Sites, as the payloads name them; may be repeated. Without it, all sites, of which there may be 50" example:"[\"oslo-1\"]"`
+	Cluster string   `query:"cluster" maxLength:"200" doc:"Only this cluster, of one site; without it, sites as a whole" example:"gpu-a"`
+	From    string   `query:"from" default:"now-7d" maxLength:"40" doc:"Beginning: now-7d, now-1mo/mo, a date, a local time or an RFC 3339 time" example:"2026-03-01"`
+	To      string   `query:"to" default:"now" maxLength:"40" doc:"End, which is not included; the same forms" example:"2026-03-08"`
+	Zone    string   `query:"tz" maxLength:"64" doc:"IANA time zone of dates, local times and buckets; that of the sites by default, or UTC when they have several" example:"Europe/Oslo"`
 }
 
-// understand reads a question. Its error is a *web.Problem that names the
-// parameter, or that the site is not known.
+// asked is a question that was understood.
+type asked struct {
+	scopes []store.ReadingScope // at least one
+	times  kpi.Range
+	zone   *time.Location
+	now    time.Time
+}
+
+// scope is that of a question about one site.
+func (a *asked) scope() store.ReadingScope { return a.scopes[0] }
+
+// sites are the names of the sites.
+func (a *asked) sites() []string {
+	list := make([]string, len(a.scopes))
+	for i, scope := range a.scopes {
+		list[i] = scope.Site
+	}
+	return list
+}
+
+// cluster is the cluster of the question; nil for none.
+func (a *asked) cluster() *string {
+	if a.scopes[0].Cluster == "" {
+		return nil
+	}
+	return &a.scopes[0].Cluster
+}
+
+// wanted is the time in seconds that readings of all sites should cover in a
+// range.
+func (a *asked) wanted(r kpi.Range) float64 { return kpi.Wanted(r, a.now) * float64(len(a.scopes)) }
+
+// understand reads a question about one site. Its error is a *web.Problem that
+// names the parameter, or that the site is not known.
 func (f *Figures) understand(ctx context.Context, q *Question) (asked, error) {
-	site, err := f.store.Site(ctx, q.Site)
+	return f.understandWide(ctx, &WideQuestion{Sites: []string{q.Site}, Cluster: q.Cluster, From: q.From, To: q.To, Zone: q.Zone})
+}
+
+// maxSites bounds the sites of one question.
+const maxSites = 50
+
+// understandWide reads a question, as understand does.
+func (f *Figures) understandWide(ctx context.Context, q *WideQuestion) (asked, error) {
+	sites, err := f.sitesOf(ctx, q.Sites)
 	if err != nil {
 		return asked{}, err
 	}
-	a := asked{scope: store.ReadingScope{Site: q.Site, Cluster: q.Cluster}, now: time.Now()}
-	name := q.Zone
-	if name == "" {
-		name = site.Zone
+	if q.Cluster != "" && len(sites) > 1 {
+		return asked{}, web.InvalidParameter("cluster", "needs exactly one site")
+	}
+	a, name := asked{now: time.Now()}, q.Zone
+	for i := range sites {
+		a.scopes = append(a.scopes, store.ReadingScope{Site: sites[i].ID, Cluster: q.Cluster})
+		if q.Zone == "" && i > 0 && sites[i].Zone != name {
+			name = time.UTC.String()
+			continue
+		}
+		if q.Zone == "" && i == 0 {
+			name = sites[i].Zone
+		}
 	}
 	if a.zone, err = LoadZone(name); err != nil {
 		return asked{}, web.InvalidParameter("tz", err.Error())
@@ -61,6 +113,57 @@ func (f *Figures) understand(ctx context.Context, q *Question) (asked, error) {
 		return asked{}, web.InvalidParameter(wrong.End, wrong.Reason)
 	}
 	return a, err
+}
+
+// sitesOf returns the sites with the given names, each once, or all sites for no
+// name.
+func (f *Figures) sitesOf(ctx context.Context, names []string) ([]store.Site, error) {
+	if len(names) == 0 {
+		sites, err := f.store.Sites(ctx, "", maxSites+1)
+		switch {
+		case err != nil:
+			return nil, err
+		case len(sites) == 0:
+			return nil, &store.NotFoundError{Noun: store.NounSite}
+		case len(sites) > maxSites:
+			return nil, web.InvalidParameter("site", fmt.Sprintf("must name the sites, because there are more than %d", maxSites))
+		}
+		return sites, nil
+	}
+	if len(names) > maxSites {
+		return nil, web.InvalidParameter("site", fmt.Sprintf("must be given at most %d times", maxSites))
+	}
+	var sites []store.Site
+	for _, name := range names {
+		if slices.ContainsFunc(sites, func(s store.Site) bool { return s.ID == name }) {
+			continue
+		}
+		if name == "" || utf8.RuneCountInString(name) > 200 {
+			return nil, web.InvalidParameter("site", "must have 1 to 200 characters")
+		}
+		site, err := f.store.Site(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		sites = append(sites, site)
+	}
+	return sites, nil
+}
+
+// fill adds up what counts of all sites of a question by buckets.
+func (f *Figures) fill(ctx context.Context, a *asked, buckets []kpi.Range) (*kpi.Series, error) {
+	total := kpi.NewSeries(buckets)
+	for _, scope := range a.scopes {
+		one := kpi.NewSeries(buckets)
+		if err := f.store.FillSeries(ctx, scope, one); err != nil {
+			return nil, err
+		}
+		for i := range buckets {
+			_, sums, covered := one.At(i)
+			total.AddSums(i, sums, covered)
+		}
+	}
+	return total, nil
 }
 
 // Site is a site of which there are readings.
@@ -139,8 +242,8 @@ type Figure struct {
 
 // KPIAnswer holds the key figures of a time.
 type KPIAnswer struct {
-	Site            string   `json:"site" doc:"Site" example:"oslo-1"`
-	Cluster         *string  `json:"cluster" doc:"Cluster; null for the site as a whole" example:"gpu-a"`
+	Sites           []string `json:"sites" nullable:"false" doc:"Sites. Energies are their sum, ratios are ratios of sums, and other means are weighted with the time of each site" example:"[\"oslo-1\"]"`
+	Cluster         *string  `json:"cluster" doc:"Cluster; null for sites as a whole" example:"gpu-a"`
 	From            string   `json:"from" format:"date-time" doc:"Beginning" example:"2026-03-01T00:00:00+01:00"`
 	To              string   `json:"to" format:"date-time" doc:"End, which is not included" example:"2026-03-08T00:00:00+01:00"`
 	Zone            string   `json:"zone" doc:"IANA time zone in which the question was read" example:"Europe/Oslo"`
@@ -152,14 +255,14 @@ type KPIAnswer struct {
 
 type (
 	// KPIInput is the query of KPIs.
-	KPIInput struct{ Question }
+	KPIInput struct{ WideQuestion }
 )
 
 // KPIs computes the key figures of a site or a cluster.
 func (f *Figures) KPIs(ctx context.Context, in *KPIInput) (*KPIAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	a, err := f.understand(ctx, &in.Question)
+	a, err := f.understandWide(ctx, &in.WideQuestion)
 	if err != nil {
 		return nil, err
 	}
@@ -171,18 +274,15 @@ func (f *Figures) KPIs(ctx context.Context, in *KPIInput) (*KPIAnswer, error) {
 }
 
 func (f *Figures) kpis(ctx context.Context, a *asked) (KPIAnswer, error) {
-	series := kpi.NewSeries([]kpi.Range{a.times})
-	if err := f.store.FillSeries(ctx, a.scope, series); err != nil {
+	series, err := f.fill(ctx, a, []kpi.Range{a.times})
+	if err != nil {
 		return KPIAnswer{}, err
 	}
 	_, sums, covered := series.At(0)
-	wanted := kpi.Wanted(a.times, a.now)
+	wanted := a.wanted(a.times)
 	answer := KPIAnswer{
-		Site: a.scope.Site, From: stamp(a.times.From, a.zone), To: stamp(a.times.To, a.zone), Zone: a.zone.String(),
+		Sites: a.sites(), Cluster: a.cluster(), From: stamp(a.times.From, a.zone), To: stamp(a.times.To, a.zone), Zone: a.zone.String(),
 		InterimPUE: a.times.From.AddDate(1, 0, 0).After(a.times.To), CompletenessPct: share(covered, wanted), Readings: sums.Readings,
-	}
-	if a.scope.Cluster != "" {
-		answer.Cluster = &a.scope.Cluster
 	}
 	for _, k := range kpi.Definitions() {
 		figure := k.Compute(sums, covered, wanted)
@@ -204,18 +304,18 @@ type Bucket struct {
 
 // TrendAnswer holds figures by intervals.
 type TrendAnswer struct {
-	Site    string   `json:"site" doc:"Site" example:"oslo-1"`
-	Cluster *string  `json:"cluster" doc:"Cluster; null for the site as a whole" example:"gpu-a"`
+	Sites   []string `json:"sites" nullable:"false" doc:"Sites" example:"[\"oslo-1\"]"`
+	Cluster *string  `json:"cluster" doc:"Cluster; null for sites as a whole" example:"gpu-a"`
 	Zone    string   `json:"zone" doc:"IANA time zone of the intervals" example:"Europe/Oslo"`
-	Bucket  string   `json:"bucket" enum:"15m,hour,day,week,month" doc:"Length of the intervals" example:"day"`
+	Bucket  string   `json:"bucket" enum:"raw,15m,hour,day,week,month" doc:"Length of the intervals; raw: they begin and end where readings do" example:"day"`
 	Items   []Bucket `json:"items" nullable:"false" doc:"Intervals in the order of time, without gaps; the first and the last end with the range"`
 }
 
 type (
 	// TrendInput is the query of Trends.
 	TrendInput struct {
-		Question
-		Bucket  string   `query:"bucket" enum:"auto,15m,hour,day,week,month" default:"auto" doc:"Length of the intervals on the clock of the zone; days of a clock change have 23 or 25 hours" example:"day"`
+		WideQuestion
+		Bucket  string   `query:"bucket" enum:"auto,raw,15m,hour,day,week,month" default:"auto" doc:"Length of the intervals on the clock of the zone; days of a clock change have 23 or 25 hours. raw, for one site: intervals begin and end where its readings do" example:"day"`
 		Metrics []string `query:"metric" maxItems:"30" doc:"Names of the figures, as /kpis has them, separated by commas; pue, facility_energy_kwh and it_energy_kwh by default" example:"[\"pue\"]"`
 	}
 )
@@ -231,13 +331,10 @@ func (f *Figures) Trends(ctx context.Context, in *TrendInput) (*TrendAnswer, err
 	if err != nil {
 		return nil, err
 	}
-	answer := TrendAnswer{Site: t.scope.Site, Zone: t.zone.String(), Bucket: t.bucket.Name(), Items: make([]Bucket, t.series.Len())}
-	if in.Cluster != "" {
-		answer.Cluster = &in.Cluster
-	}
+	answer := TrendAnswer{Sites: t.sites(), Cluster: t.cluster(), Zone: t.zone.String(), Bucket: t.bucket.Name(), Items: make([]Bucket, t.series.Len())}
 	for i := range answer.Items {
 		times, sums, covered := t.series.At(i)
-		wanted := kpi.Wanted(times, t.now)
+		wanted := t.wanted(times)
 		item := Bucket{From: stamp(times.From, t.zone), To: stamp(times.To, t.zone), CompletenessPct: share(covered, wanted), Values: map[string]*float64{}}
 		for _, k := range t.metrics {
 			item.Values[k.Name] = k.Compute(sums, covered, wanted).Value
@@ -259,13 +356,60 @@ func (f *Figures) trend(ctx context.Context, in *TrendInput) (t trend, err error
 	if t.metrics, err = definitionsOf(in.Metrics); err != nil {
 		return t, err
 	}
-	if t.asked, err = f.understand(ctx, &in.Question); err != nil {
+	if t.asked, err = f.understandWide(ctx, &in.WideQuestion); err != nil {
 		return t, err
 	}
 	t.bucket = bucketOf(in.Bucket, t.times)
+	if t.bucket.IsRaw() {
+		t.series, err = f.rawSeries(ctx, &t.asked)
+		if auto := in.Bucket != t.bucket.Name(); err == nil || !auto || !isTooFine(err) {
+			return t, err
+		}
+		t.bucket = kpi.Quarter
+	}
 	if n := t.bucket.Count(t.times); n > maxBuckets {
 		return t, web.InvalidParameter("bucket", fmt.Sprintf("would make about %d intervals of this range, and an answer has at most %d; choose a longer one, or a shorter range", n, maxBuckets))
 	}
-	t.series = kpi.NewSeries(t.bucket.Divide(t.times, t.zone))
-	return t, f.store.FillSeries(ctx, t.scope, t.series)
+	t.series, err = f.fill(ctx, &t.asked, t.bucket.Divide(t.times, t.zone))
+	return t, err
+}
+
+// rawSeries divides the range where pieces of readings that count begin and end.
+// Its error may be isTooFine.
+func (f *Figures) rawSeries(ctx context.Context, a *asked) (*kpi.Series, error) {
+	if len(a.scopes) > 1 {
+		return nil, tooFine("raw is for one site; name it, or choose a longer interval")
+	}
+	found, err := f.store.Readings(ctx, a.scope(), a.times, "", store.ReadingKey{}, maxBuckets+1)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) > maxBuckets {
+		return nil, tooFine(fmt.Sprintf("is raw, and the range has more than %d readings; choose an interval, or a shorter range", maxBuckets))
+	}
+	type pieceOf struct {
+		values kpi.Values
+		times  kpi.Range
+	}
+	var pieces []pieceOf
+	edges := []time.Time{a.times.From, a.times.To}
+	err = f.store.Pieces(ctx, a.scope(), a.times, func(v *kpi.Values, times kpi.Range) {
+		pieces = append(pieces, pieceOf{*v, times})
+		edges = append(edges, times.From, times.To)
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(edges, time.Time.Compare)
+	var buckets []kpi.Range
+	for i, edge := range edges[1:] {
+		if edge.After(edges[i]) {
+			buckets = append(buckets, kpi.Range{From: edges[i], To: edge})
+		}
+	}
+	series := kpi.NewSeries(buckets)
+	for i := range pieces {
+		series.Add(&pieces[i].values, pieces[i].times)
+	}
+	return series, nil
 }

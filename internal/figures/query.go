@@ -67,14 +67,26 @@ func definitionsOf(names []string) ([]kpi.KPI, error) {
 	return list, nil
 }
 
-// bucketOf returns the bucket with a name. auto is never raw, because intervals
-// have figures and single readings have values.
+// bucketOf returns the bucket with a name, or the one that suits a range.
 func bucketOf(name string, r kpi.Range) kpi.Bucket {
 	if b, ok := kpi.BucketNamed(name); ok {
 		return b
 	}
-	if b := kpi.AutoBucket(r); !b.IsRaw() {
-		return b
-	}
-	return kpi.Quarter
+	return kpi.AutoBucket(r)
+}
+
+// errTooFine: the question has no answer in raw intervals, and may have one in
+// longer ones.
+var errTooFine = errors.New("too fine")
+
+// tooFine is the problem of a bucket that is too fine.
+func tooFine(reason string) error {
+	p := web.InvalidParameter("bucket", reason)
+	p.Cause = errTooFine
+	return p
+}
+
+func isTooFine(err error) bool {
+	var p *web.Problem
+	return errors.As(err, &p) && errors.Is(p.Cause, errTooFine)
 }

@@ -68,7 +68,7 @@ func (f *Figures) Readings(ctx context.Context, in *ReadingsInput) (*ReadingList
 	if err != nil {
 		return nil, err
 	}
-	found, err := f.store.Readings(ctx, a.scope, a.times, kpi.State(in.State), after, in.Limit+1) // one extra row shows whether there is a next page
+	found, err := f.store.Readings(ctx, a.scope(), a.times, kpi.State(in.State), after, in.Limit+1) // one extra row shows whether there is a next page
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,8 @@ package figures
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/leomutto/pilot-in-a-box/internal/export"
@@ -24,8 +26,16 @@ func titled(title, unit string) string {
 // mass_trends_oslo-1_20260301-20260401_day_Europe-Oslo.
 func fileName(kind string, a *asked, more ...string) string {
 	span := a.times.From.In(a.zone).Format(dateLayout(a.times.From, a.zone)) + "-" + a.times.To.In(a.zone).Format(dateLayout(a.times.To, a.zone))
-	parts := append([]string{"mass", kind, a.scope.Site, a.scope.Cluster, span}, more...)
+	parts := append([]string{"mass", kind, sitesInFileName(a), a.scope().Cluster, span}, more...)
 	return export.FileName(append(parts, a.zone.String())...)
+}
+
+// sitesInFileName names up to three sites.
+func sitesInFileName(a *asked) string {
+	if n := len(a.scopes); n > 3 {
+		return strconv.Itoa(n) + "-sites"
+	}
+	return strings.Join(a.sites(), "+")
 }
 
 func dateLayout(at time.Time, zone *time.Location) string {
@@ -35,12 +45,15 @@ func dateLayout(at time.Time, zone *time.Location) string {
 	return "20060102T1504"
 }
 
+// site is how tables name the sites of a question.
+func (a *asked) site() string { return strings.Join(a.sites(), ", ") }
+
 // KPITable computes the key figures of a site or a cluster as KPIs does, as a
 // table with one row for each figure.
 func (f *Figures) KPITable(ctx context.Context, in *KPIInput) (*export.Table, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	a, err := f.understand(ctx, &in.Question)
+	a, err := f.understandWide(ctx, &in.WideQuestion)
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +70,8 @@ func (f *Figures) KPITable(ctx context.Context, in *KPIInput) (*export.Table, er
 		for _, figure := range answer.Figures {
 			w.Times(a.times.From)
 			w.Times(a.times.To)
-			w.Text(a.scope.Site)
-			w.Text(a.scope.Cluster)
+			w.Text(a.site())
+			w.Text(a.scope().Cluster)
 			w.Text(figure.Name)
 			w.Text(figure.Unit)
 			w.Number(figure.Value)
@@ -92,11 +105,11 @@ func (f *Figures) TrendTable(ctx context.Context, in *TrendInput) (*export.Table
 	return &export.Table{Name: fileName("trends", &t.asked, t.bucket.Name()), Columns: columns, Zone: t.zone, Rows: func(_ context.Context, w *export.Writer) error {
 		for i := range t.series.Len() {
 			times, sums, covered := t.series.At(i)
-			wanted := kpi.Wanted(times, t.now)
+			wanted := t.wanted(times)
 			w.Times(times.From)
 			w.Times(times.To)
-			w.Text(t.scope.Site)
-			w.Text(t.scope.Cluster)
+			w.Text(t.site())
+			w.Text(t.scope().Cluster)
 			for _, k := range t.metrics {
 				w.Number(k.Compute(sums, covered, wanted).Value)
 			}
@@ -133,8 +146,8 @@ func (f *Figures) CompareTable(ctx context.Context, in *CompareInput) (*export.T
 			for _, at := range []time.Time{before.From, before.To, a.times.From, a.times.To} {
 				w.Times(at)
 			}
-			w.Text(a.scope.Site)
-			w.Text(a.scope.Cluster)
+			w.Text(a.site())
+			w.Text(a.scope().Cluster)
 			w.Text(answer.Method)
 			w.Text(figure.Name)
 			w.Text(figure.Unit)
@@ -214,5 +227,5 @@ func (f *Figures) writeReadings(ctx context.Context, w *export.Writer, a *asked,
 func (f *Figures) readingStep(ctx context.Context, a *asked, state kpi.State, after store.ReadingKey) ([]store.StoredReading, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	return f.store.Readings(ctx, a.scope, a.times, state, after, readingStep)
+	return f.store.Readings(ctx, a.scope(), a.times, state, after, readingStep)
 }
