@@ -74,6 +74,9 @@ func demo(ctx context.Context, api devClient, seed uint64, out io.Writer) error 
 	if err := printSites(out, endings); err != nil {
 		return err
 	}
+	if err := demoHistory(ctx, api, seed, day, out); err != nil {
+		return err
+	}
 	inviteTo(api, out)
 	return nil
 }

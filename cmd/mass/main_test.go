@@ -229,7 +229,7 @@ func TestDevShowsItsDemo(t *testing.T) {
 	require.Eventually(t, func() bool { return strings.Contains(out.String(), "Ctrl-C") }, patience, 10*time.Millisecond, "%s", out)
 	text := out.String()
 	assert.NotContains(t, text, "unexpected")
-	for _, want := range []string{"All requests ended", "outcome", "mean PUE", info.URL + "/docs", "curl -s", "Log in as admin@localhost"} {
+	for _, want := range []string{"All requests ended", "outcome", "mean PUE", "60 days of both sites", "cooling share", info.URL + "/docs", "curl -s", "Log in as admin@localhost"} {
 		assert.Contains(t, text, want)
 	}
 	stat, err := os.Stat(filepath.Join(dir, "dev.json"))

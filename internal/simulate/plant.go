@@ -38,6 +38,14 @@ func (p plantPower) facility() float64 {
 	return p.it + p.upsLoss + p.distributionLoss + p.chiller + p.fan + p.pumps + p.building
 }
 
+// withMeasure returns the plant after the measure of the history: variable-speed
+// drives on the fans, and supply air that is half a kelvin warmer.
+func (p plant) withMeasure() plant {
+	p.fanRatedKW *= 0.6
+	p.setpointC += 0.5
+	return p
+}
+
 // run returns where the power goes when the machines draw itKW and the supply
 // and outside air have these temperatures.
 func (p plant) run(itKW, supplyC, outsideC float64) plantPower {

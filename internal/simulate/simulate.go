@@ -1,6 +1,7 @@
 // Package simulate generates the submissions of the demo: a day of signals of
-// two imaginary sites, some free-form payloads, and some payloads that are
-// wrong on purpose. The same seed and day always give the same bytes.
+// two imaginary sites, some free-form payloads, some payloads that are wrong on
+// purpose, and the history of the sites before that day. The same seed and day
+// always give the same bytes.
 //
 // The sites follow simple textbook models (workload.go, plant.go, outside.go),
 // each with its source. The models only have to give figures that a data center

@@ -15,6 +15,8 @@ import (
 type site struct {
 	assets    signals.Assets
 	utcOffset time.Duration // of local standard time
+	zone      string        // IANA
+	country   string        // ISO 3166-1
 	work      work
 	plant     plant
 	climate   climate
@@ -26,7 +28,7 @@ type site struct {
 func demoSites() []site {
 	return []site{{
 		assets:    signals.Assets{SiteID: "fra-1", Region: "eu-central-1", FacilityID: "fra-dc-2", ClusterID: "web-a", ZoneID: "hall-3"},
-		utcOffset: time.Hour,
+		utcOffset: time.Hour, zone: "Europe/Berlin", country: "DE",
 		work: work{cpuNightPct: 24, cpuPeakPct: 74, gpuDayPct: 45, gpuNightPct: 70, gpuShare: 0.15,
 			slots: 400, tokensPerWatt: 2.6},
 		plant: plant{itRatedKW: 1200, setpointC: 21, racks: 140,
@@ -35,7 +37,7 @@ func demoSites() []site {
 		grid:    grid{carbon: 340, carbonSun: 130, price: 0.135, priceRise: 0.06},
 	}, {
 		assets:    signals.Assets{SiteID: "iad-2", Region: "us-east-1", FacilityID: "iad-dc-7", ClusterID: "gpu-b", ZoneID: "hall-1"},
-		utcOffset: -5 * time.Hour,
+		utcOffset: -5 * time.Hour, zone: "America/New_York", country: "US",
 		work: work{cpuNightPct: 30, cpuPeakPct: 66, gpuDayPct: 93, gpuNightPct: 78, gpuShare: 0.7,
 			slots: 900, tokensPerWatt: 4.1},
 		plant: plant{itRatedKW: 3200, setpointC: 21.5, racks: 210,
@@ -67,7 +69,7 @@ func (s site) day(rng *rand.Rand, day time.Time) []Submission {
 	var out []Submission
 	n := newNoise(rng)
 	for start := day; start.Before(day.Add(24 * time.Hour)); start = start.Add(step) {
-		doc := s.document(n, start)
+		doc := s.document(n, start, step)
 		priority := jobs.Priority("")
 		if doc.Request.Signals.Thermal.P95RackInletC.Float() > recommendedInletC {
 			priority = jobs.High
@@ -78,9 +80,10 @@ func (s site) day(rng *rand.Rand, day time.Time) []Submission {
 	return out
 }
 
-// document returns the request of signals for the window from start.
-func (s site) document(n noise, start time.Time) *signals.Document {
-	end := start.Add(step)
+// document returns the request of signals for the window of that length from
+// start.
+func (s site) document(n noise, start time.Time, length time.Duration) *signals.Document {
+	end := start.Add(length)
 	id := s.assets.SiteID + "-" + start.Format("20060102T1504Z")
 	return &signals.Document{
 		SchemaVersion: signals.Version,
@@ -101,7 +104,7 @@ func (s site) document(n noise, start time.Time) *signals.Document {
 				Units: "kW", Currency: "USD", Source: "simulator", DataClassification: "internal", NoPII: "true",
 				QualityFlags: signals.QualityFlags{MissingAllowed: "true", MaxMissingRatio: "0.05", MaxStalenessSeconds: "120"},
 			},
-			Signals: s.signals(n, clockAt(start.Add(step/2), s.utcOffset)),
+			Signals: s.signals(n, clockAt(start.Add(length/2), s.utcOffset)),
 			Constraints: signals.Constraints{
 				Hard: signals.HardConstraints{NoControlActions: "true", MaxSetpointChangeC: "1.5",
 					MaxHotspotRackCount: "12", MaxRackInletP95C: number(recommendedInletC, 1)},

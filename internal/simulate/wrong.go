@@ -69,7 +69,7 @@ func wrong(rng *rand.Rand, sites []site, day time.Time) []Submission {
 	var out []Submission
 	for _, m := range mistakes() {
 		s := sites[rng.IntN(len(sites))]
-		doc := s.document(newNoise(rng), day.Add(time.Duration(rng.IntN(96))*step))
+		doc := s.document(newNoise(rng), day.Add(time.Duration(rng.IntN(96))*step), step)
 		m.make(&doc.Request)
 		out = append(out, submission("wrong: "+m.name, m.expect, "", doc))
 	}
