@@ -11,6 +11,14 @@ import (
 const (
 	projectStep  = 500 // most events in one transaction
 	projectShare = 4   // the projection may use 1/projectShare of an interval
+
+	// While the trail grows by more than busyEvents a second, the projection uses
+	// 1/busyShare of an interval instead, for at most giveWayFor: it gives way to
+	// a peak, and does not fall behind a steady load. Three events are about one
+	// request.
+	busyEvents = 3000
+	busyShare  = 20
+	giveWayFor = time.Minute
 )
 
 // projectDuty makes the readings follow the audit trail, up to the event below
@@ -20,6 +28,10 @@ type projectDuty struct {
 	trail    settledTrail
 	position int64 // the readings follow the trail up to this event
 	known    bool  // position was read in this leadership
+
+	counted   int64     // settled event of the round before
+	countedAt time.Time // when that was
+	busySince time.Time // zero: not busy
 }
 
 func newProjectDuty(b dutyBase) Duty {
@@ -39,6 +51,7 @@ func (d *projectDuty) Perform(ctx context.Context, now time.Time) error {
 		}
 		d.position, d.known = position, true
 	}
+	share := d.share(now)
 	for begun := time.Now(); d.position < d.trail.settled; {
 		step, err := d.store.ProjectReadings(ctx, d.position, d.trail.settled, projectStep)
 		if errors.Is(err, store.ErrConflict) { // an earlier leader has just moved it
@@ -52,9 +65,25 @@ func (d *projectDuty) Perform(ctx context.Context, now time.Time) error {
 		if len(step.Skipped) > 0 {
 			d.log.Warn("requests that ended done have no reading, because this version cannot read their payload, or their window is outside of the years 1970 to 9998", "requests", step.Skipped)
 		}
-		if time.Since(begun) >= d.config.Interval/projectShare {
+		if time.Since(begun) >= share {
 			return nil
 		}
 	}
 	return nil
+}
+
+// share returns the time that this round's projection may use.
+func (d *projectDuty) share(now time.Time) time.Duration {
+	grown, elapsed := d.trail.settled-d.counted, now.Sub(d.countedAt)
+	first := d.countedAt.IsZero()
+	d.counted, d.countedAt = d.trail.settled, now
+	if first || float64(grown) < busyEvents*elapsed.Seconds() {
+		d.busySince = time.Time{}
+	} else if d.busySince.IsZero() {
+		d.busySince = now
+	}
+	if !d.busySince.IsZero() && now.Sub(d.busySince) < giveWayFor {
+		return d.config.Interval / busyShare
+	}
+	return d.config.Interval / projectShare
 }
