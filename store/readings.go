@@ -84,8 +84,9 @@ func (s *Store) ProjectReadings(ctx context.Context, after, upTo int64, atMost i
 
 // RebuildReadings makes the readings of the requests behind an id anew, from up
 // to size of the requests that are there, and returns the last of them; 0 when
-// there are no more. Readings of requests that retention removed stay.
-func (s *Store) RebuildReadings(ctx context.Context, behind int64, size int) (last int64, step ProjectionStep, err error) {
+// there are no more. Readings of requests that retention removed stay. A time
+// that is not empty leaves the readings alone whose windows do not overlap it.
+func (s *Store) RebuildReadings(ctx context.Context, behind int64, size int, within kpi.Range) (last int64, step ProjectionStep, err error) {
 	err = s.transact(ctx, "rebuild readings", func(tx *sqlx.Tx) error {
 		last, step = 0, ProjectionStep{}
 		// The projection waits for this step, and this step for the projection.
@@ -98,6 +99,11 @@ func (s *Store) RebuildReadings(ctx context.Context, behind int64, size int) (la
 			return err
 		}
 		last = ids[len(ids)-1]
+		if !within.Empty() {
+			if ids, err = overlappingRequests(ctx, tx, ids, within); err != nil {
+				return err
+			}
+		}
 		var touched touchedSites
 		if err := removeReadings(ctx, tx, ids, &step, &touched); err != nil {
 			return err
@@ -108,6 +114,35 @@ func (s *Store) RebuildReadings(ctx context.Context, behind int64, size int) (la
 		return touched.count(ctx, tx)
 	})
 	return last, step, err
+}
+
+// overlappingRequests returns those of the requests whose payload or reading has
+// a window that overlaps a time.
+func overlappingRequests(ctx context.Context, tx *sqlx.Tx, ids []int64, within kpi.Range) ([]int64, error) {
+	var rows []struct {
+		ID      int64  `db:"id"`
+		Payload []byte `db:"payload"`
+	}
+	err := tx.SelectContext(ctx, &rows, `
+        SELECT id, payload FROM mass_requests WHERE id = ANY ($1) AND status = 'done' AND schema_version = $2`, int64Array(ids), signals.Version)
+	if err != nil {
+		return nil, err
+	}
+	var found []int64
+	err = tx.SelectContext(ctx, &found, `
+        SELECT request_id FROM readings WHERE request_id = ANY ($1) AND start_at < $3 AND end_at > $2`, int64Array(ids), within.From, within.To)
+	for _, row := range rows {
+		d, faults := signals.Decode(row.Payload)
+		if len(faults) > 0 {
+			continue // it never had a reading
+		}
+		w := &d.Request.TimeWindow
+		if w.StartUTC.Instant().Before(within.To) && w.EndUTC.Instant().After(within.From) {
+			found = append(found, row.ID)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found), err
 }
 
 // project brings the readings of the requests into line with the requests.

@@ -212,7 +212,7 @@ func TestTheProjectionEqualsARebuild(t *testing.T) {
 	_, err := b.db.ExecContext(b.ctx, `TRUNCATE readings, reading_parts, sites`)
 	require.NoError(t, err)
 	for behind := int64(0); ; {
-		last, _, err := b.RebuildReadings(b.ctx, behind, 7)
+		last, _, err := b.RebuildReadings(b.ctx, behind, 7, kpi.Range{})
 		require.NoError(t, err)
 		if last == 0 {
 			break
@@ -256,7 +256,7 @@ func TestVerifyReadingsFindsFaults(t *testing.T) {
 		require.NoError(t, err)
 		_, err = b.db.ExecContext(b.ctx, `TRUNCATE readings, reading_parts`)
 		require.NoError(t, err)
-		_, _, err = b.RebuildReadings(b.ctx, 0, 100)
+		_, _, err = b.RebuildReadings(b.ctx, 0, 100, kpi.Range{})
 		require.NoError(t, err)
 		b.verified()
 	}

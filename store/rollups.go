@@ -119,6 +119,13 @@ func (s *Store) RebuildRollups(ctx context.Context) error {
 	return err
 }
 
+// RebuildRollupsWithin has the rollups of a time computed again. Until then,
+// readings answer for them.
+func (s *Store) RebuildRollupsWithin(ctx context.Context, r kpi.Range) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO rollup_dirty (site, from_at, to_at) SELECT site_id, $1, $2 FROM sites`, r.From, r.To)
+	return wrap("rebuild rollups", err)
+}
+
 const (
 	rollUpHours = 31 * 24 // most hours that one step computes again
 	rollUpDirty = 1000    // most dirty times that one step takes

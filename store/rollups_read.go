@@ -133,10 +133,10 @@ func planFill(series *kpi.Series, dirty []kpi.Range, zone *time.Location) (p fil
 
 const (
 	addedUp = `SELECT p.bucket, ` + mergedRollups + ` FROM unnest($3::bigint[], $4::timestamptz[], $5::timestamptz[]) AS p(bucket, from_at, to_at) `
-	within  = ` h ON h.site = $1 AND h.cluster = $2 AND h.start_at >= p.from_at AND h.start_at < p.to_at GROUP BY p.bucket`
+	inParts = ` h ON h.site = $1 AND h.cluster = $2 AND h.start_at >= p.from_at AND h.start_at < p.to_at GROUP BY p.bucket`
 
-	addHours = addedUp + `JOIN rollup_hour` + within
-	addDays  = addedUp + `JOIN rollup_day` + within
+	addHours = addedUp + `JOIN rollup_hour` + inParts
+	addDays  = addedUp + `JOIN rollup_day` + inParts
 )
 
 // addTo adds rollups to the buckets of a series, by addHours or addDays.

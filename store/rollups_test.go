@@ -216,7 +216,7 @@ func TestOldMonthsAreForgotten(t *testing.T) {
 
 	// Neither a rebuild nor a late reading brings them back.
 	late := b.finished(signalsOf("s", "", 0, 60, 10))
-	_, _, err = b.RebuildReadings(b.ctx, 0, 100)
+	_, _, err = b.RebuildReadings(b.ctx, 0, 100, kpi.Range{})
 	require.NoError(t, err)
 	b.project(10)
 	require.NotEmpty(t, late)

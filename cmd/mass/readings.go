@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/leomutto/pilot-in-a-box/internal/config"
+	"github.com/leomutto/pilot-in-a-box/internal/kpi"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
@@ -20,7 +21,8 @@ const readingsAbout = `Looks after the readings, which are made from the signals
 
   status           say how far the readings follow the requests
   verify           compare all readings with the requests, what counts with a new decision, and the rollups with the readings
-  rebuild          make the readings of all requests and all rollups again; readings of requests that retention removed stay
+  rebuild          make the readings of all requests and all rollups again, or with --from and --to those of that time; readings of requests
+                   that retention removed stay
   zone SITE ZONE   say in which IANA time zone a site is, such as Europe/Oslo
 
 A worker keeps the readings up to date by itself. Without DATABASE_URL the database is that of a running mass dev.`
@@ -28,8 +30,12 @@ A worker keeps the readings up to date by itself. Without DATABASE_URL the datab
 // runReadings looks after the readings.
 func runReadings(ctx context.Context, in invocation) (err error) {
 	words, flags := verb(in.args)
+	var from, to string
 	c, err := config.Load(config.Command{
-		Name: "readings", Usage: "status|verify|rebuild|zone [SITE ZONE] [flags]", About: readingsAbout, Flags: func(*flag.FlagSet) {},
+		Name: "readings", Usage: "status|verify|rebuild|zone [SITE ZONE] [flags]", About: readingsAbout, Flags: func(fs *flag.FlagSet) {
+			fs.StringVar(&from, "from", "", "rebuild only readings and rollups behind this time: a date or a local time of UTC, an RFC 3339 time, or such as now-7d")
+			fs.StringVar(&to, "to", "", "rebuild only readings and rollups before this time; now by default when --from is given")
+		},
 	}, flags, in.getenv, in.stdout)
 	if err != nil {
 		return err
@@ -37,6 +43,10 @@ func runReadings(ctx context.Context, in invocation) (err error) {
 	wanted := map[string]int{"status": 1, "verify": 1, "rebuild": 1, "zone": 3}
 	if len(words) == 0 || wanted[words[0]] != len(words) {
 		return errors.New("mass readings: want status, verify, rebuild, or zone SITE ZONE; see mass readings --help")
+	}
+	within, err := rebuildRange(words[0], from, to)
+	if err != nil {
+		return err
 	}
 	m, err := openManage(c, in)
 	if err != nil {
@@ -49,9 +59,28 @@ func runReadings(ctx context.Context, in invocation) (err error) {
 	case "verify":
 		return m.verifyReadings(ctx)
 	case "rebuild":
-		return m.rebuildReadings(ctx)
+		return m.rebuildReadings(ctx, within)
 	}
 	return m.setSiteZone(ctx, words[1], words[2])
+}
+
+// rebuildRange reads --from and --to; without both, the range is empty.
+func rebuildRange(verb, from, to string) (kpi.Range, error) {
+	switch {
+	case from == "" && to == "":
+		return kpi.Range{}, nil
+	case verb != "rebuild":
+		return kpi.Range{}, fmt.Errorf("mass readings %s: --from and --to are for rebuild", verb)
+	case from == "":
+		return kpi.Range{}, errors.New("mass readings rebuild: --to needs --from")
+	case to == "":
+		to = "now"
+	}
+	r, err := kpi.ParseRange(from, to, time.Now(), time.UTC)
+	if err != nil {
+		return r, fmt.Errorf("mass readings rebuild: --%w", err)
+	}
+	return r, nil
 }
 
 func (m *manage) readingsStatus(ctx context.Context) error {
@@ -123,11 +152,11 @@ func (m *manage) verifyRollups(ctx context.Context) error {
 }
 
 // rebuildReadings proceeds in steps, between which the projection goes on.
-func (m *manage) rebuildReadings(ctx context.Context) error {
+func (m *manage) rebuildReadings(ctx context.Context, within kpi.Range) error {
 	var stored, removed int
 	begun, reported := time.Now(), time.Now()
 	for behind := int64(0); ; {
-		last, step, err := m.store.RebuildReadings(ctx, behind, rebuildStep)
+		last, step, err := m.store.RebuildReadings(ctx, behind, rebuildStep, within)
 		if err != nil {
 			return err
 		}
@@ -144,7 +173,11 @@ func (m *manage) rebuildReadings(ctx context.Context) error {
 			fmt.Fprintf(m.in.stderr, "up to request %d: %d readings removed, %d made\n", last, removed, stored)
 		}
 	}
-	if err := m.store.RebuildRollups(ctx); err != nil {
+	rebuild := m.store.RebuildRollups
+	if !within.Empty() {
+		rebuild = func(ctx context.Context) error { return m.store.RebuildRollupsWithin(ctx, within) }
+	}
+	if err := rebuild(ctx); err != nil {
 		return err
 	}
 	for total := 0; ; {
