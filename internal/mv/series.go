@@ -68,7 +68,9 @@ func (r *Savings) overTime(f *Fitted) error {
 }
 
 // Averaged is Rows averaged over runs of neighboring rows, so that each period
-// has at most limit rows. Plots of a year of hours are made of it.
+// has at most limit rows. Plots of a year of hours are made of it. Runs are whole
+// days of shorter rows and whole weeks of days, since other runs would show a
+// pattern that the data does not have.
 func (r *Result) Averaged(limit int) []Row {
 	rows := r.Rows()
 	counts := map[string]int{}
@@ -79,6 +81,10 @@ func (r *Result) Averaged(limit int) []Row {
 	for i := 0; i < len(rows); {
 		period := rows[i].Period
 		size := (counts[period] + limit - 1) / limit
+		if size > 1 {
+			cycle := r.Interval.cycle()
+			size = (size + cycle - 1) / cycle * cycle
+		}
 		mean := Row{Start: rows[i].Start, Period: period}
 		j := i
 		for ; j < len(rows) && j < i+size && rows[j].Period == period; j++ {
@@ -92,6 +98,18 @@ func (r *Result) Averaged(limit int) []Row {
 		i = j
 	}
 	return out
+}
+
+// cycle is the number of rows after which a load resembles itself: a day of
+// shorter rows, a week of days.
+func (i Interval) cycle() int {
+	switch {
+	case i.step() > 0:
+		return int(24 * time.Hour / i.step())
+	case i == Day:
+		return 7
+	}
+	return 1
 }
 
 // DriverPoint is one row of the baseline over one driver.
