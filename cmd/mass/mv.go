@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 	_ "time/tzdata" // zones by name on machines without a database of them
 
 	"github.com/leomutto/pilot-in-a-box/internal/mv"
+	"github.com/leomutto/pilot-in-a-box/internal/report"
 )
 
 // The exit codes of mass mv beyond 0 (fine) and 1 (could not run).
@@ -42,6 +44,9 @@ type mvFlags struct {
 	report   string
 	out      string
 	rows     string
+	pdf      string
+	plots    string
+	printed  report.Options
 	asJSON   bool
 
 	baseline, reporting, drivers string
@@ -74,17 +79,13 @@ func runMV(_ context.Context, in invocation) error {
 	if err := f.complete(fs, words[0]); err != nil {
 		return fmt.Errorf("mass mv %s: %w", words[0], err)
 	}
-	table, findings, err := readTable(f.data, &f.plan)
-	if err != nil {
-		return f.refused(in, findings, err)
-	}
 	if words[0] == "plan" {
-		return f.freeze(in, table)
+		return f.freeze(in)
 	}
 	if words[0] == "fit" {
 		f.plan.Reporting = mv.Period{}
 	}
-	result, err := mv.Analyze(table, findings, f.plan, "mass "+buildVersion())
+	result, err := analyzeFile(f.data, f.plan)
 	if err != nil {
 		return fmt.Errorf("mass mv %s: %w", words[0], err)
 	}
@@ -100,6 +101,10 @@ func newMVFlags(f *mvFlags, command string, out io.Writer) *flag.FlagSet {
 	fs.StringVar(&f.report, "report", "", "verify: `file` with the JSON of a report")
 	fs.StringVar(&f.out, "out", "", "write the JSON to this `file` too")
 	fs.StringVar(&f.rows, "rows", "", "fit and report: write load, prediction and residual of every row to this CSV `file`")
+	fs.StringVar(&f.pdf, "pdf", "", "fit and report: write the report as PDF to this `file`")
+	fs.StringVar(&f.plots, "plots", "", "fit and report: write the plots of the report as SVG files into this `directory`")
+	fs.StringVar(&f.printed.Language, "lang", "en", "language of the PDF and the plots: en or es")
+	fs.StringVar(&f.printed.Paper, "paper", "A4", "paper of the PDF: A4 or letter")
 	fs.BoolVar(&f.asJSON, "json", false, "print the result as JSON instead of the summary")
 	fs.StringVar(&l.Time, "time", "time", "`column` of the time stamps")
 	fs.StringVar(&l.Load, "load", "load", "`column` of the load of the facility")
@@ -168,7 +173,7 @@ func (f *mvFlags) complete(fs *flag.FlagSet, command string) error {
 func (f *mvFlags) readPlan(fs *flag.FlagSet) error {
 	var extra []string
 	fs.Visit(func(g *flag.Flag) {
-		if !strings.Contains(" data plan report out rows json ", " "+g.Name+" ") {
+		if !strings.Contains(" data plan report out rows pdf plots lang paper json ", " "+g.Name+" ") {
 			extra = append(extra, "--"+g.Name)
 		}
 	})
@@ -243,24 +248,32 @@ func readTable(path string, plan *mv.Plan) (*mv.Table, []mv.Finding, error) {
 	return mv.ReadCSV(b, layout)
 }
 
-// refused prints why a file cannot be used.
-func (f *mvFlags) refused(in invocation, findings []mv.Finding, err error) error {
+// analyzeFile computes the result of a plan. A file that must be refused gives
+// a result that says so.
+func analyzeFile(path string, plan mv.Plan) (*mv.Result, error) {
+	software := "mass " + buildVersion()
+	table, findings, err := readTable(path, &plan)
 	var refused *mv.Refused
-	if !errors.As(err, &refused) {
-		return err
+	if errors.As(err, &refused) {
+		return mv.RefuseInput(findings, plan, software), nil
 	}
-	if f.asJSON {
-		if err := writeJSON(in.stdout, map[string]any{"schema": mv.ResultSchema, "verdict": mv.VerdictRefused, "findings": findings}); err != nil {
-			return err
-		}
-	} else {
-		printFindings(in.stdout, findings)
+	if err != nil {
+		return nil, err
 	}
-	return &mvOutcome{"the data was refused", exitRefused}
+	return mv.Analyze(table, findings, plan, software)
 }
 
 // freeze prints a plan that contains the hash of its baseline rows.
-func (f *mvFlags) freeze(in invocation, table *mv.Table) error {
+func (f *mvFlags) freeze(in invocation) error {
+	table, findings, err := readTable(f.data, &f.plan)
+	var refused *mv.Refused
+	if errors.As(err, &refused) {
+		f.out = "" // it names the plan, and there is none
+		return f.print(in, mv.RefuseInput(findings, f.plan, "mass "+buildVersion()))
+	}
+	if err != nil {
+		return fmt.Errorf("mass mv plan: %w", err)
+	}
 	if f.plan.Daily {
 		table = table.Daily()
 	}
@@ -309,6 +322,9 @@ func (f *mvFlags) print(in invocation, r *mv.Result) error {
 			return err
 		}
 	}
+	if err := f.draw(r); err != nil {
+		return err
+	}
 	if f.asJSON {
 		if err := writeJSON(in.stdout, r); err != nil {
 			return err
@@ -316,11 +332,45 @@ func (f *mvFlags) print(in invocation, r *mv.Result) error {
 	} else {
 		printResult(in.stdout, r)
 	}
+	return outcomeOf(r)
+}
+
+// outcomeOf turns the verdict of a result into an exit code.
+func outcomeOf(r *mv.Result) error {
 	switch r.Verdict {
 	case mv.VerdictRefused:
 		return &mvOutcome{"the result was refused; its findings say why", exitRefused}
 	case mv.VerdictWarned:
 		return &mvOutcome{"the result carries warnings", exitWarned}
+	}
+	return nil
+}
+
+// draw writes the PDF and the plots where they were asked for.
+func (f *mvFlags) draw(r *mv.Result) error {
+	if f.pdf != "" {
+		b, err := report.PDF(r, f.printed)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(f.pdf, b, 0o644); err != nil { //nolint:gosec // a report is to be read by others
+			return err
+		}
+	}
+	if f.plots == "" {
+		return nil
+	}
+	pictures, err := report.Plots(r, f.printed)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(f.plots, 0o755); err != nil { //nolint:gosec // plots are to be read by others
+		return err
+	}
+	for _, p := range pictures {
+		if err := os.WriteFile(filepath.Join(f.plots, p.Name), p.SVG, 0o644); err != nil { //nolint:gosec // plots are to be read by others
+			return err
+		}
 	}
 	return nil
 }
@@ -334,21 +384,19 @@ func (f *mvFlags) verify(in invocation) error {
 	if err := readJSON(f.report, &reported); err != nil {
 		return err
 	}
-	table, findings, err := readTable(f.data, &reported.Plan)
+	again, err := analyzeFile(f.data, reported.Plan)
 	if err != nil {
-		return f.refused(in, findings, err)
-	}
-	again, err := mv.Analyze(table, findings, reported.Plan, "mass "+buildVersion())
-	if err != nil {
-		return err
+		return fmt.Errorf("mass mv verify: %w", err)
 	}
 	differences, err := mv.Compare(&reported, again)
 	if err != nil {
 		return err
 	}
 	if len(differences) == 0 {
-		_, err := fmt.Fprintf(in.stdout, "equal      %s\n", again.Claim)
-		return err
+		if _, err := fmt.Fprintf(in.stdout, "equal      %s\nsha256     %s\n", again.Claim, again.SHA256()); err != nil {
+			return err
+		}
+		return outcomeOf(again)
 	}
 	const shown = 20
 	for _, d := range differences[:min(shown, len(differences))] {

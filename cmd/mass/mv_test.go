@@ -86,8 +86,9 @@ func TestMVFromPlanToVerification(t *testing.T) {
 	require.Contains(t, string(rows), "start,period,load_kWh,predicted_kWh,residual_kWh,weight\n2023-01-01T00:00:00Z,baseline,")
 
 	text, code = runMVCommand(t, "verify", "--data", data, "--report", report)
-	require.Zero(t, code, text)
+	require.Equal(t, exitWarned, code, "the report is equal, and it carries warnings")
 	require.Contains(t, text, "equal")
+	require.Contains(t, text, "sha256     "+r.SHA256())
 
 	require.NoError(t, os.WriteFile(report, bytes.Replace(b, []byte(`"rows_used": 366`), []byte(`"rows_used": 365`), 1), 0o600))
 	text, code = runMVCommand(t, "verify", "--data", data, "--report", report)
@@ -127,4 +128,49 @@ func TestMVRefusesWhatIsNotDeclared(t *testing.T) {
 	text, code = runMVCommand(t, "fit", "--help")
 	require.Zero(t, code)
 	require.Contains(t, text, "-baseline from/to")
+}
+
+func TestMVPrintsTheReport(t *testing.T) {
+	data := meterFile(t)
+	dir := filepath.Dir(data)
+	pdf, plots := filepath.Join(dir, "report.pdf"), filepath.Join(dir, "plots")
+	columns := []string{"--data", data, "--time", "day", "--load", "kwh", "--temperature", "temp", "--temp-unit", "C", "--baseline", "2023-01-01/2024-01-01", "--reporting", "2024-01-01/2025-01-01"}
+	args := append([]string{"report", "--load-unit", "kWh", "--pdf", pdf, "--plots", plots, "--lang", "es", "--paper", "letter"}, columns...)
+	text, code := runMVCommand(t, args...)
+	require.Equal(t, exitWarned, code, text)
+	first, err := os.ReadFile(pdf)
+	require.NoError(t, err)
+	require.True(t, bytes.HasPrefix(first, []byte("%PDF-")))
+	require.Contains(t, string(first), "/Lang (es)")
+	_, code = runMVCommand(t, args...)
+	require.Equal(t, exitWarned, code)
+	second, err := os.ReadFile(pdf)
+	require.NoError(t, err)
+	require.Equal(t, first, second)
+	for _, name := range []string{"load.svg", "residuals.svg", "residuals-by-month.svg", "load-by-t.svg", "cumulative.svg"} {
+		picture, err := os.ReadFile(filepath.Join(plots, name))
+		require.NoError(t, err)
+		require.Contains(t, string(picture), "</svg>")
+	}
+
+	text, code = runMVCommand(t, append([]string{"report", "--load-unit", "kWh", "--pdf", pdf, "--lang", "de"}, columns...)...)
+	require.Equal(t, 1, code)
+	require.Contains(t, text, "use one of en, es")
+}
+
+func TestMVPrintsAndVerifiesARefusedFile(t *testing.T) {
+	data := meterFile(t)
+	dir := filepath.Dir(data)
+	pdf, report := filepath.Join(dir, "refused.pdf"), filepath.Join(dir, "refused.json")
+	_, code := runMVCommand(t, "report", "--data", data, "--time", "day", "--load", "kwh", "--baseline", "2023-01-01/2024-01-01", "--reporting", "2024-01-01/2025-01-01", "--pdf", pdf, "--out", report)
+	require.Equal(t, exitRefused, code)
+	require.FileExists(t, pdf)
+	text, code := runMVCommand(t, "verify", "--data", data, "--report", report)
+	require.Equal(t, exitRefused, code, "an equal report that was refused is not fine")
+	require.Contains(t, text, "equal")
+
+	plan := filepath.Join(dir, "plan.json")
+	_, code = runMVCommand(t, "plan", "--data", data, "--time", "day", "--load", "kwh", "--baseline", "2023-01-01/2024-01-01", "--out", plan)
+	require.Equal(t, exitRefused, code)
+	require.NoFileExists(t, plan, "there is no plan to write")
 }

@@ -38,6 +38,20 @@ func Analyze(t *Table, inFile []Finding, plan Plan, software string) (*Result, e
 	return a.r, nil
 }
 
+// RefuseInput is the Result of a file that cannot be read at all: the findings
+// of ReadCSV and no figure.
+func RefuseInput(findings []Finding, plan Plan, software string) *Result {
+	if plan.Schema == "" {
+		plan.Schema = PlanSchema
+	}
+	r := &Result{
+		Schema: ResultSchema, Software: software, Plan: plan, PlanSHA256: plan.SHA256(), Findings: append([]Finding{}, findings...),
+		Candidates: []Candidate{}, Events: []Event{}, ResidualTests: []ResidualTest{},
+	}
+	r.conclude()
+	return r
+}
+
 func (a *analysis) find(f ...Finding) { a.r.Findings = append(a.r.Findings, f...) }
 
 // check looks at the data before any model.

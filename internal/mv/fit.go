@@ -63,7 +63,8 @@ type Fitted struct {
 	slots    map[int]int // slot of the week to group, TOWT only
 	occupied map[int]bool
 	regimes  int
-	wrong    string // why the signs refuse the model
+	wrong    string        // why the signs refuse the model
+	linear   []Coefficient // names and units of the linear drivers, without values
 }
 
 // Refusal says why the signs of the model are refused; empty if they are fine.
@@ -376,6 +377,7 @@ func (f *Fitted) describe(t *Table, target Target) {
 			unit = unit[:len(unit)-1]
 		}
 		f.term(own+k, c.Name, f.Unit+"/"+unit, 1)
+		f.linear = append(f.linear, Coefficient{Name: c.Name, Unit: unit})
 	}
 	for _, k := range f.lin.dropped {
 		if k >= own {

@@ -63,6 +63,7 @@ type Savings struct {
 	NegativePredictions int           `json:"negative_predictions"`
 	Uncertainty         []Uncertainty `json:"uncertainty"`
 	ByMonth             []MonthSaving `json:"by_month"`
+	Cumulative          []Part        `json:"cumulative"`
 
 	rep       *sample   // rows used
 	pred      []float64 // their predictions
@@ -75,6 +76,7 @@ type MonthSaving struct {
 	Predicted float64 `json:"predicted"`
 	Metered   float64 `json:"metered"`
 	Avoided   float64 `json:"avoided"`
+	HalfWidth float64 `json:"half_width_90"` // of the month alone, by the headline formula
 	Rows      int     `json:"rows"`
 }
 
@@ -93,10 +95,14 @@ func (f *Fitted) Avoided(t *Table, seed uint64) (*Savings, error) {
 		return nil, refuse([]Finding{found("MV225", 1, "It is the reporting period.")})
 	}
 	r, err := f.savings(s, energyUnit(t.Load.Unit))
-	if err == nil {
-		r.bootstrap(f, seed)
+	if err != nil {
+		return nil, err
 	}
-	return r, err
+	r.bootstrap(f, seed)
+	if err := r.overTime(f); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // savings computes everything but the bootstrap.
