@@ -109,7 +109,8 @@ func (s *Server) askSeals(ctx context.Context) (string, error) {
 var errNotUsed = errors.New("not used")
 
 // askBioCore reports what the workers found out about BioCore. Submissions do
-// not need it.
+// not need it. A circuit breaker that is half-open waits for the next question,
+// which may be long in coming, so the poll decides then.
 func (s *Server) askBioCore(ctx context.Context) (string, error) {
 	reports, err := s.store.BioCoreReports(ctx)
 	if err != nil {
@@ -121,7 +122,7 @@ func (s *Server) askBioCore(ctx context.Context) (string, error) {
 	open, troubled := 0, 0
 	for _, r := range reports {
 		switch {
-		case r.State != string(biocore.BreakerClosed):
+		case r.State == string(biocore.BreakerOpen):
 			open++
 		case r.Problem != "":
 			troubled++

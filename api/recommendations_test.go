@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leomutto/pilot-in-a-box/internal/systemtest"
 	"github.com/leomutto/pilot-in-a-box/jobs"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -169,4 +170,33 @@ func TestOpinions(t *testing.T) {
 	var left int
 	require.NoError(t, e.db.GetContext(t.Context(), &left, `SELECT count(*) FROM recommendation_opinions`))
 	assert.Zero(t, left)
+}
+
+// The readiness report says what the workers found out about BioCore, and leaves
+// it out where no worker asks it.
+func TestHealthTellsOfBioCore(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	check := func() any {
+		return e.call(http.MethodGet, "/health/ready", "").json["checks"].(map[string]any)["biocore"]
+	}
+	assert.Nil(t, check())
+	worker, err := e.store.RegisterWorker(t.Context(), "host", 1, "test")
+	require.NoError(t, err)
+	for _, step := range []struct {
+		report store.BioCoreReport
+		want   map[string]any
+	}{
+		{store.BioCoreReport{State: "closed"}, map[string]any{"status": "ok"}},
+		{store.BioCoreReport{State: "open"}, map[string]any{"status": "unavailable", "detail": "the circuit breaker is open in 1 of 1 workers"}},
+		{store.BioCoreReport{State: "half-open"}, map[string]any{"status": "ok"}},
+		{store.BioCoreReport{State: "closed", Problem: "BioCore answered 503"}, map[string]any{
+			"status": "unavailable", "detail": "does not answer GET /health and GET /version in 1 of 1 workers",
+		}},
+	} {
+		require.NoError(t, e.store.ReportBioCore(t.Context(), worker, step.report))
+		require.Eventually(t, func() bool { return assert.ObjectsAreEqual(step.want, check()) }, systemtest.Patience, 20*time.Millisecond, "%+v", step)
+	}
+	got := e.call(http.MethodGet, "/health/ready", "")
+	assert.Equal(t, http.StatusOK, got.StatusCode, "submissions do not need BioCore")
 }

@@ -314,3 +314,23 @@ func TestWithoutBioCoreNothingIsAsked(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, missing, 1)
 }
+
+// A worker reports the state of its circuit breaker and what it finds out by
+// polling, so that the API can tell.
+func TestAWorkerReportsWhatItKnowsOfBioCore(t *testing.T) {
+	t.Parallel()
+	s, b := setup(t), newBioCore(t)
+	s.startWith(advised(t, b, systemtest.Patience), pipeline.Default())
+	until := func(what string, ok func(store.BioCoreReport) bool) {
+		require.Eventually(t, func() bool {
+			list, err := s.store.BioCoreReports(t.Context())
+			return err == nil && len(list) == 1 && ok(list[0])
+		}, systemtest.Patience, 5*time.Millisecond, what)
+	}
+	until("is well", func(r store.BioCoreReport) bool { return r == store.BioCoreReport{State: "closed"} })
+	b.SetFailure(reference.Status503)
+	s.submitSignals(signalsOf(t, "oslo-1", "hall-1", time.Minute))
+	until("is down", func(r store.BioCoreReport) bool { return r.State != "closed" && strings.Contains(r.Problem, "503") })
+	b.SetFailure(reference.NoFailure)
+	until("is well again", func(r store.BioCoreReport) bool { return r == store.BioCoreReport{State: "closed"} })
+}

@@ -65,7 +65,7 @@ func (b *BioCore) settings() []setting {
 		value: &b.RetryBase, env: "MASS_BIOCORE_RETRY_BASE", usedBy: "worker dev", def: "2s", min: "1ms", max: "30s",
 		help: "wait before a question is asked again that BioCore did not answer; it doubles with each further one",
 	}, {
-		value: &b.RetryMax, env: "MASS_BIOCORE_RETRY_MAX", usedBy: "worker dev", def: "8s", min: "1ms", max: "30s",
+		value: &b.RetryMax, env: "MASS_BIOCORE_RETRY_MAX", usedBy: "worker dev", def: "5s", min: "1ms", max: "30s",
 		help: "longest wait before a question is asked again, unless BioCore asks for a longer one",
 	}, {
 		value: &b.BreakerFailures, env: "MASS_BIOCORE_BREAKER_FAILURES", usedBy: "worker dev", def: "5", min: "1", max: "1000",
