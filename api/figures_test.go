@@ -30,7 +30,11 @@ type measured struct {
 }
 
 // measure stores readings: requests that end done, and then the projection.
-func (e *system) measure(list ...measured) {
+func (e *system) measure(list ...measured) { e.measureAnd(store.RecommendPolicy{}, list...) }
+
+// measureAnd does what measure does, and makes the recommendations that a policy
+// asks for.
+func (e *system) measureAnd(policy store.RecommendPolicy, list ...measured) {
 	e.t.Helper()
 	ctx := e.t.Context()
 	items := make([]store.NewRequest, len(list))
@@ -62,7 +66,7 @@ func (e *system) measure(list ...measured) {
 	require.NoError(e.t, err)
 	position, err := e.store.ReadingsPosition(ctx)
 	require.NoError(e.t, err)
-	_, err = e.store.ProjectReadings(ctx, position, mark.UpTo, 100_000)
+	_, err = e.store.FollowTrail(ctx, position, mark.UpTo, 100_000, policy)
 	require.NoError(e.t, err)
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leomutto/pilot-in-a-box/internal/biocore"
 	"github.com/leomutto/pilot-in-a-box/jobs/queue"
 	"github.com/leomutto/pilot-in-a-box/store"
 )
@@ -29,7 +30,7 @@ const (
 type Health struct {
 	Status  string            `json:"status" enum:"ok,degraded,unavailable" doc:"degraded: a dependency is unavailable, but submissions are accepted" example:"ok"`
 	Version string            `json:"version" doc:"Version of the server" example:"1.0.0"`
-	Checks  map[string]*Check `json:"checks,omitempty" doc:"State of each dependency by name: postgres, redis, migrations, and seals of the audit trail"`
+	Checks  map[string]*Check `json:"checks,omitempty" doc:"State of each dependency by name: postgres, redis, migrations, seals of the audit trail, and biocore if workers ask it"`
 }
 
 // Check is the state of one dependency.
@@ -77,6 +78,7 @@ func (s *Server) probes() []probe {
 	list := []probe{
 		{name: "postgres", needed: true, ask: postgres.ask},
 		{name: "seals", ask: s.askSeals},
+		{name: "biocore", ask: s.askBioCore},
 		{name: "redis", ask: func(ctx context.Context) (string, error) {
 			err := queue.Health(ctx, s.rdb)
 			if fault, ok := errors.AsType[*queue.Fault](err); ok {
@@ -100,6 +102,39 @@ func (s *Server) askSeals(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return "the audit trail is not being sealed; mass doctor tells why", nil // the reason tells strangers how much is going on
+}
+
+// errNotUsed leaves a dependency out of the report, because this installation
+// does without it.
+var errNotUsed = errors.New("not used")
+
+// askBioCore reports what the workers found out about BioCore. Submissions do
+// not need it. A circuit breaker that is half-open waits for the next question,
+// which may be long in coming, so the poll decides then.
+func (s *Server) askBioCore(ctx context.Context) (string, error) {
+	reports, err := s.store.BioCoreReports(ctx)
+	if err != nil {
+		return "", err
+	}
+	if len(reports) == 0 {
+		return "", errNotUsed
+	}
+	open, troubled := 0, 0
+	for _, r := range reports {
+		switch {
+		case r.State == string(biocore.BreakerOpen):
+			open++
+		case r.Problem != "":
+			troubled++
+		}
+	}
+	switch {
+	case open > 0:
+		return fmt.Sprintf("the circuit breaker is open in %d of %d workers", open, len(reports)), nil
+	case troubled > 0:
+		return fmt.Sprintf("does not answer GET /health and GET /version in %d of %d workers", troubled, len(reports)), nil
+	}
+	return "", nil
 }
 
 const (
@@ -227,6 +262,9 @@ func (r *readiness) check(ctx context.Context) (checks map[string]*Check, needed
 	r.checks, r.needed = make(map[string]*Check, len(r.probes)), true
 	for i, p := range r.probes {
 		c := answer(ctx, answers[i])
+		if c == nil {
+			continue
+		}
 		r.checks[p.name] = c
 		r.needed = r.needed && (c.Status == healthOK || !p.needed)
 	}
@@ -250,8 +288,11 @@ func answer(ctx context.Context, from <-chan *Check) *Check {
 	}
 }
 
+// check returns nil for a dependency that is not used.
 func (p probe) check(ctx context.Context) *Check {
 	switch detail, err := p.ask(ctx); {
+	case errors.Is(err, errNotUsed):
+		return nil
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Check{Status: healthUnavailable, Detail: "does not answer in time"}
 	case err != nil:

@@ -50,6 +50,9 @@ func TestTheDocumentHolds(t *testing.T) {
 	seeds := e.furnish(24)
 	lastHour := time.Now().Truncate(time.Hour)
 	e.measure(measured{site: "site-1", cluster: "x", from: lastHour.Add(-time.Hour), to: lastHour, it: 10, facility: 13}) // so that there are figures
+	for range 3 {
+		e.recommended("site-1", jobs.RecommendationAvailable)
+	}
 	require.Equal(t, http.StatusCreated, e.call(http.MethodPost, "/sites/site-1/notes", `{"kind":"remark","from":"2026-03-01","text":"a note"}`).StatusCode)
 	hash, err := auth.HashPassword(t.Context(), phrase)
 	require.NoError(t, err)

@@ -56,6 +56,12 @@ const (
 	describeTable = "\n\nWith `format` (or Accept: text/csv, application/x-ndjson) the response is a table, streamed with all its rows and full precision; an empty cell " +
 		"means that there is no value. The trail records it as `export` when it begins, and as `export_end` with the number of rows when it ends. " +
 		"A stream whose last chunk is missing was interrupted."
+	describeRecommendations = "BioCore is a service outside of MASS that looks at each signals request that ends done, if one is configured and the window is recent. " +
+		"Its answers are advice for people: MASS checks every answer against its schema, its request and the hard constraints, refuses the whole answer if anything is wrong, " +
+		"and never acts on one. A MassRequest is done without waiting for it. `model` names what made an answer; \"reference model\" is the demonstration that comes with MASS. " +
+		"A replay of the MassRequest asks again, and earlier answers stay. Answers are removed with a MassRequest that is deleted, within seconds."
+	describeOpinion = "Adds an opinion about an answer that is available, or about one of its recommendations. Opinions are never changed, and nothing follows from them. " +
+		"A disagreement needs a reason. The trail records it as `opinion`."
 	describeKPIs = "Energies are sums over the readings that count, and ratios are ratios of such sums; nothing is scaled up or interpolated. " +
 		"A figure is null when readings with what it needs cover less than half of the time, and partial below 90 %. " +
 		"Each instant counts once: docs/readings.md tells which reading counts." + describeTable
@@ -253,6 +259,45 @@ func documentChangeNote(op documentedOp) {
 	op.reads(reflect.TypeFor[NoteChange](), oneExample("Correct the text", NoteChange{Version: note.Version, Text: &text}))
 	note.Version, note.Text = 2, text
 	op.answers(http.StatusOK, note)
+}
+
+func exampleRecommendation() figures.Recommendation {
+	latency, ended, kwh, kw, rec := 38.5, "2026-03-01T11:00:04.5Z", -310.0, -12.9, "rec-1"
+	return figures.Recommendation{
+		ID: 7, RequestID: 42, Attempt: 1, State: jobs.RecommendationAvailable, Site: "oslo-1", Facility: "osl-dc-1", Cluster: "gpu-a", Zone: "hall-3",
+		Start: "2026-03-01T10:00:00Z", End: "2026-03-01T11:00:00Z", FinishedAt: "2026-03-01T11:00:02.5Z", EndedAt: &ended, Tries: 1, LatencyMS: &latency,
+		Model:  &figures.RecommendationModel{Name: "reference model", Version: "1.0.0", PolicyID: "shadow-advice"},
+		Faults: []payload.Fault{},
+		Summary: &figures.RecommendationSummary{
+			Confidence: 0.8, RiskScore: 0.2, Impact24h: figures.AnswerImpact{EnergyKWh: &kwh},
+			Guardrails: figures.AnswerGuards{ShadowReadOnlyEnforced: true, ConstraintsSatisfied: true},
+			Warnings:   []string{}, Audit: figures.AnswerService{LatencyMS: 12, ServiceHealth: "ok"},
+		},
+		Items: []figures.Advice{{
+			RecID: rec, Priority: 1, Category: "cooling",
+			Action:         figures.AdvisedAction{Type: "setpoint_change", Target: "cooling_setpoint_c", Current: 22, Suggested: 22.8, Delta: 0.8, Units: "C"},
+			ExpectedImpact: figures.AdviceImpact{FacilityPowerKW: &kw},
+			Explainability: figures.AdviceReasons{Narrative: "The inlets are 2.5 K below their limit.", ReasonCodes: []string{"inlet_headroom"}, OrganismTags: []string{}},
+			Trace:          figures.AdviceEvidence{InputFingerprint: "f00d", FeatureSetVersion: "1.0", DecisionID: "d-1", GeneratedAt: "2026-03-01T11:00:03Z"},
+		}},
+		Opinions: []figures.Opinion{{ID: 3, RecID: &rec, Reason: "Hall 3 is being rebuilt", Author: "user:12", At: "2026-03-01T12:00:00Z"}},
+	}
+}
+
+func documentRequestRecommendations(op documentedOp) {
+	op.answers(http.StatusOK, figures.RequestRecommendations{Items: []figures.Recommendation{exampleRecommendation()}})
+}
+
+func documentRecommendations(op documentedOp) {
+	op.answers(http.StatusOK, figures.RecommendationList{
+		Site: "oslo-1", From: "2026-03-01T00:00:00+01:00", To: "2026-03-08T00:00:00+01:00", Items: []figures.Recommendation{exampleRecommendation()},
+	})
+}
+
+func documentOpinion(op documentedOp) {
+	opinion := exampleRecommendation().Opinions[0]
+	op.reads(reflect.TypeFor[OpinionRequest](), oneExample("Disagree with one", OpinionRequest{Opinion: string(disagree), Reason: &opinion.Reason, RecID: opinion.RecID}))
+	op.answers(http.StatusCreated, opinion)
 }
 
 func documentReadings(op documentedOp) {

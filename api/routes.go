@@ -30,6 +30,7 @@ const (
 	pathKPIs       = "/kpis"
 	pathTrends     = "/trends"
 	pathCompare    = "/compare"
+	pathAdvice     = figures.RecommendationsPath
 	pathDocs       = "/docs"
 	pathMonitoring = "/monitoring"
 )
@@ -123,6 +124,10 @@ func (s *Server) routes() []routeRow {
 			summary: "How key figures of a site moved", text: describeTrends, errors: []int{404, 406, 422, 503}, complete: documentTrends}},
 		{get, pathCompare, viewer, false, operation(s.compare), routeDoc{id: "compare", tag: tagFigures,
 			summary: "Compare a period of a site with one before it", text: describeCompare, errors: []int{404, 406, 422, 503}, complete: documentCompare}},
+		{get, pathAdvice, viewer, false, operation(s.figures.Recommendations), routeDoc{id: "list-recommendations", tag: tagFigures,
+			summary: "List BioCore's recommendations about a site", text: describeRecommendations, errors: []int{404, 422, 503}, complete: documentRecommendations}},
+		{post, pathAdvice + "/{id}/opinions", operator, false, operation(s.addOpinion), routeDoc{id: "add-opinion", tag: tagFigures, status: created,
+			summary: "Agree or disagree with a recommendation", text: describeOpinion, errors: bodyErrors(404, 409, 422, 503), complete: documentOpinion}},
 
 		{get, "/openapi.json", viewer, false, pageOf(s.document), routeDoc{id: "page-openapi",
 			summary: "This document", media: web.MediaJSON, complete: documentDocument}},
@@ -139,6 +144,8 @@ func (s *Server) routes() []routeRow {
 			summary: "The history of a MassRequest, and its events as they happen", text: describeEvents, errors: []int{404, 406, 503}, complete: documentEvents}},
 		{get, pathRequest + "/callback", viewer, false, operation(s.getCallback), routeDoc{id: "get-callback", tag: tagRequests,
 			summary: "The state of the callback", text: describeCallback, errors: []int{404, 503}, complete: documentCallback}},
+		{get, pathRequest + "/recommendations", viewer, false, operation(s.figures.OfRequest), routeDoc{id: "request-recommendations", tag: tagRequests,
+			summary: "What BioCore recommends about a MassRequest", text: describeRecommendations, errors: []int{404, 422, 503}, complete: documentRequestRecommendations}},
 		{post, pathRequests, operator, false, operation(s.submitRequest), routeDoc{id: "submit-request", tag: tagRequests, status: created,
 			summary: "Submit a MassRequest", text: describeSubmit, errors: bodyErrors(429, 503), complete: documentSubmit}},
 		{post, pathBatch, operator, false, operation(s.newManySubmissions().submit), routeDoc{id: "submit-batch", tag: tagRequests, status: 200,

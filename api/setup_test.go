@@ -40,6 +40,8 @@ type system struct {
 	log   *logBuffer
 	role  auth.Role // whose token goes along; "" for nobody's
 	keys  *keys
+
+	advised int // recommendations made by recommended
 }
 
 // keys are an API key of each role, made when it is needed.

@@ -54,6 +54,13 @@ type (
 		Withdrawn *bool           `json:"withdrawn,omitempty" doc:"true: withdraw the note" example:"false"`
 	}
 
+	// OpinionRequest is the body that adds an opinion.
+	OpinionRequest struct {
+		Opinion string  `json:"opinion" enum:"agree,disagree" doc:"Whether you agree" example:"disagree"`
+		Reason  *string `json:"reason,omitempty" minLength:"1" maxLength:"2000" doc:"Why; required when you disagree" example:"Hall 3 is being rebuilt"`
+		RecID   *string `json:"rec_id,omitempty" minLength:"1" maxLength:"200" doc:"The recommendation of the answer that it is about; absent: all of them" example:"rec-1"`
+	}
+
 	siteInput struct {
 		Site string `path:"site" minLength:"1" maxLength:"200" doc:"Site" example:"oslo-1"`
 	}
@@ -66,6 +73,12 @@ type (
 		Site string `path:"site" minLength:"1" maxLength:"200" doc:"Site" example:"oslo-1"`
 		Note int64  `path:"note" minimum:"1" doc:"Id of the note" example:"7"`
 	}
+	opinionBodyInput struct {
+		JSONBody
+		ID int64 `path:"id" minimum:"1" doc:"Id of BioCore's answer" example:"7"`
+	}
+	opinionOutput struct{ Body figures.Opinion }
+
 	siteOutput struct{ Body figures.Site }
 	noteOutput struct{ Body figures.Note }
 	addedNote  struct {
@@ -270,12 +283,56 @@ func noteTime(zone *time.Location) func(string) (time.Time, error) {
 	}
 }
 
-func parseNoteText(text string) (string, error) {
-	text = payload.CleanText(text)
-	if n := utf8.RuneCountInString(text); n == 0 || n > maxNote || strings.ContainsRune(text, 0) {
-		return "", fmt.Errorf("must be a text of 1 to %d characters", maxNote)
+func parseNoteText(text string) (string, error) { return textUpTo(maxNote)(text) }
+
+// textUpTo parses a text of at most a number of characters.
+func textUpTo(most int) func(string) (string, error) {
+	return func(text string) (string, error) {
+		text = payload.CleanText(text)
+		if n := utf8.RuneCountInString(text); n == 0 || n > most || strings.ContainsRune(text, 0) {
+			return "", fmt.Errorf("must be a text of 1 to %d characters", most)
+		}
+		return text, nil
 	}
-	return text, nil
+}
+
+// opinionChoice is what a body may say.
+type opinionChoice string
+
+const (
+	agree    opinionChoice = "agree"
+	disagree opinionChoice = "disagree"
+
+	maxOpinionReason = 2000 // characters
+	maxRecID         = 200  // characters, as in BioCore's answer
+)
+
+// addOpinion stores what an operator thinks of a recommendation. Nothing follows
+// from it.
+func (s *Server) addOpinion(ctx context.Context, in *opinionBodyInput) (*opinionOutput, error) {
+	body, err := in.read(s.cfg.MaxBody)
+	if err != nil {
+		return nil, err
+	}
+	opinion := store.Opinion{Recommendation: in.ID}
+	var choice opinionChoice
+	err = web.DecodeBody(body,
+		web.ChoiceMember("opinion", true, &choice, []opinionChoice{agree, disagree}),
+		web.CheckedMember("reason", false, &opinion.Reason, textUpTo(maxOpinionReason)),
+		web.CheckedMember("rec_id", false, &opinion.RecID, textUpTo(maxRecID)))
+	if err != nil {
+		return nil, err
+	}
+	if opinion.Agrees = choice == agree; !opinion.Agrees && opinion.Reason == "" {
+		return nil, web.InvalidBody(payload.Faults{{Pointer: "/reason", Detail: "is required when you disagree"}})
+	}
+	within, cancel := context.WithTimeout(ctx, s.cfg.AnswerTimeout)
+	defer cancel()
+	added, err := s.store.AddOpinion(within, opinion, access.Origin(within))
+	if err != nil {
+		return nil, err
+	}
+	return &opinionOutput{figures.OpinionView(&added)}, nil
 }
 
 // settingOf makes a parser of strings a parser of JSON values.

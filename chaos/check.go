@@ -303,6 +303,9 @@ func (c *checker) trail(s *Sent, events []Event) trail {
 		if t.gone {
 			c.add(Doubled, "event %d: %s after its deletion", e.ID, e.Action)
 		}
+		if e.Action == jobs.Recommend || e.Action == jobs.Opine {
+			continue // these change no status
+		}
 		if e.Action == jobs.CallbackDelivered || e.Action == jobs.CallbackDead { // these change no status
 			if e.Action == jobs.CallbackDelivered {
 				t.delivered++

@@ -128,7 +128,7 @@ func shiftLeases(d time.Duration) func(context.Context, *system, *rand.Rand) (he
 func queueKey(queue, part string) string { return "asynq:{" + queue + "}:" + part }
 
 // queues lists all queues: those of requests and that of callbacks.
-func queues() []string { return append(jobs.Queues(), jobs.WebhookQueue) }
+func queues() []string { return append(jobs.Queues(), jobs.WebhookQueue, jobs.RecommendQueue) }
 
 // operation is an action in Asynqmon on all tasks of a queue that are in
 // certain states.

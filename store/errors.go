@@ -58,18 +58,19 @@ type Noun string
 
 // The nouns of errors.
 const (
-	NounRequest  Noun = "MassRequest"
-	NounCallback Noun = "callback"
-	NounDelivery Noun = "delivery"
-	NounUser     Noun = "user"
-	NounSession  Noun = "session"
-	NounAPIKey   Noun = "API key"
-	NounWorker   Noun = "worker"
-	NounLeader   Noun = "leader"
-	NounSeal     Noun = "seal"
-	NounMark     Noun = "mark of the trail"
-	NounSite     Noun = "site"
-	NounNote     Noun = "note"
+	NounRequest        Noun = "MassRequest"
+	NounCallback       Noun = "callback"
+	NounDelivery       Noun = "delivery"
+	NounUser           Noun = "user"
+	NounSession        Noun = "session"
+	NounAPIKey         Noun = "API key"
+	NounWorker         Noun = "worker"
+	NounLeader         Noun = "leader"
+	NounSeal           Noun = "seal"
+	NounMark           Noun = "mark of the trail"
+	NounSite           Noun = "site"
+	NounRecommendation Noun = "recommendation"
+	NounNote           Noun = "note"
 )
 
 // NotFoundError says what was not found. errors.Is matches it with ErrNotFound.

@@ -27,6 +27,8 @@ type ProjectionStep struct {
 	Stored  int   // readings
 	Removed int
 	Skipped []int64 // requests whose payload this version cannot read, or whose window is not kpi.Range.Askable
+
+	done []kpi.Reading // of the requests that are done, also of those that had a reading before
 }
 
 // ReadingsPosition returns the event up to which the readings follow the trail.
@@ -41,6 +43,12 @@ func (s *Store) ReadingsPosition(ctx context.Context) (event int64, err error) {
 // that a step happens wholly or not at all. ErrConflict means that another
 // process has moved the position.
 func (s *Store) ProjectReadings(ctx context.Context, after, upTo int64, atMost int) (step ProjectionStep, err error) {
+	return s.FollowTrail(ctx, after, upTo, atMost, RecommendPolicy{})
+}
+
+// FollowTrail does what ProjectReadings does, and makes a row for each
+// recommendation that the policy asks for.
+func (s *Store) FollowTrail(ctx context.Context, after, upTo int64, atMost int, p RecommendPolicy) (step ProjectionStep, err error) {
 	err = s.transact(ctx, "follow the trail with readings", func(tx *sqlx.Tx) error {
 		var position int64
 		if err := tx.GetContext(ctx, &position, `SELECT event_id FROM readings_position FOR UPDATE`); err != nil {
@@ -74,6 +82,12 @@ func (s *Store) ProjectReadings(ctx context.Context, after, upTo int64, atMost i
 		}
 		slices.Sort(ids)
 		if err := project(ctx, tx, slices.Compact(ids), deleted, &step); err != nil {
+			return err
+		}
+		if err := removeRecommendations(ctx, tx, deleted); err != nil {
+			return err
+		}
+		if err := addRecommendations(ctx, tx, step.done, p); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE readings_position SET event_id = $1, moved_at = now()`, step.Upto)
@@ -197,6 +211,7 @@ func project(ctx context.Context, tx *sqlx.Tx, ids []int64, deleted map[int64]bo
 			unwanted = append(unwanted, id)
 		}
 	}
+	step.done = wanted
 	var touched touchedSites
 	if err := removeReadings(ctx, tx, unwanted, step, &touched); err != nil {
 		return err
@@ -257,7 +272,7 @@ func (s *Store) ForgetReadings(ctx context.Context, before time.Time) (month tim
 		if err := tx.GetContext(ctx, &removed, `SELECT count(*) FROM readings WHERE start_at < $1`, end); err != nil {
 			return err
 		}
-		for _, statement := range []string{`DELETE FROM reading_parts WHERE start_at < $1`, `UPDATE readings_position SET kept_from = $1`} {
+		for _, statement := range []string{`DELETE FROM reading_parts WHERE start_at < $1`, `DELETE FROM recommendations WHERE start_at < $1`, `UPDATE readings_position SET kept_from = $1`} {
 			if _, err := tx.ExecContext(ctx, statement, end); err != nil {
 				return err
 			}

@@ -242,3 +242,26 @@ func explainOldSchema(err error) error {
 	}
 	return err
 }
+
+// BioCoreReport is what a worker found out about BioCore.
+type BioCoreReport struct {
+	State   string `db:"biocore_state"`   // of the circuit breaker
+	Problem string `db:"biocore_problem"` // "" for none
+}
+
+// ReportBioCore records what a worker found out about BioCore.
+func (s *Store) ReportBioCore(ctx context.Context, worker WorkerIdentity, r BioCoreReport) error {
+	_, err := s.db.ExecContext(ctx, `
+        UPDATE mass_workers SET biocore_state = $3, biocore_problem = $4 WHERE id = $1 AND token = nullif($2, '')::uuid`,
+		worker.ID, worker.Token, r.State, clipDetail(r.Problem))
+	return wrap("report the state of BioCore", err)
+}
+
+// BioCoreReports returns what the workers last found out about BioCore; none if
+// no worker asks it.
+func (s *Store) BioCoreReports(ctx context.Context) ([]BioCoreReport, error) {
+	var list []BioCoreReport
+	err := s.db.SelectContext(ctx, &list, `
+        SELECT biocore_state, coalesce(biocore_problem, '') AS biocore_problem FROM mass_workers WHERE biocore_state IS NOT NULL ORDER BY id`)
+	return list, wrap("look up the state of BioCore", err)
+}

@@ -30,7 +30,7 @@ func TestAWipedRedisLosesNothing(t *testing.T) {
 	}
 	queues, err := asynq.NewInspectorFromRedisClient(s.rdb).Queues()
 	require.NoError(t, err)
-	assert.ElementsMatch(t, append(jobs.Queues(), jobs.WebhookQueue), queues, "Asynqmon sees the queues again")
+	assert.ElementsMatch(t, append(jobs.Queues(), jobs.WebhookQueue, jobs.RecommendQueue), queues, "Asynqmon sees the queues again")
 }
 
 func TestAsynqmonsActionsAreSafe(t *testing.T) {

@@ -44,6 +44,14 @@ func callbackServer(c Config) serverConfig {
 	}
 }
 
+func recommendServer(c Config) serverConfig {
+	return serverConfig{
+		taskType: jobs.TypeRecommend, queues: map[string]int{jobs.RecommendQueue: 1}, concurrency: c.Recommend.Concurrency,
+		pollInterval: c.PollInterval, shutdownTimeout: c.ShutdownTimeout + handBackTime,
+		retryDelay: recommendRetryDelay, isFailure: isRecommendFailure,
+	}
+}
+
 // taskServer takes the tasks of one type from their queues: an Asynq server,
 // and the doorbell that wakes it up when a task arrives.
 type taskServer struct {
@@ -146,6 +154,21 @@ func isCallbackFailure(err error) bool {
 func callbackRetryDelay(n int, err error, t *asynq.Task) time.Duration {
 	if errors.Is(err, errReceiverBusy) {
 		return receiverWait + rand.N(4*receiverWait)
+	}
+	return batchRetryDelay(n, err, t)
+}
+
+// isRecommendFailure is isBatchFailure for recommendations.
+func isRecommendFailure(err error) bool {
+	_, away := errors.AsType[errBioCoreAway](err)
+	return !away && !errors.Is(err, store.ErrUnavailable)
+}
+
+// recommendRetryDelay is the wait before Asynq delivers a recommendation's task
+// again.
+func recommendRetryDelay(n int, err error, t *asynq.Task) time.Duration {
+	if away, ok := errors.AsType[errBioCoreAway](err); ok {
+		return away.wait + rand.N(time.Second)
 	}
 	return batchRetryDelay(n, err, t)
 }

@@ -38,7 +38,8 @@ type Pipeline interface {
 	Run(ctx context.Context, payload []byte) (result json.RawMessage, asSubmitted bool, err error)
 }
 
-// Config tunes a Worker. All fields but CallerMax and Webhooks must be set.
+// Config tunes a Worker. All fields but CallerMax, Webhooks and Recommend must be
+// set.
 type Config struct {
 	Concurrency     int              // batches processed at once
 	BatchMax        int              // most requests in a batch made by the worker itself
@@ -51,6 +52,7 @@ type Config struct {
 	Heartbeat       time.Duration    // between two heartbeats
 	Leader          leader.Config
 	Webhooks        WebhookConfig
+	Recommend       RecommendConfig
 	Version         string
 }
 
@@ -61,7 +63,8 @@ type Worker struct {
 	config   Config
 
 	me         *atomic.Pointer[store.WorkerIdentity] // changes when the worker returns after it was declared dead
-	servers    []*taskServer                         // of batches, and of callbacks if this worker delivers them
+	servers    []*taskServer                         // of batches, and of callbacks and recommendations if this worker cares for them
+	adviser    *adviser                              // nil: this worker does not ask BioCore
 	leader     *leader.Leader
 	changes    *queue.Announcer
 	running    *runningAttempts
@@ -104,6 +107,10 @@ func New(st *store.Store, rdb redis.UniversalClient, enq *queue.Enqueuer, p Pipe
 	if c.Webhooks.Client != nil {
 		deliver := newCourier(w.work, w.backends, w.me, c.Webhooks)
 		w.servers = append(w.servers, newTaskServer(rdb, callbackServer(c), deliver.handle, log))
+	}
+	if c.Recommend.Client != nil {
+		w.adviser = newAdviser(w.work, w.backends, w.me, c.Recommend)
+		w.servers = append(w.servers, newTaskServer(rdb, recommendServer(c), w.adviser.handle, log))
 	}
 	return w
 }
@@ -163,6 +170,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { w.beat(companions) })
 	wg.Go(func() { w.inspectRedis(ctx) })
+	if w.adviser != nil {
+		wg.Go(func() { w.adviser.watch(companions) })
+	}
 	for _, s := range w.servers {
 		wg.Go(func() { s.listen(companions) })
 	}

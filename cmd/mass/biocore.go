@@ -54,10 +54,15 @@ func serveBioCore(ctx context.Context, handler http.Handler, addr string, out io
 	if err != nil {
 		return fmt.Errorf("mass biocore: %w", err)
 	}
+	fmt.Fprintf(out, "The %s serves BioCore's contract at http://%s\n", reference.Name, listener.Addr())
+	return serveListener(ctx, handler, listener)
+}
+
+// serveListener serves until the context ends.
+func serveListener(ctx context.Context, handler http.Handler, listener net.Listener) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	fmt.Fprintf(out, "The %s serves BioCore's contract at http://%s\n", reference.Name, listener.Addr())
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("mass biocore: %w", err)
 	}

@@ -7,14 +7,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/leomutto/pilot-in-a-box/internal/figures"
 	"github.com/leomutto/pilot-in-a-box/internal/simulate"
+	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
 // pollEvery is how often the demo looks at requests that have not ended.
@@ -77,8 +81,73 @@ func demo(ctx context.Context, api devClient, seed uint64, out io.Writer) error 
 	if err := demoHistory(ctx, api, seed, day, out); err != nil {
 		return err
 	}
+	if api.advised {
+		if err := printAdvice(ctx, api, endings, out); err != nil {
+			return err
+		}
+	}
 	inviteTo(api, out)
 	return nil
+}
+
+// adviceTime bounds how long the demo waits for the recommendations of a site.
+const adviceTime = 30 * time.Second
+
+// printAdvice prints what BioCore recommends about the newest window of each
+// site that has an answer.
+func printAdvice(ctx context.Context, api devClient, endings []ending, out io.Writer) error {
+	sites := map[string]bool{}
+	for _, e := range endings {
+		if e.answer.SiteID != nil && e.answer.Result != nil && e.answer.Result.Derived != nil {
+			sites[*e.answer.SiteID] = true
+		}
+	}
+	fmt.Fprintln(out, "\nRecommendations of BioCore, which MASS shows and never acts on:")
+	tw := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	for _, site := range slices.Sorted(maps.Keys(sites)) {
+		advice, err := newestAdvice(ctx, api, site)
+		if err != nil {
+			return err
+		}
+		if advice == nil {
+			fmt.Fprintf(tw, "%s\tno answer within %v\n", site, adviceTime)
+			continue
+		}
+		fmt.Fprintf(tw, "%s\twindow from %s\t%s %s\t\n", site, advice.Start, advice.Model.Name, advice.Model.Version)
+		for _, r := range advice.Items {
+			fmt.Fprintf(tw, "\t%s\t%s %.4g → %.4g %s\t%s\n", r.Category, r.Action.Target, r.Action.Current, r.Action.Suggested, r.Action.Units, r.Explainability.Narrative)
+		}
+		if len(advice.Items) == 0 {
+			fmt.Fprintf(tw, "\tnothing to recommend\n")
+		}
+	}
+	return tw.Flush()
+}
+
+// newestAdvice waits for an answer of BioCore about a site; nil if there is none
+// in time.
+func newestAdvice(ctx context.Context, api devClient, site string) (*figures.Recommendation, error) {
+	query := url.Values{"site": {site}, "from": {"now-2d"}, "state": {string(jobs.RecommendationAvailable)}, "limit": {"1"}}
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for deadline := time.Now().Add(adviceTime); time.Now().Before(deadline); {
+		var page figures.RecommendationList
+		status, err := api.call(ctx, http.MethodGet, figures.RecommendationsPath+"?"+query.Encode(), nil, &page)
+		switch {
+		case err != nil:
+			return nil, err
+		case status != http.StatusOK && status != http.StatusNotFound: // the site is not known before its first reading is
+			return nil, fmt.Errorf("the recommendations of %s were answered with status %d", site, status)
+		case len(page.Items) > 0:
+			return &page.Items[0], nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil, nil
 }
 
 // follow submits one request and waits until it has ended.

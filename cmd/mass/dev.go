@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/leomutto/pilot-in-a-box/api"
+	"github.com/leomutto/pilot-in-a-box/internal/biocore/reference"
 	"github.com/leomutto/pilot-in-a-box/internal/config"
 	"github.com/leomutto/pilot-in-a-box/internal/devstack"
 	"github.com/leomutto/pilot-in-a-box/migrations"
@@ -79,6 +80,10 @@ func runDev(ctx context.Context, in invocation) (err error) {
 	if err != nil {
 		return err
 	}
+	advice, err := devBioCore(ctx, c)
+	if err != nil {
+		return err
+	}
 	w, err := newWorker(b, c, log)
 	if err != nil {
 		return err
@@ -96,6 +101,10 @@ func runDev(ctx context.Context, in invocation) (err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Serve(gctx) })
 	g.Go(func() error { return w.Run(gctx) })
+	if advice != nil {
+		say("  BioCore: the %s, at %s", reference.Name, c.BioCore.URL)
+		g.Go(func() error { return serveListener(gctx, reference.New(reference.Options{}), advice) })
+	}
 	info := devInfo{URL: url, Token: access.token, DatabaseURL: c.DB.URL, RedisURL: c.Queue.RedisURL, PID: os.Getpid()}
 	if err := writeDevFile(c.DataDir, info); err != nil {
 		return err
@@ -105,7 +114,7 @@ func runDev(ctx context.Context, in invocation) (err error) {
 	sayLogin(c, access, in.stdout)
 	if showDemo {
 		g.Go(func() error {
-			if err := demo(gctx, devClient{url: url, token: access.token, dataDir: c.DataDir}, seed, in.stdout); err != nil && gctx.Err() == nil {
+			if err := demo(gctx, devClient{url: url, token: access.token, dataDir: c.DataDir, advised: c.BioCore.On()}, seed, in.stdout); err != nil && gctx.Err() == nil {
 				return fmt.Errorf("the demo failed: %w", err)
 			}
 			return nil
@@ -114,6 +123,20 @@ func runDev(ctx context.Context, in invocation) (err error) {
 		inviteTo(devClient{url: url, token: access.token, dataDir: c.DataDir}, in.stdout)
 	}
 	return g.Wait()
+}
+
+// devBioCore returns the listener of the reference model, at which the settings
+// then point; nil when they name another BioCore, or none.
+func devBioCore(ctx context.Context, c *config.Config) (net.Listener, error) {
+	if c.BioCore.URL != "" {
+		return nil, nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("serve the %s of BioCore: %w", reference.Name, err)
+	}
+	c.BioCore.URL = "http://" + listener.Addr().String()
+	return listener, nil
 }
 
 // shorten empties a log file that has grown large over many runs.
@@ -160,7 +183,10 @@ func sayLogin(c *config.Config, a devAccess, out io.Writer) {
 }
 
 // devClient holds what is needed to call the running API.
-type devClient struct{ url, token, dataDir string }
+type devClient struct {
+	url, token, dataDir string
+	advised             bool // workers ask BioCore
+}
 
 // inviteTo prints commands for the next steps. The commands read the token from
 // its file, so that the token appears neither on the screen nor in the shell's

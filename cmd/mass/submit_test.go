@@ -70,8 +70,8 @@ func manyLines(n int) string {
 	return b.String()
 }
 
-// figures returns the numbers below the header of the summary.
-func figures(t *testing.T, out string) string {
+// summaryFigures returns the numbers below the header of the summary.
+func summaryFigures(t *testing.T, out string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(out, "not sent")
 	require.True(t, ok, out)
@@ -92,7 +92,7 @@ oslo-1,2026-03-01T14:00:00Z,2026-03-01T15:00:00Z,820,1010,true
 	refused := filepath.Join(t.TempDir(), "refused.ndjson")
 	out, errs, err := g.submit(t.Context(), path, "--wait", "--refused", refused)
 	require.ErrorContains(t, err, "2 of 5 items were refused", out)
-	assert.Equal(t, "5 3 0 2 0", figures(t, out))
+	assert.Equal(t, "5 3 0 2 0", summaryFigures(t, out))
 	assert.Contains(t, errs, "line 3: /payload/request/signals/energy/it_load_kw must be a number")
 	assert.Contains(t, errs, "line 5: the record has 2 values, but the header has 6")
 	assert.Regexp(t, `done\s+2`, out)
@@ -138,13 +138,13 @@ func TestSubmitResumes(t *testing.T) {
 	g.url = front.URL
 	out, _, err := g.submit(ctx, "--chunk", "100", path)
 	require.ErrorContains(t, err, "interrupted: run the same command again within 24 hours to continue")
-	assert.Equal(t, "1000 100 0 0 900", figures(t, out))
+	assert.Equal(t, "1000 100 0 0 900", summaryFigures(t, out))
 	assert.Equal(t, 200, g.stored())
 
 	g.url = direct
 	out, _, err = g.submit(t.Context(), "--chunk", "100", path)
 	require.NoError(t, err, out)
-	assert.Equal(t, "1000 800 200 0 0", figures(t, out))
+	assert.Equal(t, "1000 800 200 0 0", summaryFigures(t, out))
 	assert.Equal(t, 1000, g.stored())
 	var twice int
 	require.NoError(t, g.db.Get(&twice, `SELECT count(*) FROM (SELECT payload FROM mass_requests_jsonb GROUP BY payload HAVING count(*) > 1) d`))
@@ -161,7 +161,7 @@ func TestSubmitArrayFromStandardInput(t *testing.T) {
 	}
 	require.NoError(t, runSubmit(t.Context(), in), &out)
 	assert.Contains(t, out.String(), "5000 submitted")
-	assert.Equal(t, "6000 6000 0 0 0", figures(t, out.String()))
+	assert.Equal(t, "6000 6000 0 0 0", summaryFigures(t, out.String()))
 	assert.Equal(t, 6000, g.stored())
 }
 

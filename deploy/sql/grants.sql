@@ -58,6 +58,10 @@ BEGIN
             GRANT SELECT ON SEQUENCE public.audit_events_id_seq TO mass_app, mass_sealer;
         END IF;
     END LOOP;
+    -- Opinions are added, and removed only together with what they are about.
+    IF to_regclass('public.recommendation_opinions') IS NOT NULL THEN
+        REVOKE UPDATE, DELETE ON public.recommendation_opinions FROM mass_app;
+    END IF;
     -- Months of readings, which are made and removed by functions of the owner.
     FOREACH name IN ARRAY ARRAY['readings_partition(timestamptz)', 'readings_drop(timestamptz)'] LOOP
         CONTINUE WHEN to_regprocedure('public.' || name) IS NULL;

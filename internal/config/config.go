@@ -24,6 +24,7 @@ type Config struct {
 	Limits   Limits
 	Worker   Worker
 	Webhooks Webhooks
+	BioCore  BioCore
 	Log      Log
 
 	DataDir         string        // of mass dev
@@ -47,6 +48,7 @@ func (c *Config) settings() []setting {
 	all = append(all, c.Limits.settings()...)
 	all = append(all, c.Worker.settings()...)
 	all = append(all, c.Webhooks.settings()...)
+	all = append(all, c.BioCore.settings()...)
 	return append(all, c.Log.settings()...)
 }
 
@@ -59,7 +61,7 @@ func (c *Config) check(command string) error {
 		errs = append(errs, c.HTTP.check(), c.Auth.check(command, c.HTTP.Addr))
 	}
 	if works {
-		errs = append(errs, c.Worker.check())
+		errs = append(errs, c.Worker.check(), c.BioCore.check())
 	}
 	if serves || works {
 		errs = append(errs, c.Webhooks.check())

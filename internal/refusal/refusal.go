@@ -40,7 +40,7 @@ func Of(err error) *web.Problem {
 		return refused(http.StatusConflict, web.CodeLastAdmin, "This is the last admin. Make another user an admin first.", err)
 	case errors.Is(err, store.ErrOwnerEnded):
 		return refused(http.StatusUnauthorized, web.CodeUnauthenticated, "The token is not valid: it is malformed, expired or revoked.", err)
-	case errors.As(err, &conflict) && conflict.Noun == store.NounAPIKey:
+	case errors.As(err, &conflict) && (conflict.Noun == store.NounAPIKey || conflict.Noun == store.NounRecommendation):
 		return refused(http.StatusConflict, web.CodeConflict, sentence(conflict.Reason), err)
 	case errors.As(err, &missing):
 		return refused(http.StatusNotFound, web.CodeNotFound, "There is no such "+string(missing.Noun)+".", err)

@@ -14,26 +14,42 @@ import (
 )
 
 // callbackTimeout is the time limit that Asynq sets for one attempt to deliver
-// a callback. The HTTP client's own limit is much shorter.
+// a callback or to get a recommendation. The HTTP clients' own limits are much
+// shorter.
 const callbackTimeout = 10 * time.Minute
 
 // EnqueueDelivery ensures that a live task carries this attempt.
 func (e *Enqueuer) EnqueueDelivery(ctx context.Context, r jobs.DeliveryRef) error {
-	p, err := json.Marshal(jobs.WebhookPayload{Delivery: r.ID, Attempts: r.Attempts})
+	err := e.putAttempt(ctx, jobs.WebhookQueue, jobs.TypeWebhook, r.TaskID(), jobs.WebhookPayload{Delivery: r.ID, Attempts: r.Attempts}, r.At)
 	if err != nil {
-		return fmt.Errorf("encode the payload of delivery %d: %w", r.ID, err)
-	}
-	opts := []asynq.Option{
-		asynq.Queue(jobs.WebhookQueue), asynq.TaskID(r.TaskID()), asynq.MaxRetry(maxTaskRetries),
-		asynq.Timeout(callbackTimeout), asynq.Retention(e.retention),
-	}
-	if !r.At.IsZero() {
-		opts = append(opts, asynq.ProcessAt(r.At))
-	}
-	if err := e.putTask(ctx, jobs.WebhookQueue, r.TaskID(), asynq.NewTask(jobs.TypeWebhook, p, opts...), r.At.IsZero()); err != nil {
 		return fmt.Errorf("enqueue delivery %d: %w", r.ID, err)
 	}
 	return nil
+}
+
+// EnqueueRecommendation ensures that a live task carries this try.
+func (e *Enqueuer) EnqueueRecommendation(ctx context.Context, r jobs.RecommendationRef) error {
+	err := e.putAttempt(ctx, jobs.RecommendQueue, jobs.TypeRecommend, r.TaskID(), jobs.RecommendPayload{Recommendation: r.ID, Tries: r.Tries}, r.At)
+	if err != nil {
+		return fmt.Errorf("enqueue recommendation %d: %w", r.ID, err)
+	}
+	return nil
+}
+
+// putAttempt ensures that a live task with this id and payload is in the queue.
+// It is not run before the given time; zero: immediately.
+func (e *Enqueuer) putAttempt(ctx context.Context, queue, taskType, id string, payload any, at time.Time) error {
+	p, err := json.Marshal(payload)
+	if err != nil {
+		return err
+	}
+	opts := []asynq.Option{
+		asynq.Queue(queue), asynq.TaskID(id), asynq.MaxRetry(maxTaskRetries), asynq.Timeout(callbackTimeout), asynq.Retention(e.retention),
+	}
+	if !at.IsZero() {
+		opts = append(opts, asynq.ProcessAt(at))
+	}
+	return e.putTask(ctx, queue, id, asynq.NewTask(taskType, p, opts...), at.IsZero())
 }
 
 // postponedAtMost is how far ahead the task of a due attempt may lie. Couriers
@@ -47,13 +63,23 @@ const postponedAtMost = time.Minute
 // attempt whose task is postponed for longer than any courier does is missing,
 // too; by the clock of Redis.
 func DeliveriesWithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []jobs.DeliveryRef) (missing, taken []jobs.DeliveryRef, err error) {
+	return attemptsWithoutTask(ctx, rdb, jobs.WebhookQueue, refs)
+}
+
+// RecommendationsWithoutTask is DeliveriesWithoutTask for tries to get a
+// recommendation.
+func RecommendationsWithoutTask(ctx context.Context, rdb redis.UniversalClient, refs []jobs.RecommendationRef) (missing, taken []jobs.RecommendationRef, err error) {
+	return attemptsWithoutTask(ctx, rdb, jobs.RecommendQueue, refs)
+}
+
+func attemptsWithoutTask[R interface{ TaskID() string }](ctx context.Context, rdb redis.UniversalClient, queue string, refs []R) (missing, taken []R, err error) {
 	ids := make([]string, len(refs))
 	for i, r := range refs {
 		ids[i] = r.TaskID()
 	}
-	states, err := taskStates(ctx, rdb, func(i int) (string, string) { return jobs.WebhookQueue, ids[i] }, len(refs))
+	states, err := taskStates(ctx, rdb, func(i int) (string, string) { return queue, ids[i] }, len(refs))
 	if err != nil {
-		return nil, nil, fmt.Errorf("look up the tasks of %d deliveries: %w", len(refs), err)
+		return nil, nil, fmt.Errorf("look up %d tasks in the queue %s: %w", len(refs), queue, err)
 	}
 	var postponed []int
 	for i, r := range refs {
@@ -74,12 +100,12 @@ func DeliveriesWithoutTask(ctx context.Context, rdb redis.UniversalClient, refs 
 	_, err = rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		clock = p.Time(ctx)
 		for k, i := range postponed {
-			at[k] = p.ZScore(ctx, queueKey(jobs.WebhookQueue, states[i]), ids[i])
+			at[k] = p.ZScore(ctx, queueKey(queue, states[i]), ids[i])
 		}
 		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) { // a task that has moved on since is live
-		return nil, nil, fmt.Errorf("look up when %d deliveries are due: %w", len(postponed), err)
+		return nil, nil, fmt.Errorf("look up when %d tasks in the queue %s are due: %w", len(postponed), queue, err)
 	}
 	latest := float64(clock.Val().Add(postponedAtMost).Unix())
 	for k, i := range postponed {

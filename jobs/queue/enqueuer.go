@@ -12,7 +12,7 @@ import (
 	"github.com/leomutto/pilot-in-a-box/jobs"
 )
 
-// Enqueuer puts batches and callbacks into the Asynq queues.
+// Enqueuer puts batches, callbacks and recommendations into the Asynq queues.
 type Enqueuer struct {
 	redis     redis.UniversalClient
 	client    *asynq.Client
@@ -65,7 +65,7 @@ func (e *Enqueuer) putTask(ctx context.Context, queue, id string, task *asynq.Ta
 	case errors.Is(err, asynq.ErrTaskNotFound): // the task vanished between the two calls
 	case err != nil:
 		return err
-	case info.State == asynq.TaskStateRetry && (now || queue != jobs.WebhookQueue), // postponed by Asynq, see WithoutTask
+	case info.State == asynq.TaskStateRetry && (now || queue != jobs.WebhookQueue && queue != jobs.RecommendQueue), // postponed by Asynq, see WithoutTask
 		info.State == asynq.TaskStateScheduled && now:
 		if err := e.inspector.RunTask(queue, id); err != nil {
 			return err

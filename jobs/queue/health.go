@@ -52,7 +52,7 @@ var problemOf = map[string]string{
 func Health(ctx context.Context, rdb redis.UniversalClient) error {
 	var answers []redis.Cmder
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, q := range append(jobs.Queues(), jobs.WebhookQueue) {
+		for _, q := range append(jobs.Queues(), jobs.WebhookQueue, jobs.RecommendQueue) {
 			answers = append(answers, p.SetXX(ctx, probeKey(q), "", 0))
 		}
 		return nil

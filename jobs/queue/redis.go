@@ -95,7 +95,7 @@ func ActiveBatches(ctx context.Context, rdb redis.UniversalClient) ([]int64, err
 // PublishQueues makes the queues known to Asynqmon. Asynq does so once per
 // process, so the list would stay empty after Redis was wiped.
 func PublishQueues(ctx context.Context, rdb redis.UniversalClient) error {
-	names := []any{jobs.WebhookQueue}
+	names := []any{jobs.WebhookQueue, jobs.RecommendQueue}
 	for _, q := range jobs.Queues() {
 		names = append(names, q)
 	}

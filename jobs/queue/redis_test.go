@@ -122,7 +122,7 @@ func TestPublishQueues(t *testing.T) {
 	require.NoError(t, queue.PublishQueues(t.Context(), rdb))
 	queues, err := inspector.Queues()
 	require.NoError(t, err)
-	assert.ElementsMatch(t, append(jobs.Queues(), jobs.WebhookQueue), queues)
+	assert.ElementsMatch(t, append(jobs.Queues(), jobs.WebhookQueue, jobs.RecommendQueue), queues)
 }
 
 func TestCancellationsAreHeard(t *testing.T) {

@@ -14,17 +14,11 @@ import (
 // attempt.
 type callbacksDuty struct {
 	dutyBase
-	last store.DueDelivery // the last callback examined
-
-	// Attempts at callbacks that are due although a worker took them, and the
-	// time since which they have been: as the last complete walk found them,
-	// and as the present walk finds them.
-	taken, takenNow map[jobs.DeliveryRef]time.Time
+	last  store.DueDelivery // the last callback examined
+	taken takenWatch[jobs.DeliveryRef]
 }
 
-func newCallbacksDuty(b dutyBase) Duty {
-	return &callbacksDuty{dutyBase: b, takenNow: map[jobs.DeliveryRef]time.Time{}}
-}
+func newCallbacksDuty(b dutyBase) Duty { return &callbacksDuty{dutyBase: b} }
 
 // Perform examines the next step of due callbacks, and further steps under the
 // same condition as redeliverDuty.
@@ -36,7 +30,7 @@ func (d *callbacksDuty) Perform(ctx context.Context, now time.Time) error {
 		}
 		if len(due) == 0 {
 			d.last = store.DueDelivery{}
-			d.taken, d.takenNow = d.takenNow, map[jobs.DeliveryRef]time.Time{}
+			d.taken.walked()
 			return nil
 		}
 		refs := make([]jobs.DeliveryRef, len(due))
@@ -47,7 +41,10 @@ func (d *callbacksDuty) Perform(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		missing = append(missing, d.overdue(taken, now)...)
+		for _, ref := range d.taken.overdue(taken, now, d.config.SilentAfter) {
+			ref.Again = int(now.Unix())
+			missing = append(missing, ref)
+		}
 		if err := d.redeliver(ctx, missing); err != nil {
 			return err
 		}
@@ -73,21 +70,31 @@ func (d *callbacksDuty) redeliver(ctx context.Context, missing []jobs.DeliveryRe
 	return nil
 }
 
+// takenWatch knows attempts that are due although a worker took them, and the
+// time since which they have been: as the last complete walk found them, and as
+// the present walk finds them.
+type takenWatch[R comparable] struct{ before, present map[R]time.Time }
+
+// walked notes that the walk over all due attempts is complete.
+func (w *takenWatch[R]) walked() { w.before, w.present = w.present, nil }
+
 // overdue returns the attempts that have been due, and taken by a worker that
 // does not begin them, for as long as a worker may be silent. Each gets another
 // task; if two workers begin the same attempt, Postgres lets one of them go on.
-func (d *callbacksDuty) overdue(taken []jobs.DeliveryRef, now time.Time) []jobs.DeliveryRef {
-	var list []jobs.DeliveryRef
+func (w *takenWatch[R]) overdue(taken []R, now time.Time, silentAfter time.Duration) []R {
+	if w.present == nil {
+		w.present = map[R]time.Time{}
+	}
+	var list []R
 	for _, ref := range taken {
-		first, known := d.taken[ref]
+		first, known := w.before[ref]
 		if !known {
 			first = now
 		}
-		if d.takenNow[ref] = first; now.Sub(first) < d.config.SilentAfter {
+		if w.present[ref] = first; now.Sub(first) < silentAfter {
 			continue
 		}
-		d.takenNow[ref] = now
-		ref.Again = int(now.Unix())
+		w.present[ref] = now
 		list = append(list, ref)
 	}
 	return list

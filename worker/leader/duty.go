@@ -42,6 +42,7 @@ var dutyTable = []dutyEntry{
 	{"callbacks", everyRound, newCallbacksDuty},
 	{"seal", everyRound, newSealDuty},
 	{"project", everyRound, newProjectDuty},
+	{"recommend", everyRound, newRecommendDuty},
 	{"roll up", everyRound, newRollUpDuty},
 	{"forget", forgetEvery, newForgetDuty},
 	{"inspect", inspectEvery, newInspectDuty},

@@ -26,7 +26,8 @@ import (
 	"github.com/leomutto/pilot-in-a-box/store"
 )
 
-// Config tunes a Leader. All fields but CallerMax and the retentions must be set.
+// Config tunes a Leader. All fields but CallerMax, Recommend and the
+// retentions must be set.
 type Config struct {
 	Interval          time.Duration // from the start of one round of duties to the next
 	Grace             time.Duration // age of a batch from which a missing task counts
@@ -37,6 +38,7 @@ type Config struct {
 	ReadingsRetention time.Duration // how long readings are kept; 0: forever
 	BatchMax          int           // most requests in a batch made by a rescue
 	CallerMax         int           // running requests allowed per caller; 0: no limit
+	Recommend         store.RecommendPolicy
 }
 
 // Leader is a candidate for the leadership, and performs the leader's duties

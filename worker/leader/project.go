@@ -53,7 +53,7 @@ func (d *projectDuty) Perform(ctx context.Context, now time.Time) error {
 	}
 	share := d.share(now)
 	for begun := time.Now(); d.position < d.trail.settled; {
-		step, err := d.store.ProjectReadings(ctx, d.position, d.trail.settled, projectStep)
+		step, err := d.store.FollowTrail(ctx, d.position, d.trail.settled, projectStep, d.config.Recommend)
 		if errors.Is(err, store.ErrConflict) { // an earlier leader has just moved it
 			d.known = false
 			return nil
