@@ -8,6 +8,7 @@ import (
 	"context"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Format is the format of a written table.
@@ -87,15 +88,9 @@ func FileName(parts ...string) string {
 // injection): text that begins like a formula, also behind spaces, gets an
 // apostrophe before it. Numbers must not be guarded.
 func Guard(text string) string {
-	begin := strings.TrimLeft(text, " \u00a0\u3000")
-	if begin == "" {
-		return text
-	}
-	for _, r := range begin {
-		if strings.ContainsRune("=+-@\t\r\n＝＋－＠", r) {
-			return "'" + text
-		}
-		break
+	first, _ := utf8.DecodeRuneInString(strings.TrimLeft(text, " \u00a0\u3000"))
+	if strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
+		return "'" + text
 	}
 	return text
 }
